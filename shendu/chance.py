@@ -1,0 +1,105 @@
+"""Chance as a function of where we are (seed, stage, step, sample), never of what came before."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK63 = 2**63 - 1
+
+
+def fold(*ints: int) -> int:
+    """Mixes integers into one 63-bit integer; every position matters."""
+    h = _GOLDEN
+    for i in ints:
+        h = ((h ^ (i + _GOLDEN + (h << 6) + (h >> 2))) * 0xBF58476D1CE4E5B9) & _MASK63
+        h ^= h >> 31
+    return h
+
+
+def generator(*ints: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own, seeded by its place."""
+    g = torch.Generator(device=device)
+    g.manual_seed(fold(*ints))
+    return g
+
+
+def reseed(*ints: int) -> None:
+    """Sets the global generators; the default generator's own method costs 1 µs where torch.manual_seed costs 60."""
+    seed = fold(*ints)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
+def _signed(h: int) -> int:
+    """A 64-bit pattern as the int64 that tensors hold."""
+    h &= 2**64 - 1
+    return h - 2**64 if h >= 2**63 else h
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch's own keeps the sign)."""
+    return (x >> bits) & (2 ** (64 - bits) - 1)
+
+
+def uniform(samples: Tensor, draws: int, *key: int) -> Tensor:
+    """Uniform [0, 1) numbers that depend on (key, sample, draw) alone, so slicing a batch does not change them.
+
+    `samples` int64 [B]; returns float32 [B, draws]. SplitMix64's finaliser over a counter (Steele et al. 2014).
+    """
+    counter = samples[:, None] * draws + torch.arange(draws, device=samples.device)
+    x = counter * _signed(_GOLDEN) + _signed(fold(*key))
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    x = x ^ _shift(x, 31)
+    return _shift(x, 40).to(torch.float32) * 2.0**-24
+
+
+def permute(position: Tensor, rows: int, *key: int) -> Tensor:
+    """A keyed permutation of 0 … rows-1 in O(positions): a Feistel network, walked until it falls into range.
+
+    `position` int64 [N] in 0 … rows-1; returns int64 [N].
+    """
+    half = max(1, math.ceil(math.log2(max(rows, 2)) / 2))
+    mask = 2**half - 1
+    keys = [fold(*key, r) & 0xFFFFFFFF for r in range(4)]
+
+    def once(x: Tensor) -> Tensor:
+        left, right = x >> half, x & mask
+        for k in keys:
+            mixed = (right + k) * 0x9E3779B1 & 0xFFFFFFFF
+            mixed = ((mixed ^ mixed >> 15) * 0x85EBCA6B & 0xFFFFFFFF) >> 13
+            left, right = right, (left ^ mixed) & mask
+        return left << half | right
+
+    x = once(position)
+    while (outside := x >= rows).any():
+        x = torch.where(outside, once(x), x)
+    return x
+
+
+@lru_cache(maxsize=64)
+def _threshold(p: float) -> tuple[int, float]:
+    """Of 65,536 equally likely values, how many are dropped, and the factor that keeps the mean."""
+    dropped = round(p * 65536)
+    return dropped - 32768, 65536 / max(65536 - dropped, 1)
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Inverted dropout (Srivastava et al. 2014) from 16-bit draws: four masks out of each number of the generator.
+
+    torch's CPU generator is serial, and its dropout takes one number per element. p is rounded to 1/65536.
+    """
+    if p <= 0:
+        return x
+    if x.device.type != "cpu":
+        return torch.nn.functional.dropout(x, p, training=True)
+    limit, scale = _threshold(p)
+    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= limit
+    return x * keep.to(x.dtype).mul_(scale)

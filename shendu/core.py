@@ -1,0 +1,160 @@
+"""The contracts: a learner is a source of batches and an objective on the model; the loop knows nothing else.
+
+Shape letters: B rows of a batch; a field's remaining dimensions are its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""Field name -> tensor; the first dimension is the batch."""
+
+Json = Any
+"""What JSON can hold."""
+
+
+class Loss(NamedTuple):
+    """What an objective returns for one micro-batch."""
+
+    sums: dict[str, Tensor]
+    """Per term: a scalar, summed (not averaged) over the term's units, already weighted."""
+    logs: dict[str, Tensor] = {}
+    """What to show, detached; read at log steps only, so that no step waits for the device."""
+
+
+class Objective(nn.Module):
+    """What is minimised. Teachers, target networks, chains and centres are its buffers, so they are saved."""
+
+    surrogate = False
+    """True: the value means nothing, only its gradient does (contrastive divergence, GAN, TD)."""
+    coupled = False
+    """True: the rows of a batch affect each other (InfoNCE; BatchNorm in the model), so it cannot be accumulated."""
+
+    def units(self, batch: Batch) -> dict[str, Tensor]:
+        """How many samples, tokens or boxes each term is averaged over, from the batch alone; may be 0."""
+        return {"loss": torch.tensor(len(next(iter(batch.values()))))}
+
+    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
+        """The loss of one micro-batch; `step` is a 0-d int64 tensor (a compiled graph would specialise on an int)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its loss")
+
+    def enter(self, model: nn.Module, source: Source) -> None:
+        """Once, at the stage's first step: untie, store, grow, freeze a teacher, prune."""
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """After an optimiser step: target networks, chains."""
+
+
+class Source(Protocol):
+    """An endless stream of samples; sample i of the stream is the unit of addressing, chance and resume."""
+
+    acts: bool
+    """True: it reads the model."""
+    rows: int
+    """Samples in one epoch; 0 where there is no such thing."""
+
+    def batch(self, start: int, size: int, model: nn.Module | None) -> Batch:
+        """Samples start … start+size-1 of the stream; may straddle epochs."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and JSON scalars only; empty for static sources."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+Groups = list[dict[str, Any]]
+"""Parameter groups: `name`, `params` (a list of parameters) and `names` (theirs, dotted)."""
+
+Schedule = Callable[[int, int], float]
+"""(step, steps) -> factor on the learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stretch of training. It holds builders, called with the model when the stage begins."""
+
+    objective: Callable[[nn.Module], Objective]
+    source: Callable[[nn.Module], Source]
+    optimizer: Callable[[Groups], torch.optim.Optimizer]
+    steps: int
+    batch_size: int
+    schedule: Schedule = lambda step, steps: 1.0
+    trains: tuple[str, ...] = ("",)
+    """Prefixes of dotted parameter names over model and objective; one parameter group each."""
+    accumulate: int = 1
+    clip: float = math.inf
+    name: str = "train"
+
+
+class Metric(Protocol):
+    """A figure over a whole split, exact over ranks and uneven batches."""
+
+    higher: bool
+    """True: more is better."""
+
+    def update(self, outputs: Tensor, batch: Batch) -> None: ...
+
+    def compute(self) -> float: ...
+
+
+class Processor(Protocol):
+    """Raw data <-> tensors; saved with the weights, so that the two cannot drift apart."""
+
+    def call(self, model: nn.Module, batch: Batch) -> Any:
+        """The model's outputs for a prepared batch."""
+        ...
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Stored columns -> what the model takes, as tensor operations on whole batches."""
+        ...
+
+    def encode(self, raw: Any) -> Batch:
+        """A person's input -> a prepared batch, through the same functions as the training columns."""
+        ...
+
+    def decode(self, outputs: Any) -> Json:
+        """Outputs -> labels with probabilities, numbers, text, boxes, a move; one entry per row."""
+        ...
+
+    def example(self, n: int) -> Batch:
+        """n valid inputs for tracing and tests."""
+        ...
+
+    def to_json(self) -> Json: ...
+
+
+class Config(Protocol):
+    """The frozen, keyword-only description of a network; it stands beside the class that it builds."""
+
+    def build(self) -> nn.Module: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that a run is made of; rebuilt from a system's name, its choices and the data's hash."""
+
+    model: Config
+    stages: tuple[Stage, ...]
+    processor: Processor
+    splits: dict[str, Source]
+    """Finite, unshuffled, unaugmented: `train` (for its figure), `validation`, `test`; those that exist."""
+    metrics: dict[str, Callable[[], Metric]]
+    select_by: str = ""
+    """The metric whose best validation value decides which weights are kept; empty: the last ones."""
+    validate_every: int = 0
+    """Steps between validations; 0: only at the end of a stage."""
+    patience: int = 0
+    """Validations without improvement before a stage ends early; 0: never."""
+    ema: float = 0.0
+    """Decay of the averaged weights that validation and the finished model use; 0: none."""
+    notes: tuple[str, ...] = field(default=())
+    """What was decided for the person, each with its reason."""

@@ -1,0 +1,1 @@
+"""What is minimised, where two or more systems share it."""

@@ -1,0 +1,56 @@
+"""A file under systems/ is a system: its name is the file's, its one-liner the docstring's first line.
+
+Listing reads the files' text and imports nothing, so it stays fast and cannot run a system's code.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from shendu.errors import unknown
+
+ROOT = Path(__file__).parent / "systems"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A system that exists as a file."""
+
+    name: str
+    family: str
+    summary: str
+    path: Path
+
+
+@functools.cache
+def systems(root: Path = ROOT) -> dict[str, Entry]:
+    """Name -> entry, in the order of families and names; two files of one name are an error."""
+    found: dict[str, Entry] = {}
+    for path in sorted(root.glob("*/*.py")):
+        if path.stem.startswith("_"):
+            continue
+        name = path.stem.replace("_", "-")
+        if name in found:
+            raise AssertionError(f"two systems are called {name}: {found[name].path} and {path}")
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[name] = Entry(name, path.parent.name, doc.split("\n")[0].rstrip("."), path)
+    return found
+
+
+def entry(name: str) -> Entry:
+    """The entry of a system; raises UserError that names the near one."""
+    known = systems()
+    if name not in known:
+        raise unknown("system", name, known)
+    return known[name]
+
+
+def load(name: str) -> ModuleType:
+    """The system's module, imported now."""
+    found = entry(name)
+    return importlib.import_module(f"shendu.systems.{found.family}.{found.path.stem}")

@@ -1,0 +1,1 @@
+"""One landmark is one file."""
