@@ -47,27 +47,36 @@ def _shift(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & (2 ** (64 - bits) - 1)
 
 
-def uniform(samples: Tensor, draws: int, *key: int) -> Tensor:
-    """Uniform [0, 1) numbers that depend on (key, sample, draw) alone, so slicing a batch does not change them.
-
-    `samples` int64 [B]; returns float32 [B, draws]. SplitMix64's finaliser over a counter (Steele et al. 2014).
-    """
-    counter = samples[:, None] * draws + torch.arange(draws, device=samples.device)
+def mix(counter: Tensor, *key: int) -> Tensor:
+    """SplitMix64's finaliser over a keyed counter (Steele et al. 2014): int64 -> int64 of the same shape."""
     x = counter * _signed(_GOLDEN) + _signed(fold(*key))
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
-    x = x ^ _shift(x, 31)
-    return _shift(x, 40).to(torch.float32) * 2.0**-24
+    return x ^ _shift(x, 31)
 
 
-def permute(position: Tensor, rows: int, *key: int) -> Tensor:
-    """A keyed permutation of 0 … rows-1 in O(positions): a Feistel network, walked until it falls into range.
+def uniform(samples: Tensor, draws: int, *key: int) -> Tensor:
+    """Uniform [0, 1) numbers that depend on (key, sample, draw) alone, so slicing a batch does not change them.
 
-    `position` int64 [N] in 0 … rows-1; returns int64 [N].
+    `samples` int64 [B]; returns float32 [B, draws].
+    """
+    counter = samples[:, None] * draws + torch.arange(draws, device=samples.device)
+    return _shift(mix(counter, *key), 40).to(torch.float32) * 2.0**-24
+
+
+ROUNDS = 4
+
+
+def permute(position: Tensor, rows: int, *key: int, epoch: Tensor | int = 0) -> Tensor:
+    """A keyed permutation of 0 … rows-1, another in each epoch, in O(positions) and without a table.
+
+    A Feistel network on the next power of four, walked until it falls into range (cycle walking, Black & Rogaway 2002).
+    `position` int64 [N] in 0 … rows-1, `epoch` a number or int64 [N]; returns int64 [N].
     """
     half = max(1, math.ceil(math.log2(max(rows, 2)) / 2))
     mask = 2**half - 1
-    keys = [fold(*key, r) & 0xFFFFFFFF for r in range(4)]
+    epochs = torch.as_tensor(epoch, device=position.device)
+    keys = [mix(epochs * ROUNDS + r, *key) & 0xFFFFFFFF for r in range(ROUNDS)]
 
     def once(x: Tensor) -> Tensor:
         left, right = x >> half, x & mask

@@ -156,5 +156,6 @@ class Recipe:
     """Validations without improvement before a stage ends early; 0: never."""
     ema: float = 0.0
     """Decay of the averaged weights that validation and the finished model use; 0: none."""
+    seed: int = 0
     notes: tuple[str, ...] = field(default=())
     """What was decided for the person, each with its reason."""

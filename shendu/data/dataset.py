@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shendu import chance
 from shendu.data.columns import Category, Column, Image
 from shendu.errors import UserError
 
@@ -113,6 +112,8 @@ class Dataset:
 def _stratified(target: np.ndarray, share: float, by_class: bool, part: str) -> np.ndarray:
     """Sorted row numbers of a share of the rows, drawn by a keyed permutation."""
     import torch
+
+    from shendu import chance
 
     order: Tensor = chance.permute(torch.arange(len(target)), len(target), SPLIT_SEED, len(part))
     shuffled = order.numpy()

@@ -1,0 +1,176 @@
+"""Three doors to data, one result: a known name, a path whose content is recognised, or Python objects."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shendu.data import archive, arrays, cache, cifar, folder, idx
+from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.dataset import Dataset, Split
+from shendu.errors import UserError, unknown
+
+__all__ = ["Category", "Column", "Dataset", "Image", "Number", "Split", "open"]
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
+_EXPECTED = "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, or an .npz"
+
+
+def open(data: Any, *, data_dir: str | Path | None = None, skip_bad: bool = False) -> Dataset:
+    """A data set by name, by path, or from arrays; decoded once, then memory-mapped from the cache.
+
+    `data`: a known name; a path to pictures in class folders (folder, zip, tar), IDX files, CIFAR-10 binary files or
+    an .npz; a Dataset; (x, y) of arrays or tensors; a dict with x_train, y_train (or x, y), x_val, …, y_test; or
+    `cache:<hash>`. A name wins over a file of the same name (write ./mnist for the file). `data_dir` is where known
+    sets are looked for; `skip_bad` leaves unreadable pictures out and notes them. The splits are those of the source
+    (`split_off()` adds what is missing). Raises UserError.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, Mapping):
+        return cache.through_arrays(arrays.decode(data, "data"), "data")
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return cache.through_arrays(arrays.decode({"x": data[0], "y": data[1]}, "data"), "data")
+    if not isinstance(data, str | os.PathLike):
+        raise UserError(f"data cannot be a {type(data).__name__}: give a name, a path, (x, y), or a dict of arrays")
+    if isinstance(data, str) and data.startswith("cache:"):
+        return cache.reopen(data)
+    if isinstance(data, str) and (named := _open_name(data, data_dir)):
+        return named
+    return _open_path(Path(data).expanduser(), skip_bad)
+
+
+def _open_name(name: str, data_dir: str | Path | None) -> Dataset | None:
+    """A known set; None where the word is a path. Raises UserError where it is neither."""
+    from shendu.data import catalogue
+
+    if name not in catalogue.KNOWN:
+        if not name or ("\0" in name) or not Path(name).expanduser().exists():
+            error = unknown("data set", name, catalogue.KNOWN)
+            raise UserError(f"{error}; and there is no file or folder of that name")
+        return None
+    found = catalogue.find(name, data_dir)
+    if found.kind == "generated":
+        return cache.through_arrays(cache.Decoded(**catalogue.generate(name)), name, name)
+    classes = tuple(catalogue.KNOWN[name].classes)
+    options = {"kind": found.kind, "classes": list(classes)}
+    if found.kind == "idx":
+        files = {key.replace("-", "_"): path for key, path in found.files.items()}
+        return cache.through_files(files, options, name, name, lambda room: idx.read(files, name, classes))
+    if unpacked := found.files.get("folder"):
+        tree = archive.Folder(unpacked)
+        files = {entry: unpacked / entry for entry in cifar.relevant(sorted(tree.sizes))}
+        return cache.through_files(files, options, name, name, lambda room: cifar.read(tree, name, classes))
+    packed = found.files["archive"]
+    return cache.through_files(
+        {"archive": packed}, options, name, name, lambda room: cifar.read(_tree(packed), name, classes)
+    )
+
+
+def _open_path(path: Path, skip_bad: bool) -> Dataset:
+    try:
+        if path.is_dir():
+            return _open_folder(path, skip_bad)
+        if not path.exists():
+            raise UserError(f"there is no file or folder {path}: check the path")
+        if not path.is_file():
+            raise UserError(f"{path} is no regular file: expected {_EXPECTED}")
+        if not path.stat().st_size:
+            raise UserError(f"{path} is empty: download or copy it again")
+        return _open_file(path, skip_bad)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _open_folder(path: Path, skip_bad: bool) -> Dataset:
+    tree = archive.Folder(path)
+    names = sorted(tree.sizes)
+    if not names:
+        raise UserError(f"the folder {path} is empty: expected {_EXPECTED}")
+    name, source = path.absolute().name or str(path), str(path.absolute())
+    if files := idx.pairs(path, (entry for entry in names if "/" not in entry)):
+        return cache.through_files(files, {"kind": "idx"}, name, source, lambda room: idx.read(files, name))
+    if records := cifar.relevant(names):
+        files = {entry: path / entry for entry in records}
+        return cache.through_files(files, {"kind": "cifar"}, name, source, lambda room: cifar.read(tree, str(path)))
+    inner = [entry for entry in names if "/" not in entry and entry.lower().endswith(_ARCHIVES)]
+    if inner and not any(folder.is_picture(entry) for entry in names):
+        raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
+    laid = folder.plan(names, str(path))
+    files = {entry: path / entry for entry in laid.names()}
+    options = {"kind": "pictures", "skip_bad": skip_bad, "notes": laid.notes}
+    return cache.through_files(
+        files, options, name, source, lambda room: folder.read(tree, laid, str(path), room, skip_bad)
+    )
+
+
+def _open_file(path: Path, skip_bad: bool) -> Dataset:
+    name, source = _stem(path), str(path.absolute())
+    kind = _sniff(path)
+    if kind == "idx":
+        files = idx.pairs(path.parent, (entry.name for entry in path.parent.iterdir()))
+        if path not in files.values() and path.with_suffix("") not in files.values():
+            raise UserError(f"{path} is an IDX file of unknown part: name it like train-images-idx3-ubyte")
+        return _open_folder(path.parent, skip_bad)
+    if kind == "npz":
+        return cache.through_files(
+            {"npz": path}, {"kind": "npz"}, name, source, lambda room: arrays.decode(arrays.load(path), str(path))
+        )
+
+    def decode(room: cache.Room) -> cache.Decoded:
+        tree = _tree(path)
+        names = sorted(tree.sizes)
+        if not names:
+            raise UserError(f"{path} is empty: expected {_EXPECTED}")
+        if cifar.relevant(names):
+            return cifar.read(tree, str(path))
+        return folder.read(tree, folder.plan(names, str(path)), str(path), room, skip_bad)
+
+    return cache.through_files({"archive": path}, {"kind": "archive", "skip_bad": skip_bad}, name, source, decode)
+
+
+def _tree(path: Path) -> archive.Tree:
+    return archive.Zip(path) if zipfile.is_zipfile(path) else archive.Tar(path)
+
+
+def _stem(path: Path) -> str:
+    """The name without the suffixes that only say how it is packed."""
+    name = path.name
+    for suffix in (".gz", ".tgz", ".tar", ".zip", ".npz"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    return name or path.name
+
+
+def _sniff(path: Path) -> str:
+    """`idx`, `npz` or `archive`, by content; raises UserError for anything else."""
+    with path.open("rb") as file:
+        head = file.read(512)
+        if head[:2] == b"\x1f\x8b":
+            file.seek(0)
+            try:
+                head = gzip.GzipFile(fileobj=file).read(512)
+            except EOFError as error:
+                raise UserError(f"{path} is a truncated gzip file: download or copy it again") from error
+            except (gzip.BadGzipFile, zlib.error) as error:
+                raise UserError(f"{path} is a damaged gzip file ({error}): download or copy it again") from error
+    if head[:2] == b"PK":
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # of the first entry
+        return "npz" if name.endswith(b".npy") else "archive"
+    if head[257:262] == b"ustar":
+        return "archive"
+    if head[:3] == b"\0\0\x08" and head[3:4] in (b"\x01", b"\x03"):
+        return "idx"
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")  # from before POSIX: no name, but a checksum
+    except tarfile.HeaderError:
+        raise UserError(f"{path} is no data that can be read: expected {_EXPECTED}") from None
+    return "archive"
+

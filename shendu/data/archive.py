@@ -1,0 +1,246 @@
+"""A tree of files, be it a folder, a zip or a tar(.gz): listed and read in place, never unpacked to disk.
+
+Nothing that an outsider wrote into an archive is trusted: names, sizes and counts have limits.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from shendu.errors import UserError
+
+ENTRIES_MOST = 10_000_000
+ENTRY_BYTES_MOST = 1 << 29
+TOTAL_BYTES_MOST = 1 << 40
+_JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+"""What zipfile and tarfile raise on damaged bytes."""
+
+Read = Callable[[], bytes]
+
+
+class Tree(Protocol):
+    """Files below one root."""
+
+    path: Path
+    sizes: dict[str, int]
+    """Name relative to the root ('/' between parts) -> bytes, of every file that is not hidden."""
+
+    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+        """Every named file once, in the order that is quickest to read; `read()` may be called from any thread.
+
+        `read()` raises OSError, or UserError where the archive itself is damaged.
+        """
+        ...
+
+
+def visible(name: str) -> bool:
+    """False for hidden files and what desktops leave behind."""
+    return not any(part.startswith(".") or part.lower() in _JUNK for part in name.split("/"))
+
+
+class Folder:
+    """A folder on disk; links are followed, each folder once, so that loops end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes: dict[str, int] = {}
+        seen: set[tuple[int, int]] = set()
+        waiting = [(path, "")]
+        while waiting:
+            folder, prefix = waiting.pop()
+            try:
+                about = folder.stat()
+                if (about.st_dev, about.st_ino) in seen:
+                    continue
+                seen.add((about.st_dev, about.st_ino))
+                with os.scandir(folder) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+                waiting += [
+                    (Path(entry.path), f"{prefix}{entry.name}/")
+                    for entry in reversed(entries)
+                    if visible(entry.name) and not self._add(entry, prefix)
+                ]
+            except OSError as error:
+                raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+
+    def _add(self, entry: os.DirEntry[str], prefix: str) -> bool:
+        """Notes a file; False for a folder. A link to nowhere counts as a file that cannot be read."""
+        if entry.is_dir():
+            return False
+        try:
+            about = entry.stat()
+            if not stat.S_ISREG(about.st_mode):
+                return True
+            size = about.st_size
+        except OSError:
+            size = 0
+        self.sizes[prefix + entry.name] = size
+        if len(self.sizes) > ENTRIES_MOST:
+            raise UserError(f"{self.path} holds more than {ENTRIES_MOST:,} files: name the folder of the data itself")
+        return True
+
+    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+        for name in names:
+            yield name, lambda name=name: self._read(name)  # type: ignore[misc]
+
+    def _read(self, name: str) -> bytes:
+        if self.sizes[name] > ENTRY_BYTES_MOST:
+            raise OSError(f"larger than {ENTRY_BYTES_MOST:,} bytes")
+        with (self.path / name).open("rb") as file:
+            return file.read(ENTRY_BYTES_MOST)
+
+
+class _Listing:
+    """The checked names and sizes of an archive's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes: dict[str, int] = {}
+        self._seen = self._total = 0
+
+    def add(self, name: str, size: int, is_file: bool) -> str:
+        """The name of a file to be read (regular, visible, not seen before), else "". UserError beyond the limits."""
+        self._seen += 1
+        if self._seen > ENTRIES_MOST:
+            raise UserError(f"{self.path} has more than {ENTRIES_MOST:,} entries: split it up")
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if ".." in parts or name.startswith(("/", "\\")) or (parts and ":" in parts[0][1:2]) or "\0" in name:
+            raise UserError(f"{self.path} has an entry outside of its folder ({name!r}): pack it without such paths")
+        self._total += max(size, 0)
+        if size > ENTRY_BYTES_MOST or self._total > TOTAL_BYTES_MOST:
+            raise UserError(
+                f"{self.path} would unpack to more than {TOTAL_BYTES_MOST:,} bytes, or {name!r} in it to more than "
+                f"{ENTRY_BYTES_MOST:,}: unpack it yourself and name the folder"
+            )
+        clean = "/".join(parts)
+        if not is_file or not clean or not visible(clean) or clean in self.sizes:
+            return ""
+        self.sizes[clean] = size
+        return clean
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turns what damaged bytes raise into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): download or pack it again") from error
+
+
+class Zip:
+    """A zip archive; entries are found by the directory at its end, so any thread can read any of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        listing = _Listing(path)
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        with _damage(path):
+            self._file = zipfile.ZipFile(path)
+            for info in self._file.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                if info.flag_bits & 1:
+                    raise UserError(f"{path} is encrypted: unpack it yourself and name the folder")
+                is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
+                if name := listing.add(info.filename, info.file_size, is_file):
+                    self._infos[name] = info
+        self.sizes = listing.sizes
+
+    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+        for name in names:
+            yield name, lambda name=name: self._read(name)  # type: ignore[misc]
+
+    def _read(self, name: str) -> bytes:
+        try:
+            with self._file.open(self._infos[name]) as file:
+                return file.read(self.sizes[name])  # never more than its directory entry says
+        except _DAMAGE as error:
+            raise OSError(f"damaged in the archive ({error})") from error
+
+
+class Tar:
+    """A tar archive, plain or gzip, read from front to back each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes: dict[str, int] = {}
+        self.sizes = {name: size for name, size, _ in self._walk()}
+
+    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+        wanted = set(names)
+        for name, _, read in self._walk():
+            if name in wanted:
+                data = read()
+                yield name, lambda data=data: data  # type: ignore[misc]
+
+    def _walk(self) -> Iterator[tuple[str, int, Read]]:
+        listing = _Listing(self.path)
+        with _damage(self.path), self.path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            opened: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+            stream: Any = _Capped(opened)
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                for member in archive:
+                    archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
+                    is_file = member.isreg() and not member.issparse()
+                    if name := listing.add(member.name, member.size, is_file):
+                        yield name, member.size, _reader(archive, member)
+
+
+def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Read:
+    def read() -> bytes:
+        file = archive.extractfile(member)
+        data = file.read(member.size) if file else b""
+        if len(data) < member.size:
+            raise EOFError(f"{member.name} ends early")
+        return data
+
+    return read
+
+
+class _Capped:
+    """A stream of which no single read, and no position, can be beyond the limits: tarfile trusts its headers."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.tell = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= ENTRY_BYTES_MOST:
+            raise ValueError("an entry beyond the limit")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if not 0 <= offset <= TOTAL_BYTES_MOST:
+            raise ValueError("an entry beyond the limit")
+        return self._stream.seek(offset, whence)

@@ -1,0 +1,372 @@
+"""The store of decoded columns: one memory-mapped .npy per split and field, keyed by the content of the sources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from shendu.data import columns
+from shendu.data.columns import Category, Column, Image
+from shendu.data.dataset import Dataset, Split
+from shendu.errors import UserError
+
+VERSION = 1
+"""Part of every hash: to be raised when the same bytes would decode to other columns."""
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "Image": np.dtype(np.uint8),
+    "Number": np.dtype(np.float32),
+    "Category": np.dtype(np.int64),
+}
+_CHUNK = 1 << 20
+_SETTLED_NS = 2 * 10**9
+"""A file changed within the last two seconds may change again under the same time stamp, so it is not indexed."""
+_ABANDONED_S = 24 * 3600
+
+Room = Callable[[str, str, tuple[int, ...]], np.ndarray]
+"""(split, field, shape) -> an empty uint8 array in the entry that is being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What a reader makes of its source; the arrays are stored as their columns say (columns.py)."""
+
+    fields: dict[str, Column]
+    splits: dict[str, dict[str, np.ndarray]]
+    input: str
+    target: str
+    notes: tuple[str, ...] = ()
+
+
+def root() -> Path:
+    """The cache's folder: $SHENDU_CACHE, else shendu/ in the user's cache folder."""
+    if own := os.environ.get("SHENDU_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "shendu"
+
+
+def through_files(
+    files: Mapping[str, Path], options: dict[str, Any], name: str, source: str, decode: Callable[[Room], Decoded]
+) -> Dataset:
+    """The stored columns of some files, decoded now if need be.
+
+    `files` maps the names that count to the files; `options` is all else that decides the outcome (JSON).
+    Files with the sizes and times of an earlier call are not read again. Raises UserError.
+    """
+    index = _index(files, options)
+    try:
+        digest = index.read_text(encoding="ascii") if index else ""
+    except (OSError, ValueError):
+        digest = ""
+    known = _is_digest(digest)
+    if not known:
+        digest = _digest_files(files, options)
+    dataset = load(digest, name, source) or _store(digest, name, source, decode)
+    if index and not known:
+        _remember(index, digest)
+    return dataset
+
+
+def through_arrays(decoded: Decoded, name: str, source: str = "") -> Dataset:
+    """The stored copy of arrays in memory; without a `source` it is `cache:<hash>`. Raises UserError."""
+    sha = hashlib.sha256(_canonical([VERSION, _describe(decoded)]))
+    for split, arrays in sorted(decoded.splits.items()):
+        for field, values in sorted(arrays.items()):
+            sha.update(f"\0{split}\0{field}\0{values.dtype.str}\0{values.shape}\0".encode())
+            for part in chunks(values):
+                sha.update(np.ascontiguousarray(part).data)
+    digest = sha.hexdigest()
+    source = source or f"cache:{digest}"
+    return load(digest, name, source) or _store(digest, name, source, lambda room: decoded)
+
+
+def reopen(source: str) -> Dataset:
+    """The data set of `cache:<hash>`; raises UserError where the cache no longer holds it."""
+    digest = source.removeprefix("cache:")
+    dataset = load(digest, "", source) if _is_digest(digest) else None
+    if dataset is None:
+        raise UserError(f"'{source}' is not in the cache {root()}: open the arrays themselves again")
+    return dataset
+
+
+def load(digest: str, name: str, source: str) -> Dataset | None:
+    """The entry of a hash, memory-mapped copy-on-write; None where it is missing or damaged."""
+    folder = root() / "data" / digest
+    try:
+        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        fields = {key: columns.from_json(value) for key, value in about["fields"].items()}
+        splits = {
+            split: Split({key: _map(folder / f"{split}.{key}.npy", rows, column) for key, column in fields.items()})
+            for split, rows in about["splits"].items()
+        }
+        return Dataset(
+            name=name or about["name"],
+            source=source,
+            hash=digest,
+            fields=fields,
+            splits=splits,
+            input=about["input"],
+            target=about["target"],
+            mean=tuple(map(float, about["mean"])),
+            std=tuple(map(float, about["std"])),
+            notes=tuple(about["notes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EOFError):
+        return None  # whatever is wrong with an entry, decoding again mends it
+
+
+def chunks(values: np.ndarray, most: int = _CHUNK) -> Iterator[np.ndarray]:
+    """Slices of at most `most` rows and about a million elements, so that temporary copies stay small."""
+    if values.ndim == 0:
+        yield values
+        return
+    step = min(most, max(1, _CHUNK // max(1, values.size // max(1, len(values)))))
+    for start in range(0, len(values), step):
+        yield values[start : start + step]
+
+
+def moments(values: np.ndarray, column: Column) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (0 replaced by 1) of a column: per channel of an image, per element of a number."""
+    if isinstance(column, Category):
+        return (0.0,), (1.0,)
+    if isinstance(column, Image):
+        mean, variance = _image_moments(values, column.channels)
+    else:
+        mean, variance = _number_moments(values.reshape(len(values), -1))
+    std = np.sqrt(variance)
+    std[std == 0] = 1.0
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _image_moments(values: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact: a square fits 16 bits, and 65,536 of them fit 32."""
+    per_pixel = values.reshape(len(values), -1)
+    total, squares = np.zeros(per_pixel.shape[1]), np.zeros(per_pixel.shape[1])
+    for part in chunks(per_pixel, most=65_536):
+        total += part.sum(axis=0, dtype=np.uint32)
+        squares += np.square(part, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    count = values.size // channels
+    mean = total.reshape(-1, channels).sum(axis=0) / count
+    return mean, np.maximum(squares.reshape(-1, channels).sum(axis=0) / count - mean**2, 0.0)
+
+
+def _number_moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two passes: the sum of squares alone would lose all digits of a column far from zero."""
+    mean, variance = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
+    for part in chunks(flat):
+        mean += part.sum(axis=0, dtype=np.float64)
+    mean /= len(flat)
+    for part in chunks(flat):
+        variance += ((part - mean) ** 2).sum(axis=0)
+    return mean, variance / len(flat)
+
+
+def _map(path: Path, rows: int, column: Column) -> np.ndarray:
+    values = np.load(path, mmap_mode="c", allow_pickle=False)
+    if values.shape != (rows, *_shape(column)) or values.dtype != _DTYPES[type(column).__name__]:
+        raise ValueError(f"{path} is not what dataset.json says")
+    return np.asarray(values)
+
+
+def _shape(column: Column) -> tuple[int, ...]:
+    """The dimensions of one row."""
+    if isinstance(column, Image):
+        return (column.height, column.width, column.channels)
+    return () if isinstance(column, Category) else tuple(column.shape)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True).encode()
+
+
+def _describe(decoded: Decoded) -> dict[str, Any]:
+    return {
+        "fields": {key: columns.to_json(column) for key, column in decoded.fields.items()},
+        "input": decoded.input,
+        "target": decoded.target,
+        "notes": list(decoded.notes),
+    }
+
+
+def _index(files: Mapping[str, Path], options: dict[str, Any]) -> Path | None:
+    """Where the hash of files with these paths, sizes and times is noted; None where one of them is too fresh."""
+    stamps, newest = [], 0
+    for name, path in sorted(files.items()):
+        try:
+            stat = path.stat()
+        except OSError:
+            stamps.append((name, str(path.absolute()), -1, -1))
+            continue
+        newest = max(newest, stat.st_mtime_ns)
+        stamps.append((name, str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+    if abs(time.time_ns() - newest) < _SETTLED_NS:
+        return None
+    return root() / "index" / hashlib.sha256(_canonical([VERSION, options, stamps])).hexdigest()
+
+
+def _remember(index: Path, digest: str) -> None:
+    """Notes a hash; a cache that cannot be written only costs time."""
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        part = index.with_name(f"{index.name}.{os.getpid()}.part")
+        part.write_text(digest, encoding="ascii")
+        part.replace(index)
+    except OSError:
+        pass
+
+
+def _digest_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b"unreadable"  # the reader says so, by name
+
+
+def _digest_files(files: Mapping[str, Path], options: dict[str, Any]) -> str:
+    """sha256 over names and contents, in the order of names."""
+    sha = hashlib.sha256(_canonical([VERSION, options]))
+    names = sorted(files)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, digest in zip(names, pool.map(_digest_file, (files[n] for n in names)), strict=True):
+            sha.update(_canonical(name) + b"\0" + digest)
+    return sha.hexdigest()
+
+
+def check(decoded: Decoded, name: str) -> None:
+    """Raises UserError for data that nothing can be learned from: no rows, unequal counts, one class, bad labels."""
+    train = decoded.splits.get("train")
+    if not train or not len(train[decoded.target]):
+        raise UserError(f"{name} has no training rows: put some into its train part")
+    target = decoded.fields[decoded.target]
+    for split, arrays in decoded.splits.items():
+        rows = {key: len(values) for key, values in arrays.items()}
+        if len(set(rows.values())) > 1:
+            counts = " but ".join(f"{count:,} rows of {key}" for key, count in rows.items())
+            raise UserError(f"{name} has {counts} in its {split} part: both must have one row per sample")
+        if isinstance(target, Category) and rows[decoded.target]:
+            labels = arrays[decoded.target]
+            bad = np.flatnonzero((labels < 0) | (labels >= len(target.names)))
+            if len(bad):
+                raise UserError(
+                    f"{name} has label {labels[bad[0]]} in row {bad[0]:,} of its {split} part, "
+                    f"outside of its {len(target.names)} classes 0 to {len(target.names) - 1}: correct the labels"
+                )
+    if isinstance(target, Category) and len(target.names) < 2:
+        only = target.names[0] if target.names else "none"
+        raise UserError(f"{name} has only one class ({only}): there is nothing to tell apart, add a second class")
+
+
+def _store(digest: str, name: str, source: str, decode: Callable[[Room], Decoded]) -> Dataset:
+    """Decodes into a temporary folder, which then becomes the entry in one step. Raises UserError."""
+    final = root() / "data" / digest
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final.parent)
+        scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=final.parent))
+        try:
+            _write(scratch, name, decode)
+            _publish(scratch, final)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the cache {root()}: {error.strerror or error}; "
+            "set SHENDU_CACHE=FOLDER to a folder that is writable and has room"
+        ) from error
+    dataset = load(digest, name, source)
+    if dataset is None:
+        raise UserError(f"the cache entry {final} vanished while it was read: run the command again")
+    return dataset
+
+
+def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
+    def room(split: str, field: str, shape: tuple[int, ...]) -> np.ndarray:
+        path = folder / f"{split}.{field}.npy"
+        values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk is then an error here, not a bus error at some later write
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return values
+
+    decoded = decode(room)
+    check(decoded, name)
+    splits = {split: arrays for split, arrays in decoded.splits.items() if len(arrays[decoded.target])}
+    for split, arrays in splits.items():
+        for field, values in arrays.items():
+            path = folder / f"{split}.{field}.npy"
+            if isinstance(values, np.memmap) and str(values.filename) == str(path):
+                values.flush()
+            else:
+                path.unlink(missing_ok=True)
+                with path.open("wb") as file:
+                    np.save(file, values.astype(_DTYPES[type(decoded.fields[field]).__name__], copy=False))
+                    _sync(file)
+    mean, std = moments(splits["train"][decoded.input], decoded.fields[decoded.input])
+    rows = {split: len(arrays[decoded.target]) for split, arrays in splits.items()}
+    about = {"version": VERSION, "name": name, **_describe(decoded), "splits": rows, "mean": mean, "std": std}
+    with (folder / "dataset.json").open("wb") as file:
+        file.write(json.dumps(about, indent=1).encode())
+        _sync(file)
+    _sync_folder(folder)
+
+
+def _publish(scratch: Path, final: Path) -> None:
+    """Renames an entry to its place; one that is there already is either as good (a race) or damaged and set aside."""
+    for _ in range(10):
+        try:
+            os.rename(scratch, final)
+            _sync_folder(final.parent)
+            return
+        except OSError:
+            if not final.exists():
+                raise
+        if load(final.name, "", "") is not None:
+            return
+        aside = Path(tempfile.mkdtemp(prefix=".part-", dir=final.parent))
+        try:
+            os.rename(final, aside / "damaged")
+        except FileNotFoundError:
+            pass  # another process set it aside first
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a killed process left a day ago or earlier."""
+    for old in folder.glob(".part-*"):
+        try:
+            abandoned = time.time() - old.stat().st_mtime > _ABANDONED_S
+        except OSError:
+            continue
+        if abandoned:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

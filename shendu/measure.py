@@ -1,0 +1,60 @@
+"""Figures of a model over a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from shendu import parallel
+from shendu.core import Batch, Metric, Processor, Source
+
+BATCH = 500
+
+
+def outputs_of(model: nn.Module, processor: Processor, batch: dict[str, Tensor], device: torch.device, precision: str) -> Tensor:
+    """Outputs in float32 for a prepared batch; the caller is in `parallel.evaluating`."""
+    with parallel.autocast(device, precision):
+        outputs = processor.call(model, parallel.to_device(batch, device))
+    return outputs.float()
+
+
+def measure(
+    model: nn.Module,
+    processor: Processor,
+    source: Source,
+    metrics: dict[str, Callable[[], Metric]],
+    device: torch.device,
+    precision: str = "fp32",
+    most: int = 0,
+    pulse: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Name -> figure over the source's rows (the first `most` of them where given); `pulse` is called per batch."""
+    running = {name: build() for name, build in metrics.items()}
+    rows = min(source.rows, most) if most else source.rows
+    with parallel.evaluating(model):
+        for start in range(0, rows, BATCH):
+            pulse()
+            batch = parallel.to_device(source.batch(start, min(BATCH, rows - start), None), device)
+            outputs = outputs_of(model, processor, batch, device, precision)
+            for metric in running.values():
+                metric.update(outputs, batch)
+    return {name: metric.compute() for name, metric in running.items()}
+
+
+class Outputs:
+    """Not a figure but the outputs and targets themselves, gathered in the same pass as the figures."""
+
+    higher = True
+
+    def __init__(self) -> None:
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        self.outputs.append(outputs.cpu())
+        self.targets.append(batch["y"].cpu())
+
+    def compute(self) -> float:
+        return float(sum(map(len, self.outputs)))

@@ -1,0 +1,65 @@
+"""Learning from a target: the loss between the model's outputs and the target column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from shendu.core import Batch, Loss, Objective
+from shendu.objectives.losses import loss
+
+
+class Supervised(Objective):
+    """A named loss of `model(x)` against `y`; a regression's target is compared in standard units.
+
+    `mean` and `std` [T] are the target's; `coupled` is for models whose rows affect each other (BatchNorm).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        label_smoothing: float = 0.0,
+        mean: Iterable[float] = (0.0,),
+        std: Iterable[float] = (1.0,),
+        coupled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.coupled = coupled
+        self.loss = loss(name, label_smoothing=label_smoothing)
+        self.register_buffer("mean", torch.as_tensor(list(mean)))
+        self.register_buffer("std", torch.as_tensor(list(std)))
+
+    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
+        outputs, y = model(batch["x"]).float(), batch["y"]
+        if y.is_floating_point() and y.dim() == 1:
+            y = ((y - self.mean) / self.std)[:, None]
+        elif y.is_floating_point() and len(self.mean) == y.shape[1]:
+            y = (y - self.mean) / self.std
+        return Loss({"loss": self.loss(outputs, y)})
+
+
+class Penalised(Objective):
+    """Another objective plus weights' penalties: l1 · Σ|w| + l2 / 2 · Σw², over matrices and kernels, not biases."""
+
+    def __init__(self, inner: Objective, *, l1: float = 0.0, l2: float = 0.0) -> None:
+        super().__init__()
+        self.inner, self.l1, self.l2 = inner, l1, l2
+        self.coupled, self.surrogate = inner.coupled, inner.surrogate
+
+    def units(self, batch: Batch) -> dict[str, Tensor]:
+        return {**self.inner.units(batch), "penalty": torch.tensor(1)}
+
+    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
+        sums, logs = self.inner(model, batch, step)
+        weights = [p for p in model.parameters() if p.dim() > 1]
+        penalty = torch.stack([self.l1 * w.abs().sum() + self.l2 / 2 * w.square().sum() for w in weights]).sum()
+        return Loss({**sums, "penalty": penalty}, {**logs, "penalty": penalty.detach()})
+
+    def update(self, model: nn.Module, step: int) -> None:
+        self.inner.update(model, step)

@@ -1,0 +1,173 @@
+"""What the recipes of supervised systems share: the training settings and how they become a Recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from shendu import optim
+from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
+from shendu.data import augment
+from shendu.data.columns import Category, Image
+from shendu.data.dataset import Dataset
+from shendu.data.processor import Supervised
+from shendu.errors import UserError, unknown
+from shendu.metrics import METRICS
+from shendu.objectives.losses import LOSSES
+from shendu.objectives.supervised import Penalised
+from shendu.objectives.supervised import Supervised as SupervisedObjective
+from shendu.sources.static import Static
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained; every system has its own defaults, every field can be set from the command line."""
+
+    epochs: float = 10
+    """Passes over the training rows."""
+    steps: int = 0
+    """Optimiser steps; above 0 it overrides epochs."""
+    batch_size: int = 128
+    """Rows per step; 0: all of them (full-batch gradient descent)."""
+    accumulate: int = 1
+    """Micro-batches that a step is computed in."""
+    lr: float = 1e-3
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    clip: float = math.inf
+    loss: str = "auto"
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ()
+    ema: float = 0.0
+    patience: int = 0
+    validations: int = 20
+    """Validations over the whole training (at most one per epoch)."""
+    select_by: str = "auto"
+    """The metric that decides which weights are kept: auto, none, or its name."""
+    seed: int = 0
+
+
+def steps_of(how: Training, rows: int) -> tuple[int, int]:
+    """(steps, batch size) of a training over `rows` rows."""
+    size = min(how.batch_size, rows) if how.batch_size else rows
+    if size < 1 or how.accumulate < 1 or size < how.accumulate:
+        raise UserError(f"a batch of {how.batch_size} rows cannot be computed in {how.accumulate} parts; raise --batch-size")
+    steps = how.steps or max(1, round(how.epochs * rows / size))
+    if steps < 0 or how.epochs < 0:
+        raise UserError(f"cannot train for epochs={how.epochs}, steps={how.steps}; give a number above 0")
+    return steps, size
+
+
+def shuffled(data: Dataset, processor: Supervised, how: Training, device: torch.device) -> Static:
+    """The training part: shuffled and augmented."""
+    return Static(
+        data.splits["train"],
+        processor,
+        x=data.input,
+        y=data.target,
+        seed=how.seed,
+        shuffle=True,
+        augment=augment.parse(how.augment),
+        classes=len(processor.labels),
+        device=device,
+    )
+
+
+def held(data: Dataset, processor: Supervised, part: str) -> Static:
+    """A split in its own order, without augmentation: what figures are measured on."""
+    return Static(data.splits[part], processor, x=data.input, y=data.target, classes=len(processor.labels))
+
+
+def metrics_for(data: Dataset) -> dict[str, Callable[[], Metric]]:
+    """The figures of a task: accuracy and error for classes, errors in the target's unit for numbers."""
+    names = ("accuracy", "error-rate", "cross-entropy") if isinstance(data.fields[data.target], Category) else ("rmse", "mae", "r2")
+    return {name: METRICS[name] for name in names}
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(iter(model.parameters()), torch.empty(0)).device
+
+
+def supervised(
+    data: Dataset,
+    net: Config,
+    how: Training,
+    *,
+    coupled: bool = False,
+    objective: Callable[[nn.Module], Objective] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Recipe:
+    """One stage of supervised training; raises UserError for settings that do not fit the data."""
+    processor = Supervised.of(data)
+    labelled = bool(processor.labels)
+    steps, size = steps_of(how, len(data.splits["train"]))
+    check_augment(how, data)
+    loss = ("cross-entropy" if labelled else "mse") if how.loss == "auto" else how.loss
+    if loss not in LOSSES:
+        raise unknown("loss", loss, [*LOSSES, "auto"])
+    metrics = metrics_for(data)
+
+    def build_objective(model: nn.Module) -> Objective:
+        built = objective(model) if objective else SupervisedObjective(
+            loss, label_smoothing=how.label_smoothing, mean=processor.target_mean.tolist(),
+            std=processor.target_std.tolist(), coupled=coupled,
+        )  # fmt: skip
+        return Penalised(built, l1=how.l1, l2=how.l2) if how.l1 or how.l2 else built
+
+    def build_source(model: nn.Module) -> Source:
+        return shuffled(data, processor, how, device_of(model))
+
+    stage = Stage(
+        objective=build_objective,
+        source=build_source,
+        optimizer=optim.optimizer(how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay),
+        schedule=optim.schedule(how.schedule),
+        steps=steps,
+        batch_size=size,
+        accumulate=how.accumulate,
+        clip=how.clip,
+    )
+    epochs = steps * size / len(data.splits["train"])
+    validations = max(1, min(how.validations, math.ceil(epochs)))
+    return Recipe(
+        model=net,
+        stages=(stage,),
+        processor=processor,
+        splits={part: held(data, processor, part) for part in data.splits},
+        metrics=metrics,
+        select_by=selection(how.select_by, metrics) if "validation" in data.splits else "",
+        validate_every=max(1, steps // validations),
+        patience=how.patience,
+        ema=how.ema,
+        seed=how.seed,
+        notes=notes,
+    )
+
+
+def selection(name: str, metrics: dict[str, Callable[[], Metric]]) -> str:
+    """The metric that chooses the weights: the task's first one unless another is named."""
+    if name == "auto":
+        return next(iter(metrics))
+    if name == "none":
+        return ""
+    if name not in metrics:
+        raise unknown("metric for select_by", name, [*metrics, "auto", "none"])
+    return name
+
+
+def check_augment(how: Training, data: Dataset) -> None:
+    chosen = augment.parse(how.augment)
+    column = data.fields[data.input]
+    if (chosen.geometric or chosen.cutout) and not isinstance(column, Image):
+        raise UserError(f"augment={','.join(how.augment)} is for pictures, and {data.name} has numbers; leave it out or use mixup:0.2")
+    if chosen.mixup and not isinstance(data.fields[data.target], Category):
+        raise UserError(f"mixup blends classes, and {data.name} has a number as its target; leave it out")
+

@@ -1,0 +1,27 @@
+"""The model card: README.md of a run, with figures that were measured and how to use the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shendu.registry import entry
+from shendu.run import Folder
+
+
+def model_card(folder: Folder, result: dict[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read."""
+    recipe = folder.read("recipe.json")
+    rows = [
+        f"| {part} | {name} | {value:.4f} |" for part, figures in result["metrics"].items() for name, value in figures.items()
+    ]
+    choices = " ".join(f"--set {k}={v}" for k, v in recipe["choices"].items())
+    command = " ".join(f"shendu train {result['system']} {recipe['data']['given']} {choices}".split())
+    return "\n".join([
+        "---", "library_name: shendu", f"datasets: [{result['data']}]", "---", "",
+        f"# {result['system']} on {result['data']}", "", f"{entry(result['system']).summary}.", "",
+        f"Made by `{command}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
+        f"{result['device']} in {result['precision']}); {result['parameters']:,} parameters.", "",
+        "| part | metric | figure |", "|---|---|---|", *rows, "",
+        "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.", "",
+        "## Use", "", "```sh", f"shendu predict {folder.path} INPUT", f"shendu evaluate {folder.path}", "```", "",
+    ])  # fmt: skip

@@ -1,0 +1,94 @@
+"""What a person sees while a run trains: one live line on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from shendu.run import Folder
+
+PLAIN_EVERY = 10.0
+"""Seconds between lines where there is no terminal."""
+
+
+def clock(seconds: float) -> str:
+    """3725 -> 1:02:05."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+class Display:
+    """Progress and messages on standard error, so that standard output stays for results."""
+
+    def __init__(self, quiet: bool, say: Callable[[str], None] | None = None) -> None:
+        self.quiet, self._say = quiet, say
+        self.console = Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+        self._title, self._last = "", 0.0
+
+    def say(self, message: str) -> None:
+        if self._say:
+            self._say(message)
+        elif not self.quiet:
+            self.console.print(Text(message), soft_wrap=True)
+
+    @contextmanager
+    def live(self, title: str, folder: Folder) -> Iterator[None]:
+        self._title, self._last = title, time.monotonic()
+        self.say(f"{title} -> {folder.path}")
+        if self.quiet or not self.console.is_terminal:
+            yield
+            return
+        with Live(console=self.console, refresh_per_second=8, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def show(self, line: dict[str, Any]) -> None:
+        """One state of the training: step, loss, validation figures, speed, time left."""
+        if self.quiet:
+            return
+        if self._live is not None:
+            self._live.update(self._row(line))
+        elif time.monotonic() - self._last > PLAIN_EVERY:
+            self._last = time.monotonic()
+            print("  ".join(self._words(line)), file=sys.stderr, flush=True)
+
+    def _words(self, line: dict[str, Any]) -> list[str]:
+        done = line["step"] / max(line["steps"], 1)
+        left = line["seconds"] / line["step"] * (line["steps"] - line["step"]) if line["step"] else 0.0
+        figures = [f"{name} {value:.4f}" for name, value in line.items() if name == "loss" or name.startswith("validation ")]
+        return [self._title, f"{done:4.0%}", f"step {line['step']:,}/{line['steps']:,}", *figures,
+                f"{line['samples_per_second']:,.0f} samples/s", f"{clock(left)} left"]  # fmt: skip
+
+    def _row(self, line: dict[str, Any]) -> Table:
+        width = 24
+        filled = round(width * line["step"] / max(line["steps"], 1))
+        title, percent, *rest = self._words(line)
+        bar = Text("━" * filled, style="green") + Text("━" * (width - filled), style="bright_black")
+        row = Table.grid(padding=(0, 2))
+        row.add_row(Text(title, style="bold"), bar, percent, *rest)
+        return row
+
+    def result(self, result: dict[str, Any], folder: Folder) -> None:
+        """The final figures as a table."""
+        if self.quiet:
+            return
+        names = list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures))
+        table = Table(box=None, padding=(0, 2), header_style="bold")
+        table.add_column("part")
+        for name in names:
+            table.add_column(name, justify="right")
+        for part, figures in result["metrics"].items():
+            table.add_row(part, *(f"{figures[name]:.4f}" if name in figures else "" for name in names))
+        self.console.print(table)
+        speed = f"{result['seconds']:.1f} s of training, {result['samples_per_second']:,.0f} samples/s"
+        self.say(f"{speed}, {result['parameters']:,} parameters, {result['device']} {result['precision']}")

@@ -1,0 +1,121 @@
+"""A run that exists on the disk: its figures, its model, and what can be done with them."""
+
+from __future__ import annotations
+
+import html
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import shendu.run
+from shendu import config, parallel, registry
+from shendu.data.processor import Supervised
+from shendu.errors import UserError, unknown
+from shendu.run import Folder
+
+PROCESSORS = {"supervised": Supervised}
+"""Kind in processor.json -> class: a closed list, so that no file can name code."""
+
+
+class Run:
+    """A run folder, read when asked. `Run("runs/…")` raises UserError where there is no run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.folder = Folder(path)
+        self.path = self.folder.path
+        if self.recipe is None:
+            raise UserError(f"{self.path} is no run (it has no recipe.json); `shendu runs` lists those under runs/")
+
+    @property
+    def recipe(self) -> Any:
+        """System, choices, data and model config: how the run was made."""
+        return self.folder.read("recipe.json")
+
+    @property
+    def result(self) -> Any:
+        """The final figures; None while the run is unfinished."""
+        return self.folder.read("result.json")
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @cached_property
+    def processor(self) -> Any:
+        values = self.folder.read("processor.json")
+        if values is None:
+            raise self.unfinished()
+        if values.get("kind") not in PROCESSORS:
+            raise unknown("processor", str(values.get("kind")), PROCESSORS)
+        return PROCESSORS[values["kind"]].from_json(values)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained network on the processor, in eval mode."""
+        stored = self.folder.read("config.json")
+        weights = self.path / "model.safetensors"
+        if stored is None or not weights.exists():
+            raise self.unfinished()
+        module = registry.load(stored["system"])
+        model = config.from_json(module.Config, stored["config"]).build()
+        try:
+            model.load_state_dict(unaliased(load_file(weights), stored["aliases"]))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise UserError(f"{weights} does not fit its config.json ({str(error).splitlines()[0]}); train again") from None
+        return parallel.place(model.eval(), torch.device("cpu"))
+
+    def unfinished(self) -> UserError:
+        return UserError(f"{self.path} is not finished; continue it with: shendu train --resume {self.path}")
+
+    def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
+        """Figures on the run's own test part, or on other data; see `shendu.evaluate`."""
+        from shendu.verbs.evaluate import evaluate
+
+        return evaluate(self, data, **options)
+
+    def predict(self, *inputs: Any, **options: Any) -> list[dict[str, Any]]:
+        """Labels with probabilities, or values; see `shendu.predict`."""
+        from shendu.verbs.predict import predict
+
+        return predict(self, *inputs, **options)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        result, recipe = self.result, self.recipe
+        title = f"<b>{html.escape(recipe['system'])}</b> on {html.escape(recipe['data']['name'])}"
+        if result is None:
+            return f"<p>{title}: unfinished, in <code>{html.escape(str(self.path))}</code></p>"
+        rows = "".join(
+            f"<tr><td>{html.escape(part)}</td>" + "".join(f"<td>{html.escape(k)} {v:.4f}</td>" for k, v in figures.items()) + "</tr>"
+            for part, figures in result["metrics"].items()
+        )
+        seconds = f"{result['seconds']:.1f} s, {result['samples_per_second']:,.0f} samples/s, {result['parameters']:,} parameters"
+        return f"<p>{title}, {seconds}</p><table>{rows}</table><code>{html.escape(str(self.path))}</code>"
+
+
+def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processor: Any) -> None:
+    """config.json, model.safetensors and processor.json: what loads and shares a model."""
+    tensors: dict[str, torch.Tensor] = {}
+    tree = shendu.run.pack(dict(model.state_dict()), tensors)
+    named = {key: value["$tensor"] for key, value in tree["$dict"]}
+    first = {target: key for key, target in reversed(named.items())}
+    aliases = {key: first[target] for key, target in named.items() if first[target] != key}
+    path = folder.path / "model.safetensors"
+    temporary = path.with_name(".model.safetensors")
+    with shendu.run.writing(path):
+        save_file({first[target]: tensors[target] for target in first}, temporary, metadata={"format": "pt"})
+        shendu.run.sync(temporary)
+        temporary.replace(path)
+    folder.write("config.json", {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net), "aliases": aliases})
+    folder.write("processor.json", processor.to_json())
+
+
+def unaliased(tensors: dict[str, torch.Tensor], aliases: dict[str, str]) -> dict[str, torch.Tensor]:
+    return {**tensors, **{key: tensors[target] for key, target in aliases.items()}}

@@ -1,0 +1,220 @@
+"""train: a system and data in, a finished run folder out; continues one that was stopped."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+import shendu
+from shendu import config, data, parallel, registry
+from shendu.core import Recipe
+from shendu.data.dataset import Dataset
+from shendu.errors import UserError, unknown
+from shendu.fit import Progress, Setup, fit
+from shendu.measure import Outputs, measure
+from shendu.run import Folder
+from shendu.verbs import report
+from shendu.verbs.card import model_card
+from shendu.verbs.display import Display
+from shendu.verbs.opened import Run, save_model
+
+RUNS = Path("runs")
+COMPILE, ON_NAN, RESUME = ("auto", "on", "off"), ("stop", "skip"), ("exact", "approximate")
+TRAIN_FIGURE_ROWS = 10_000
+"""The training part's figure is measured on at most this many of its rows."""
+
+
+def train(
+    system: str | None = None,
+    data: Any = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool | str | Path = False,
+    device: str = "auto",
+    precision: str = "auto",
+    compile: str = "auto",
+    on_nan: str = "stop",
+    data_dir: str | Path | None = None,
+    skip_bad: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] | None = None,
+    **choices: Any,
+) -> Run:
+    """Trains a system on data and returns the finished Run.
+
+    `data` is a name, a path or arrays (see `shendu.open_data`). `out` is the run folder (else a dated one under runs/).
+    `resume` continues: True what lies in `out`, a path that run, "approximate" even where exact bytes are impossible.
+    `choices` are the system's settings: epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError,
+    and Interrupted after a signal, with everything saved.
+    """
+    for kind, value, known in (("--compile", compile, COMPILE), ("--on-nan", on_nan, ON_NAN)):
+        if value not in known:
+            raise unknown(f"value for {kind}:", value, known)
+    display = Display(quiet, say)
+    order = wanted(system, data, out, resume, choices, data_dir, skip_bad)
+    module = registry.load(order.system)
+    dataset = order.open()
+    recipe = module.recipe(dataset, **order.choices)
+    for note in (*dataset.notes, *recipe.notes):
+        display.say(note)
+    folder = order.folder(dataset)
+    chosen = parallel.choose_device(device)
+    setup = Setup(
+        seed=recipe.seed, device=chosen, precision=parallel.choose_precision(precision, chosen), compile=compile, on_nan=on_nan,
+        resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
+    )  # fmt: skip
+    begin(folder, order, dataset, recipe)
+    with display.live(f"{order.system} on {dataset.name}", folder):
+        model, at = fit(recipe, folder, setup)
+    finish(folder, order.system, dataset, recipe, setup, model, at, display)
+    return Run(folder.path)
+
+
+class Order:
+    """What is to be trained: as given now, or as a run's recipe.json has it."""
+
+    def __init__(self, system: str, source: Any, choices: dict[str, Any], path: Path | None, data_dir: Any, skip_bad: bool) -> None:
+        self.system, self.source, self.choices, self.path = system, source, choices, path
+        self.data_dir, self.skip_bad = data_dir, skip_bad
+        self.expected_hash: str | None = None
+
+    def open(self) -> Dataset:
+        dataset = data.open(self.source, data_dir=self.data_dir, skip_bad=self.skip_bad).split_off()
+        if self.expected_hash and dataset.hash != self.expected_hash:
+            raise UserError(f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out")
+        return dataset
+
+    def folder(self, dataset: Dataset) -> Folder:
+        if self.path:
+            return Folder(self.path)
+        stem = f"{datetime.date.today().isoformat()}_{self.system}_{''.join(c if c.isalnum() or c in '-.' else '-' for c in dataset.name)}"
+        for number in range(1, 10_000):
+            path = RUNS / f"{stem}_{number}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise UserError(f"cannot write {path} ({error.strerror}); choose another folder with --out") from None
+            return Folder(path)
+        raise UserError(f"there are 9,999 runs called {stem}; choose a folder with --out")
+
+
+def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, skip_bad: bool) -> Order:
+    """Settles what a call means; raises UserError where it contradicts the run that it wants to continue."""
+    path = Path(out) if out else None
+    if resume and not isinstance(resume, bool) and resume not in RESUME:
+        path = Path(resume)
+        if not (path / "recipe.json").exists():
+            raise UserError(f"{path} is no run that could be continued (it has no recipe.json); `shendu runs` lists those under runs/")
+    kept = Folder(path).read("recipe.json") if path else None
+    if kept is None:
+        if resume and path is None:
+            raise UserError("--resume needs the run: shendu train --resume RUN, or give --out RUN as well")
+        if path is not None and path.is_dir() and any(path.iterdir()):
+            raise UserError(f"{path} is not empty and no run; choose another folder with --out")
+        if system is None or source is None:
+            raise UserError("train needs a system and data: shendu train lenet mnist (`shendu list` shows both)")
+        registry.entry(system)
+        return Order(system, source, choices, path, data_dir, skip_bad)
+    if not resume:
+        raise UserError(f"{path} holds a run already; add --resume to continue it, or choose another --out")
+    if system is not None and system != kept["system"]:
+        raise UserError(f"{path} holds a run of {kept['system']}, not of {system}; continue it with: shendu train --resume {path}")
+    changed = [k for k, v in choices.items() if k in kept["choices"] and str(kept["choices"][k]) != str(v) or k not in kept["choices"]]
+    if changed:
+        was = ", ".join(f"{k}={kept['choices'].get(k, 'its default')}" for k in changed)
+        raise UserError(f"{path} was begun with {was}; a resumed run keeps its settings (leave the option out, or use another --out)")
+    about = kept["data"]
+    order = Order(kept["system"], about["source"], kept["choices"], path, data_dir or about["data_dir"], about["skip_bad"])
+    order.expected_hash = about["hash"]
+    if source is not None and isinstance(source, str) and source not in (about["source"], about["given"]):
+        raise UserError(f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}")
+    return order
+
+
+def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> None:
+    """Writes how the run is made, before it is made."""
+    folder.prepare()
+    if folder.read("recipe.json") is None:
+        source = str(Path(dataset.source).resolve()) if os.path.exists(dataset.source) and dataset.source != dataset.name else dataset.source
+        about = {
+            "name": dataset.name, "source": source, "given": order.source if isinstance(order.source, str) else dataset.source,
+            "hash": dataset.hash, "data_dir": str(Path(order.data_dir).resolve()) if order.data_dir else None,
+            "skip_bad": order.skip_bad, "rows": {part: len(split) for part, split in dataset.splits.items()},
+        }  # fmt: skip
+        stages = [{"name": s.name, "steps": s.steps, "batch_size": s.batch_size, "accumulate": s.accumulate} for s in recipe.stages]
+        folder.write("recipe.json", {
+            "system": order.system, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
+            "model": config.to_json(recipe.model), "stages": stages, "select_by": recipe.select_by, "ema": recipe.ema,
+            "shendu": shendu.__version__,
+        })  # fmt: skip
+    folder.write("env.json", machine())
+
+
+def machine() -> dict[str, Any]:
+    """Versions and hardware: what a figure was measured on."""
+    return {
+        "shendu": shendu.__version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
+        "platform": platform.platform(), "processor": processor_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "amx": parallel.has_amx(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None, "commit": commit(),
+        "command": " ".join(sys.argv),
+    }  # fmt: skip
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The git commit of this package's source, where it is a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def finish(
+    folder: Folder, system: str, dataset: Dataset, recipe: Recipe, setup: Setup, model: nn.Module, at: Progress, display: Display
+) -> None:
+    """The finished model, its final figures and the report; harmless to do twice."""
+    if (folder.path / "report.html").exists() and folder.read("result.json") is not None:
+        display.say(f"{folder.path} is finished already; its figures are in result.json")
+        return
+    save_model(folder, system, recipe.model, model, recipe.processor)
+    figures: dict[str, dict[str, float]] = {}
+    shown = Outputs()
+    last = next(part for part in ("test", "validation", "train") if part in recipe.splits)
+    for part in ("train", "validation", "test"):
+        if part in recipe.splits:
+            metrics = {**recipe.metrics, **({"outputs": lambda: shown} if part == last else {})}
+            most = TRAIN_FIGURE_ROWS if part == "train" else 0
+            measured = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
+            figures[part] = {name: value for name, value in measured.items() if name in recipe.metrics}
+    result = {
+        "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "seconds": round(at.seconds, 3),
+        "samples_per_second": round(at.samples / at.seconds, 1) if at.seconds else 0.0, "steps": at.total,
+        "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,
+        "compiled": bool(at.compiled), "skipped_steps": at.skips, "resume": setup.resume,
+    }  # fmt: skip
+    folder.write("result.json", result)
+    display.result(result, folder)
+    (folder.path / "README.md").write_text(model_card(folder, result), encoding="utf-8")
+    report.write(folder, recipe, model, shown, last)
+    display.say(f"report: {folder.path / 'report.html'}")
