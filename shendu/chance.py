@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
@@ -73,7 +72,7 @@ def permute(position: Tensor, rows: int, *key: int, epoch: Tensor | int = 0) -> 
     A Feistel network on the next power of four, walked until it falls into range (cycle walking, Black & Rogaway 2002).
     `position` int64 [N] in 0 … rows-1, `epoch` a number or int64 [N]; returns int64 [N].
     """
-    half = max(1, math.ceil(math.log2(max(rows, 2)) / 2))
+    half = max(1, ((rows - 1).bit_length() + 1) // 2)
     mask = 2**half - 1
     epochs = torch.as_tensor(epoch, device=position.device)
     keys = [mix(epochs * ROUNDS + r, *key) & 0xFFFFFFFF for r in range(ROUNDS)]
@@ -95,8 +94,8 @@ def permute(position: Tensor, rows: int, *key: int, epoch: Tensor | int = 0) -> 
 @lru_cache(maxsize=64)
 def _threshold(p: float) -> tuple[int, float]:
     """Of 65,536 equally likely values, how many are dropped, and the factor that keeps the mean."""
-    dropped = round(p * 65536)
-    return dropped - 32768, 65536 / max(65536 - dropped, 1)
+    dropped = min(round(p * 65536), 65535)
+    return dropped - 32768, 65536 / (65536 - dropped)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

@@ -14,7 +14,7 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
 @functools.lru_cache(maxsize=256)
-def hints(cls: type) -> dict[str, Any]:
+def hints(cls: Any) -> dict[str, Any]:
     """Field name -> resolved type, in order."""
     resolved = typing.get_type_hints(cls)
     return {f.name: resolved[f.name] for f in dataclasses.fields(cls)}
@@ -55,7 +55,7 @@ def convert(key: str, value: Any, wanted: Any) -> Any:
     if origin is tuple:
         return _convert_tuple(key, value, args)
     if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
-        return from_json(typing.cast(type, wanted), value)
+        return from_json(typing.cast(Any, wanted), value)
     return _convert_scalar(key, value, wanted)
 
 

@@ -25,7 +25,7 @@ class Loss(NamedTuple):
 
     sums: dict[str, Tensor]
     """Per term: a scalar, summed (not averaged) over the term's units, already weighted."""
-    logs: dict[str, Tensor] = {}
+    logs: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
     """What to show, detached; read at log steps only, so that no step waits for the device."""
 
 

@@ -94,13 +94,20 @@ def fit(recipe: Recipe, folder: Folder, setup: Setup) -> tuple[nn.Module, Progre
     decisions: dict[str, Any] = {}
     with stop_signals() as stopping:
         while True:
-            session = Session(recipe, folder, setup, stopping)
-            if decisions:
-                session.decide(decisions)
             try:
-                return session.train(), session.at
+                return stretch(recipe, folder, setup, stopping, decisions)
             except Rewind as back:
                 decisions = back.decisions
+
+
+def stretch(
+    recipe: Recipe, folder: Folder, setup: Setup, stopping: list[int], decisions: dict[str, Any]
+) -> tuple[nn.Module, Progress]:
+    """From the newest checkpoint to the end; a function of its own, so that a rewind frees all of its tensors first."""
+    session = Session(recipe, folder, setup, stopping)
+    if decisions:
+        session.decide(decisions)
+    return session.train(), session.at
 
 
 @contextmanager
@@ -136,7 +143,9 @@ def named_groups(learner: Learner, prefixes: tuple[str, ...]) -> Groups:
     for prefix in prefixes:
         names = [n for n in offered if not prefix or n == prefix or n.startswith(prefix + ".")]
         assert names, f"trains={prefixes}: no parameter is called {prefix!r}"
-        assert not taken.intersection(names), f"trains={prefixes}: groups overlap at {sorted(taken.intersection(names))[0]}"
+        assert not taken.intersection(names), (
+            f"trains={prefixes}: groups overlap at {sorted(taken.intersection(names))[0]}"
+        )
         taken.update(names)
         groups.append({"name": prefix or "all", "names": names, "params": [offered[n] for n in names]})
     for name, p in named.items():
@@ -144,10 +153,10 @@ def named_groups(learner: Learner, prefixes: tuple[str, ...]) -> Groups:
     return groups
 
 
-def set_modes(model: nn.Module) -> None:
-    """Train mode; whole modules with weights of which none is trained run in eval mode."""
-    model.train()
-    for module in model.modules():
+def set_modes(learner: nn.Module) -> None:
+    """Train mode; whole modules with weights of which none is trained (an objective's teacher too) run in eval mode."""
+    learner.train()
+    for module in learner.modules():
         parameters = list(module.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
@@ -161,13 +170,13 @@ class Session:
         self.environment = parallel.environment(setup.device, setup.precision)
         saved = folder.newest(setup.say)
         self.at = Progress(**saved["at"]) if saved else Progress()
-        if saved:
+        if saved and self.at.stage < len(recipe.stages):
             check_environment(saved["environment"], self.environment, setup)
         chance.reseed(setup.seed, INIT)
         self.model = parallel.place(recipe.model.build(), setup.device)
         for i in range(self.at.stage):
             self.build(recipe.stages[i], i)
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema else None
+        self.averaged = self.copy()
         self.best: dict[str, Tensor] | None = None
         self.pending: list[tuple[int, Tensor]] = []
         self.saved_at = self.shown_at = time.monotonic()
@@ -187,17 +196,24 @@ class Session:
         objective.enter(self.model, source)
         return objective, source
 
+    def copy(self) -> nn.Module | None:
+        """Where the averaged weights of a stage begin: `enter` may have changed the network's very structure."""
+        return copy.deepcopy(self.model).requires_grad_(False) if self.recipe.ema else None
+
     def open_stage(self, saved: dict[str, Any] | None = None) -> None:
         self.stage = self.recipe.stages[self.at.stage]
         self.objective, self.source = self.build(self.stage, self.at.stage)
+        self.averaged = self.copy()
         if self.objective.coupled and self.stage.accumulate * self.at.micro > 1:
-            raise UserError("the rows of a batch affect each other here, so accumulate must be 1; lower --batch-size instead")
+            raise UserError(
+                "the rows of a batch affect each other here, so accumulate must be 1; lower --batch-size instead"
+            )
         self.learner = Learner(self.model, self.objective)
         self.groups = named_groups(self.learner, self.stage.trains)
         self.optimizer = self.stage.optimizer(self.groups) if self.stage.steps else None
         if saved:
             self.restore(saved)
-        set_modes(self.model)
+        set_modes(self.learner)
         if self.at.compiled is None and self.setup.compile != "auto":
             self.at.compiled = self.setup.compile == "on"
         if self.at.compiled:
@@ -285,11 +301,11 @@ class Session:
         total = None
         for m, batch in enumerate(batches):
             chance.reseed(self.setup.seed, at.stage, at.step, m, parallel.rank())
-            with parallel.autocast(self.setup.device, self.setup.precision):
-                loss = self.learner(batch, self.step_tensor)
-            value = functools.reduce(torch.add, (term / units[name] for name, term in loss.sums.items()))
-            value.backward()
-            total = value.detach() if total is None else total + value.detach()
+            value, self.logs = self.backward(self.learner, batch, units)
+            total = value if total is None else total + value
+        assert total is not None
+        if self.setup.on_nan == "skip" and not finite(total, self.groups):
+            self.leave_out()
         if stage.clip < math.inf:
             for group in self.groups:
                 nn.utils.clip_grad_norm_(group["params"], stage.clip, foreach=True)
@@ -297,9 +313,15 @@ class Session:
         self.objective.update(model, at.step)
         if self.averaged is not None:
             average(self.averaged, model, min(self.recipe.ema, (1 + at.total) / (10 + at.total)))
-        self.logs = loss.logs
-        assert total is not None
         return total
+
+    def backward(self, learner: nn.Module, batch: Batch, units: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adds a micro-batch's share of the gradient; returns its share of the loss, and what to show."""
+        with parallel.autocast(self.setup.device, self.setup.precision):
+            loss = learner(batch, self.step_tensor)
+        value = functools.reduce(torch.add, (term / units[name] for name, term in loss.sums.items()))
+        value.backward()
+        return value.detach(), loss.logs
 
     def fetch(self) -> list[Batch]:
         """The step's micro-batches: neighbouring slices of the stream."""
@@ -330,7 +352,7 @@ class Session:
         values = torch.stack([loss for _, loss in self.pending]).float().cpu()
         bad = (~values.isfinite()).nonzero()
         if len(bad):
-            self.not_finite(self.pending[int(bad[0])][0] - 1, f"the loss was {float(values[bad[0]]):g}")
+            self.not_finite(self.pending[int(bad[0])][0], f"the loss was {float(values[bad[0]]):g}")
         self.pending.clear()
         at, logs = self.at, {name: float(value) for name, value in self.logs.items()}
         rate = self.optimizer.param_groups[0]["lr"] if self.optimizer is not None else 0.0
@@ -350,7 +372,7 @@ class Session:
             return
         value = figures[self.recipe.select_by]
         higher = self.recipe.metrics[self.recipe.select_by]().higher
-        if at.best is None or (value > at.best if higher else value < at.best):
+        if not math.isnan(value) and (at.best is None or (value > at.best if higher else value < at.best)):
             at.best, at.best_step, at.waited = value, at.step, 0
             self.best = {name: t.detach().clone() for name, t in model.state_dict().items()}
         else:
@@ -364,7 +386,7 @@ class Session:
         if self.best is not None and self.at.stage == len(self.recipe.stages) - 1:
             self.model.load_state_dict(self.best)
         at = self.at
-        at.stage, at.step, at.validated, at.stopped = at.stage + 1, 0, -1, False
+        at.stage, at.step, at.micro, at.validated, at.stopped = at.stage + 1, 0, 1, -1, False
         over = at.stage == len(self.recipe.stages)
         if over:
             self.optimizer = None
@@ -393,7 +415,7 @@ class Session:
         try:
             self.folder.save(self.at.total, self.tree())
         except NonFinite as where:
-            self.not_finite(self.at.step - 1, f"{where.args[0]} is no longer finite")
+            self.not_finite(self.at.total, f"{where.args[0]} was no longer finite")
         self.saved_at = time.monotonic()
         self.save_after = max(SAVE_EVERY, (self.saved_at - began) / SAVE_SHARE)
 
@@ -416,9 +438,14 @@ class Session:
         left = self.at.seconds / TRIAL_STEP * (self.stage.steps - self.at.step)
         self.at.compiled = False
         if left > parallel.TRIAL_WORTH:
-            self.setup.say(f"about {left / 60:.0f} min of training left: trying whether compiling pays (a minute or two)")
-            batch, casting = self.fetch()[0], lambda: parallel.autocast(self.setup.device, self.setup.precision)
-            pays, why = parallel.compilation_pays(self.learner, batch, self.step_tensor, casting)
+            self.setup.say(
+                f"about {left / 60:.0f} min of training left: trying whether compiling pays (a minute or two)"
+            )
+            batches = self.fetch()
+            units = self.units(batches)
+            pays, why = parallel.compilation_pays(
+                self.learner, lambda learner: self.backward(learner, batches[0], units)[0]
+            )
             self.setup.say(why)
             self.at.compiled = pays
             if pays:
@@ -428,27 +455,46 @@ class Session:
     def shrink(self, error: Exception) -> None:
         """Memory ran out: halve the micro-batch, double the accumulation, go back to the last checkpoint."""
         size = self.stage.batch_size // (self.stage.accumulate * self.at.micro)
-        if self.objective.coupled or size < 2:
-            why = "its rows affect each other, so it cannot be split" if self.objective.coupled else "one row does not fit"
-            raise UserError(f"out of memory with a batch of {size} ({why}); try --batch-size {max(size // 2, 1)}") from error
-        self.setup.say(f"out of memory with micro-batches of {size}: continuing with {size // 2}, accumulated {2 * self.at.micro} times")
+        if size < 2:
+            raise UserError("out of memory with a single row; use a smaller network or smaller inputs") from error
+        if self.objective.coupled:
+            raise UserError(
+                f"out of memory with a batch of {size}, which cannot be split since its rows affect each other; "
+                f"try --batch-size {size // 2}"
+            ) from error
+        self.setup.say(
+            f"out of memory with micro-batches of {size}: continuing with {size // 2}, accumulated {2 * self.at.micro} times"
+        )
         raise Rewind({"micro": 2 * self.at.micro, "skips": self.at.skips}) from None
 
     def not_finite(self, step: int, what: str) -> None:
         newest = self.folder.newest_path()
-        if self.setup.on_nan != "skip":
-            raise UserError(
-                f"{what} at step {step:,}; the last good checkpoint is {newest or 'none'}; likely causes: a learning rate too "
-                f"high (try --lr {self.rate() / 10:g}), bad values in the data, a logarithm or division of zero; --on-nan skip leaves such steps out"
+        skipping = "" if self.setup.on_nan == "skip" else "; --on-nan skip leaves such steps out"
+        raise UserError(
+            f"{what} at step {step:,}; the last good checkpoint is {newest or 'none'}; likely causes: a learning rate too "
+            f"high (try --lr {self.rate() / 10:g}), bad values in the data, a logarithm or division of zero{skipping}"
+        )
+
+    def leave_out(self) -> None:
+        """Back to the last checkpoint, to leave this step out: its forward may have moved running statistics and chains."""
+        at = self.at
+        if len(at.skips) >= MOST_SKIPS or not all(p.isfinite().all() for p in self.model.parameters()):
+            self.not_finite(
+                at.step + 1, f"the loss or its gradient was not finite ({len(at.skips)} steps were left out before)"
             )
-        known = [s for s in ([self.at.stage, step - 1], [self.at.stage, step]) if s not in self.at.skips and s[1] >= 0]
-        if len(self.at.skips) + len(known) > MOST_SKIPS or not known:
-            raise UserError(f"{what} at step {step:,} after {len(self.at.skips)} skipped steps; lower the learning rate with --lr")
-        self.setup.say(f"{what} at step {step:,}: going back to {newest} and leaving steps {step - 1} and {step} out")
-        raise Rewind({"skips": self.at.skips + known, "micro": self.at.micro})
+        self.setup.say(f"the loss or its gradient was not finite at step {at.step + 1:,}: leaving this step out")
+        raise Rewind({"skips": [*at.skips, [at.stage, at.step]], "micro": at.micro})
 
     def rate(self) -> float:
         return self.optimizer.param_groups[0]["initial_lr"] if self.optimizer is not None else 0.0
+
+
+def finite(loss: Tensor, groups: Groups) -> bool:
+    """Whether the loss and every gradient are finite."""
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    return bool(
+        torch.stack([loss.float(), *(norm.float() for norm in torch._foreach_norm(gradients))]).isfinite().all()
+    )
 
 
 def average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
@@ -473,6 +519,8 @@ def check_environment(then: dict[str, Any], now: dict[str, Any], setup: Setup) -
     """Raises UserError where the run cannot continue to the same bytes, unless an approximate resume was asked for."""
     changed = [f"{name} was {then.get(name)}, is {now[name]}" for name in now if then.get(name) != now[name]]
     if changed and setup.resume != "approximate":
-        raise UserError(f"an exact resume is not possible ({'; '.join(changed)}); use --resume=approximate to continue all the same")
+        raise UserError(
+            f"an exact resume is not possible ({'; '.join(changed)}); use --resume=approximate to continue all the same"
+        )
     if changed:
         setup.say(f"approximate resume: {'; '.join(changed)}")

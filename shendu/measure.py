@@ -13,7 +13,9 @@ from shendu.core import Batch, Metric, Processor, Source
 BATCH = 500
 
 
-def outputs_of(model: nn.Module, processor: Processor, batch: dict[str, Tensor], device: torch.device, precision: str) -> Tensor:
+def outputs_of(
+    model: nn.Module, processor: Processor, batch: dict[str, Tensor], device: torch.device, precision: str
+) -> Tensor:
     """Outputs in float32 for a prepared batch; the caller is in `parallel.evaluating`."""
     with parallel.autocast(device, precision):
         outputs = processor.call(model, parallel.to_device(batch, device))
@@ -30,16 +32,27 @@ def measure(
     most: int = 0,
     pulse: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Name -> figure over the source's rows (the first `most` of them where given); `pulse` is called per batch."""
+    """Name -> figure over the source's rows (the first `most` of them where given); `pulse` is called per batch.
+
+    Where memory runs out, smaller batches are measured: a figure does not depend on how the rows are batched.
+    """
     running = {name: build() for name, build in metrics.items()}
     rows = min(source.rows, most) if most else source.rows
+    start, size = 0, BATCH
     with parallel.evaluating(model):
-        for start in range(0, rows, BATCH):
+        while start < rows:
             pulse()
-            batch = parallel.to_device(source.batch(start, min(BATCH, rows - start), None), device)
-            outputs = outputs_of(model, processor, batch, device, precision)
+            try:
+                batch = parallel.to_device(source.batch(start, min(size, rows - start), None), device)
+                outputs = outputs_of(model, processor, batch, device, precision)
+            except Exception as error:
+                if size == 1 or not parallel.out_of_memory(error):
+                    raise
+                size //= 2
+                continue
             for metric in running.values():
                 metric.update(outputs, batch)
+            start += size
     return {name: metric.compute() for name, metric in running.items()}
 
 

@@ -59,7 +59,9 @@ def steps_of(how: Training, rows: int) -> tuple[int, int]:
     """(steps, batch size) of a training over `rows` rows."""
     size = min(how.batch_size, rows) if how.batch_size else rows
     if size < 1 or how.accumulate < 1 or size < how.accumulate:
-        raise UserError(f"a batch of {how.batch_size} rows cannot be computed in {how.accumulate} parts; raise --batch-size")
+        raise UserError(
+            f"a batch of {how.batch_size} rows cannot be computed in {how.accumulate} parts; raise --batch-size"
+        )
     steps = how.steps or max(1, round(how.epochs * rows / size))
     if steps < 0 or how.epochs < 0:
         raise UserError(f"cannot train for epochs={how.epochs}, steps={how.steps}; give a number above 0")
@@ -88,7 +90,11 @@ def held(data: Dataset, processor: Supervised, part: str) -> Static:
 
 def metrics_for(data: Dataset) -> dict[str, Callable[[], Metric]]:
     """The figures of a task: accuracy and error for classes, errors in the target's unit for numbers."""
-    names = ("accuracy", "error-rate", "cross-entropy") if isinstance(data.fields[data.target], Category) else ("rmse", "mae", "r2")
+    names = (
+        ("accuracy", "error-rate", "cross-entropy")
+        if isinstance(data.fields[data.target], Category)
+        else ("rmse", "mae", "r2")
+    )
     return {name: METRICS[name] for name in names}
 
 
@@ -167,7 +173,8 @@ def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.parse(how.augment)
     column = data.fields[data.input]
     if (chosen.geometric or chosen.cutout) and not isinstance(column, Image):
-        raise UserError(f"augment={','.join(how.augment)} is for pictures, and {data.name} has numbers; leave it out or use mixup:0.2")
+        raise UserError(
+            f"augment={','.join(how.augment)} is for pictures, and {data.name} has numbers; leave it out or use mixup:0.2"
+        )
     if chosen.mixup and not isinstance(data.fields[data.target], Category):
         raise UserError(f"mixup blends classes, and {data.name} has a number as its target; leave it out")
-

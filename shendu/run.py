@@ -111,13 +111,19 @@ def writing(path: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         text = str(error)
         if number == errno.ENOSPC or "No space left" in text or "StorageFull" in text:
-            raise UserError(f"no space left on the disk while writing {path}; free some, then continue with --resume") from None
+            raise UserError(
+                f"no space left on the disk while writing {path}; free some, then continue with --resume"
+            ) from None
         if number in (errno.EFBIG, errno.EDQUOT) or "File too large" in text or "FileTooLarge" in text:
-            raise UserError(f"the limit on file size or quota was hit while writing {path}; raise it, then --resume") from None
+            raise UserError(
+                f"the limit on file size or quota was hit while writing {path}; raise it, then --resume"
+            ) from None
         if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
             raise UserError(f"cannot write {path} ({os.strerror(number)}); choose another folder with --out") from None
         if number is not None:
-            raise UserError(f"writing {path} failed ({os.strerror(number)}); mend the disk, then continue with --resume") from None
+            raise UserError(
+                f"writing {path} failed ({os.strerror(number)}); mend the disk, then continue with --resume"
+            ) from None
         raise
 
 

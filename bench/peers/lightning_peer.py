@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from common import MNIST_MEAN, MNIST_STD, Clock, Race, arguments, emit_epochs, mnist
 from torch import nn
 from torch_parts import NETWORKS, Pictures, accuracy, loader, optimizer, pictures, seeded, to_tensor
+
+# after torch_parts, which makes torchvision importable
+import lightning as L  # isort: skip
 
 LIBRARIES = ["lightning", "torch"]
 QUIET = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,

@@ -43,7 +43,7 @@ def open(data: Any, *, data_dir: str | Path | None = None, skip_bad: bool = Fals
         return cache.reopen(data)
     if isinstance(data, str) and (named := _open_name(data, data_dir)):
         return named
-    return _open_path(Path(data).expanduser(), skip_bad)
+    return _open_path(Path(os.path.expanduser(data)), skip_bad)
 
 
 def _open_name(name: str, data_dir: str | Path | None) -> Dataset | None:
@@ -51,7 +51,7 @@ def _open_name(name: str, data_dir: str | Path | None) -> Dataset | None:
     from shendu.data import catalogue
 
     if name not in catalogue.KNOWN:
-        if not name or ("\0" in name) or not Path(name).expanduser().exists():
+        if not os.path.exists(os.path.expanduser(name)):
             error = unknown("data set", name, catalogue.KNOWN)
             raise UserError(f"{error}; and there is no file or folder of that name")
         return None
@@ -173,4 +173,3 @@ def _sniff(path: Path) -> str:
     except tarfile.HeaderError:
         raise UserError(f"{path} is no data that can be read: expected {_EXPECTED}") from None
     return "archive"
-

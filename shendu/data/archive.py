@@ -111,7 +111,7 @@ class Folder:
     def _read(self, name: str) -> bytes:
         if self.sizes[name] > ENTRY_BYTES_MOST:
             raise OSError(f"larger than {ENTRY_BYTES_MOST:,} bytes")
-        with (self.path / name).open("rb") as file:
+        with open(os.path.join(self.path, name), "rb") as file:
             return file.read(ENTRY_BYTES_MOST)
 
 
@@ -154,7 +154,8 @@ def _damage(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except _DAMAGE as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): download or pack it again") from error
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} is damaged or cut short ({what}): download or pack it again") from error
 
 
 class Zip:

@@ -27,6 +27,8 @@ KINDS = {
     "mixup": "blend with another sample, share from Beta(N, N) (mixup:0.2; Zhang et al. 2018)",
 }
 DRAWS = 8
+MOST = 1000.0
+"""No number of an augmentation is larger."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ def parse(words: tuple[str, ...]) -> Augment:
             value = float(number)
         except ValueError:
             value = -1.0
-        if not 0 <= value < math.inf:
-            raise UserError(f"augmentation '{word}' lacks its number; write it like {name}:{'0.2' if name == 'mixup' else 4}")
+        if not 0 <= value <= MOST:
+            raise UserError(
+                f"augmentation '{word}' lacks its number; write it like {name}:{'0.2' if name == 'mixup' else 4}"
+            )
         values[name] = int(value) if name in ("crop", "cutout") else value
     return Augment(**values)  # type: ignore[arg-type]
 
@@ -88,7 +92,7 @@ def _crop_flip(x: Tensor, u: Tensor, pad: int, flip: bool) -> Tensor:
 
 def _affine(x: Tensor, u: Tensor, shift: float, angle: float) -> Tensor:
     """Rotation about the centre and translation, zeros outside."""
-    b, h, w, _ = x.shape
+    h, w = x.shape[1:3]
     turn = (2 * u[:, 3] - 1) * angle
     dx, dy = (2 * u[:, 4] - 1) * shift * 2 / w, (2 * u[:, 5] - 1) * shift * 2 / h
     cos, sin = turn.cos(), turn.sin()
@@ -110,14 +114,15 @@ def cutout(x: Tensor, u: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _beta_quantiles(alpha: float, points: int = 4096) -> Tensor:
-    """Quantiles of Beta(alpha, alpha), by inverting its distribution function on a grid that is fine at both ends."""
-    t = torch.linspace(0, math.pi / 2, points * 4 + 1, dtype=torch.float64)
-    middle = (t[1:] + t[:-1]) / 2
-    # x = sin(t)^2 turns the density's end points into a smooth integrand for every alpha > 0
-    density = (middle.sin() * middle.cos()) ** (2 * alpha - 1)
-    cumulative = torch.cat([torch.zeros(1, dtype=torch.float64), density.cumsum(0)]) / density.sum()
-    wanted = (torch.arange(points, dtype=torch.float64) + 0.5) / points
-    return t[torch.searchsorted(cumulative, wanted).clamp(max=len(t) - 1)].sin().square().float()
+    """Quantiles of Beta(alpha, alpha), by inverting its distribution function.
+
+    Over the log-odds z of a share the density is (share (1 - share))^alpha: smooth, and small at both ends for every alpha.
+    """
+    reach = 10 + 30 / alpha
+    z = torch.linspace(-reach, reach, points * 8 + 1, dtype=torch.float64)
+    cumulative = ((F.logsigmoid(z) + F.logsigmoid(-z)) * alpha).exp().cumsum(0)
+    wanted = (torch.arange(points, dtype=torch.float64) + 0.5) / points * cumulative[-1]
+    return z[torch.searchsorted(cumulative, wanted).clamp(max=len(z) - 1)].sigmoid().float()
 
 
 def mixing_share(u: Tensor, alpha: float) -> Tensor:

@@ -203,16 +203,15 @@ def _describe(decoded: Decoded) -> dict[str, Any]:
 
 
 def _index(files: Mapping[str, Path], options: dict[str, Any]) -> Path | None:
-    """Where the hash of files with these paths, sizes and times is noted; None where one of them is too fresh."""
+    """Where the hash of files with these paths, sizes and times is noted; None where one is too fresh, or gone."""
     stamps, newest = [], 0
     for name, path in sorted(files.items()):
         try:
-            stat = path.stat()
+            about = os.stat(path)
         except OSError:
-            stamps.append((name, str(path.absolute()), -1, -1))
-            continue
-        newest = max(newest, stat.st_mtime_ns)
-        stamps.append((name, str(path.absolute()), stat.st_size, stat.st_mtime_ns))
+            return None  # the reader says what is wrong with it
+        newest = max(newest, about.st_mtime_ns)
+        stamps.append((name, os.path.abspath(path), about.st_size, about.st_mtime_ns))
     if abs(time.time_ns() - newest) < _SETTLED_NS:
         return None
     return root() / "index" / hashlib.sha256(_canonical([VERSION, options, stamps])).hexdigest()

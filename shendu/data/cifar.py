@@ -46,7 +46,7 @@ def read(tree: Tree, name: str, classes: tuple[str, ...] = ()) -> Decoded:
             )
         parts[short] = np.frombuffer(values, np.uint8).reshape(-1, RECORD)
         if len(parts[short]) != RECORDS:
-            notes.append(f"{short} of {name} is a part: {len(parts[short]):,} of {RECORDS:,} records")
+            notes.append(f"{short} is only a part: {len(parts[short]):,} of {RECORDS:,} records")
     order = sorted(parts, key=lambda short: (len(short), short))
     batches = {
         "train": [parts[short] for short in order if short != "test_batch.bin"],

@@ -67,7 +67,9 @@ class Dataset:
         """Names of the target's classes; raises UserError where the target is no category."""
         column = self.fields[self.target]
         if not isinstance(column, Category):
-            raise UserError(f"{self.name} has a number as its target, not classes; use a regression system: linear, mlp")
+            raise UserError(
+                f"{self.name} has a number as its target, not classes; use a regression system: linear, mlp"
+            )
         return column.names
 
     def split_off(self) -> Dataset:

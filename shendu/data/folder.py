@@ -70,14 +70,14 @@ def plan(names: list[str], place: str) -> Plan:
         else:
             loose += 1
     if not splits.get("train"):
-        what = f"{len(pictures):,} pictures but no class folders" if pictures else "no pictures"
+        what = f"{_count(len(pictures), 'picture')} but no class folders" if pictures else "no pictures"
         raise UserError(f"{place} has {what}: put each class into a folder of its own, such as {place}/cat/1.png")
     notes = []
     if loose:
-        notes.append(f"{loose:,} pictures outside of the class folders left out")
+        notes.append(f"outside of the class folders, left out: {_count(loose, 'picture')}")
     if others:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in others.most_common(5))
-        notes.append(f"{sum(others.values()):,} files that are no pictures left out: {kinds}")
+        notes.append(f"no pictures, left out: {_count(others.total(), 'file')} ({kinds})")
     return Plan({split: splits[split] for split in ("train", "validation", "test") if split in splits}, tuple(notes))
 
 
@@ -99,9 +99,13 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def _text(name: str) -> str:
-    """A folder's name as text that can be printed and stored, whatever its bytes are."""
-    return name.encode("utf-8", "replace").decode()
+    """A folder's name as text that can be printed on a line and stored, whatever its bytes are."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
@@ -163,14 +167,15 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
         labels = np.array([number[label] for _, label in rows[split]], np.int64)
         splits[split] = {"image": array if good.all() else array[good], "label": labels[good]}
     if bad:
-        notes.append(f"{len(bad):,} unreadable pictures skipped: {', '.join(sorted(bad)[:5])}{', …' * (len(bad) > 5)}")
+        some = ", ".join(map(_text, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
+        notes.append(f"{_count(len(bad), 'unreadable picture')} skipped: {some}")
     fields: dict[str, Column] = {"image": column, "label": Category(names=classes)}
     return Decoded(fields=fields, splits=splits, input="image", target="label", notes=(*laid.notes, *notes))
 
 
 def _refuse(bad: dict[str, str], name: str, skip_bad: bool) -> None:
     if bad and not skip_bad:
-        count = f"{len(bad):,} unreadable picture{'s' * (len(bad) > 1)}"
+        count = _count(len(bad), "unreadable picture")
         raise UserError(f"{name} has {count}, the first is {_first(bad)}: mend or remove them, or add --skip-bad")
 
 

@@ -152,7 +152,9 @@ class Supervised:
 
     @classmethod
     def from_json(cls, values: Json) -> Supervised:
-        fields = {k: columns.from_json(v) if k in ("input", "target") else v for k, v in values.items() if k != "kind"}
+        fields: dict[str, Any] = {
+            k: columns.from_json(v) if k in ("input", "target") else v for k, v in values.items() if k != "kind"
+        }
         return cls(**fields)
 
 
@@ -166,6 +168,8 @@ def _array(raw: Any) -> np.ndarray:
         except (OSError, ValueError) as error:
             raise UserError(f"{raw} is not a NumPy array file ({error}); save it with numpy.save") from None
         if not isinstance(loaded, np.ndarray):
-            raise UserError(f"{raw} holds several arrays ({', '.join(loaded.files)}); save the one to predict with numpy.save")
+            raise UserError(
+                f"{raw} holds several arrays ({', '.join(loaded.files)}); save the one to predict with numpy.save"
+            )
         return loaded
     return raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)

@@ -12,7 +12,9 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
     """Markdown with the front matter that model hubs read."""
     recipe = folder.read("recipe.json")
     rows = [
-        f"| {part} | {name} | {value:.4f} |" for part, figures in result["metrics"].items() for name, value in figures.items()
+        f"| {part} | {name} | {value:.4f} |"
+        for part, figures in result["metrics"].items()
+        for name, value in figures.items()
     ]
     choices = " ".join(f"--set {k}={v}" for k, v in recipe["choices"].items())
     command = " ".join(f"shendu train {result['system']} {recipe['data']['given']} {choices}".split())

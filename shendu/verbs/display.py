@@ -65,7 +65,9 @@ class Display:
     def _words(self, line: dict[str, Any]) -> list[str]:
         done = line["step"] / max(line["steps"], 1)
         left = line["seconds"] / line["step"] * (line["steps"] - line["step"]) if line["step"] else 0.0
-        figures = [f"{name} {value:.4f}" for name, value in line.items() if name == "loss" or name.startswith("validation ")]
+        figures = [
+            f"{name} {value:.4f}" for name, value in line.items() if name == "loss" or name.startswith("validation ")
+        ]
         return [self._title, f"{done:4.0%}", f"step {line['step']:,}/{line['steps']:,}", *figures,
                 f"{line['samples_per_second']:,.0f} samples/s", f"{clock(left)} left"]  # fmt: skip
 

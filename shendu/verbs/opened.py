@@ -66,7 +66,9 @@ class Run:
         try:
             model.load_state_dict(unaliased(load_file(weights), stored["aliases"]))
         except (SafetensorError, RuntimeError, OSError) as error:
-            raise UserError(f"{weights} does not fit its config.json ({str(error).splitlines()[0]}); train again") from None
+            raise UserError(
+                f"{weights} does not fit its config.json ({str(error).splitlines()[0]}); train again"
+            ) from None
         return parallel.place(model.eval(), torch.device("cpu"))
 
     def unfinished(self) -> UserError:
@@ -93,7 +95,9 @@ class Run:
         if result is None:
             return f"<p>{title}: unfinished, in <code>{html.escape(str(self.path))}</code></p>"
         rows = "".join(
-            f"<tr><td>{html.escape(part)}</td>" + "".join(f"<td>{html.escape(k)} {v:.4f}</td>" for k, v in figures.items()) + "</tr>"
+            f"<tr><td>{html.escape(part)}</td>"
+            + "".join(f"<td>{html.escape(k)} {v:.4f}</td>" for k, v in figures.items())
+            + "</tr>"
             for part, figures in result["metrics"].items()
         )
         seconds = f"{result['seconds']:.1f} s, {result['samples_per_second']:,.0f} samples/s, {result['parameters']:,} parameters"
@@ -113,7 +117,10 @@ def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processo
         save_file({first[target]: tensors[target] for target in first}, temporary, metadata={"format": "pt"})
         shendu.run.sync(temporary)
         temporary.replace(path)
-    folder.write("config.json", {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net), "aliases": aliases})
+    folder.write(
+        "config.json",
+        {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net), "aliases": aliases},
+    )
     folder.write("processor.json", processor.to_json())
 
 

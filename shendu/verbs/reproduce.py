@@ -33,7 +33,9 @@ def reproduce(
     """
     references = [r for r in registry.load(system).REFERENCES if data is None or r["data"] == data]
     if not references:
-        raise UserError(f"{system} has no reference on {data}; it has: {', '.join(r['data'] for r in registry.load(system).REFERENCES)}")
+        raise UserError(
+            f"{system} has no reference on {data}; it has: {', '.join(r['data'] for r in registry.load(system).REFERENCES)}"
+        )
     path = Path(results) / f"{system}.json"
     entries = []
     for reference in references:
@@ -42,13 +44,19 @@ def reproduce(
     return entries
 
 
-def _measured(system: str, reference: dict[str, Any], seeds: int, out: Any, data_dir: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _measured(
+    system: str, reference: dict[str, Any], seeds: int, out: Any, data_dir: Any, options: dict[str, Any]
+) -> dict[str, Any]:
     choices = reference.get("choices", {})
     done = []
     for seed in range(seeds):
-        folder = Path(out) / f"{system}_{reference['data']}_{'_'.join(map(str, choices.values()))}{seed}" if out else None
+        folder = (
+            Path(out) / f"{system}_{reference['data']}_{'_'.join(map(str, choices.values()))}{seed}" if out else None
+        )
         resume = bool(folder and (folder / "recipe.json").exists())
-        run = train(system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **choices, **options)
+        run = train(
+            system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **choices, **options
+        )
         done.append(run.result)
     part = next(p for p in ("test", "validation", "train") if p in done[0]["metrics"])
     figures = [result["metrics"][part][reference["metric"]] for result in done]

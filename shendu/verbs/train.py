@@ -19,7 +19,7 @@ import shendu
 from shendu import config, data, parallel, registry
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.errors import UserError, unknown
+from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, measure
 from shendu.run import Folder
@@ -74,8 +74,13 @@ def train(
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
     )  # fmt: skip
     begin(folder, order, dataset, recipe)
-    with display.live(f"{order.system} on {dataset.name}", folder):
-        model, at = fit(recipe, folder, setup)
+    try:
+        with display.live(f"{order.system} on {dataset.name}", folder):
+            model, at = fit(recipe, folder, setup)
+    except Interrupted as why:
+        raise Interrupted(
+            f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
+        ) from None
     finish(folder, order.system, dataset, recipe, setup, model, at, display)
     return Run(folder.path)
 
@@ -83,7 +88,9 @@ def train(
 class Order:
     """What is to be trained: as given now, or as a run's recipe.json has it."""
 
-    def __init__(self, system: str, source: Any, choices: dict[str, Any], path: Path | None, data_dir: Any, skip_bad: bool) -> None:
+    def __init__(
+        self, system: str, source: Any, choices: dict[str, Any], path: Path | None, data_dir: Any, skip_bad: bool
+    ) -> None:
         self.system, self.source, self.choices, self.path = system, source, choices, path
         self.data_dir, self.skip_bad = data_dir, skip_bad
         self.expected_hash: str | None = None
@@ -91,7 +98,9 @@ class Order:
     def open(self) -> Dataset:
         dataset = data.open(self.source, data_dir=self.data_dir, skip_bad=self.skip_bad).split_off()
         if self.expected_hash and dataset.hash != self.expected_hash:
-            raise UserError(f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out")
+            raise UserError(
+                f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out"
+            )
         return dataset
 
     def folder(self, dataset: Dataset) -> Folder:
@@ -110,13 +119,17 @@ class Order:
         raise UserError(f"there are 9,999 runs called {stem}; choose a folder with --out")
 
 
-def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, skip_bad: bool) -> Order:
+def wanted(
+    system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, skip_bad: bool
+) -> Order:
     """Settles what a call means; raises UserError where it contradicts the run that it wants to continue."""
     path = Path(out) if out else None
     if resume and not isinstance(resume, bool) and resume not in RESUME:
         path = Path(resume)
         if not (path / "recipe.json").exists():
-            raise UserError(f"{path} is no run that could be continued (it has no recipe.json); `shendu runs` lists those under runs/")
+            raise UserError(
+                f"{path} is no run that could be continued (it has no recipe.json); `shendu runs` lists those under runs/"
+            )
     kept = Folder(path).read("recipe.json") if path else None
     if kept is None:
         if resume and path is None:
@@ -130,16 +143,28 @@ def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict
     if not resume:
         raise UserError(f"{path} holds a run already; add --resume to continue it, or choose another --out")
     if system is not None and system != kept["system"]:
-        raise UserError(f"{path} holds a run of {kept['system']}, not of {system}; continue it with: shendu train --resume {path}")
-    changed = [k for k, v in choices.items() if k in kept["choices"] and str(kept["choices"][k]) != str(v) or k not in kept["choices"]]
+        raise UserError(
+            f"{path} holds a run of {kept['system']}, not of {system}; continue it with: shendu train --resume {path}"
+        )
+    changed = [
+        k
+        for k, v in choices.items()
+        if (k in kept["choices"] and str(kept["choices"][k]) != str(v)) or k not in kept["choices"]
+    ]
     if changed:
         was = ", ".join(f"{k}={kept['choices'].get(k, 'its default')}" for k in changed)
-        raise UserError(f"{path} was begun with {was}; a resumed run keeps its settings (leave the option out, or use another --out)")
+        raise UserError(
+            f"{path} was begun with {was}; a resumed run keeps its settings (leave the option out, or use another --out)"
+        )
     about = kept["data"]
-    order = Order(kept["system"], about["source"], kept["choices"], path, data_dir or about["data_dir"], about["skip_bad"])
+    order = Order(
+        kept["system"], about["source"], kept["choices"], path, data_dir or about["data_dir"], about["skip_bad"]
+    )
     order.expected_hash = about["hash"]
     if source is not None and isinstance(source, str) and source not in (about["source"], about["given"]):
-        raise UserError(f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}")
+        raise UserError(
+            f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}"
+        )
     return order
 
 
@@ -147,13 +172,20 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
     """Writes how the run is made, before it is made."""
     folder.prepare()
     if folder.read("recipe.json") is None:
-        source = str(Path(dataset.source).resolve()) if os.path.exists(dataset.source) and dataset.source != dataset.name else dataset.source
+        source = (
+            str(Path(dataset.source).resolve())
+            if os.path.exists(dataset.source) and dataset.source != dataset.name
+            else dataset.source
+        )
         about = {
             "name": dataset.name, "source": source, "given": order.source if isinstance(order.source, str) else dataset.source,
             "hash": dataset.hash, "data_dir": str(Path(order.data_dir).resolve()) if order.data_dir else None,
             "skip_bad": order.skip_bad, "rows": {part: len(split) for part, split in dataset.splits.items()},
         }  # fmt: skip
-        stages = [{"name": s.name, "steps": s.steps, "batch_size": s.batch_size, "accumulate": s.accumulate} for s in recipe.stages]
+        stages = [
+            {"name": s.name, "steps": s.steps, "batch_size": s.batch_size, "accumulate": s.accumulate}
+            for s in recipe.stages
+        ]
         folder.write("recipe.json", {
             "system": order.system, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
             "model": config.to_json(recipe.model), "stages": stages, "select_by": recipe.select_by, "ema": recipe.ema,
@@ -191,7 +223,14 @@ def commit() -> str | None:
 
 
 def finish(
-    folder: Folder, system: str, dataset: Dataset, recipe: Recipe, setup: Setup, model: nn.Module, at: Progress, display: Display
+    folder: Folder,
+    system: str,
+    dataset: Dataset,
+    recipe: Recipe,
+    setup: Setup,
+    model: nn.Module,
+    at: Progress,
+    display: Display,
 ) -> None:
     """The finished model, its final figures and the report; harmless to do twice."""
     if (folder.path / "report.html").exists() and folder.read("result.json") is not None:
@@ -205,7 +244,9 @@ def finish(
         if part in recipe.splits:
             metrics = {**recipe.metrics, **({"outputs": lambda: shown} if part == last else {})}
             most = TRAIN_FIGURE_ROWS if part == "train" else 0
-            measured = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
+            measured = measure(
+                model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most
+            )
             figures[part] = {name: value for name, value in measured.items() if name in recipe.metrics}
     result = {
         "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "seconds": round(at.seconds, 3),

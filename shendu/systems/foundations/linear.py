@@ -69,7 +69,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     large = len(data.splits["train"]) > 5000
     how = Training(epochs=20, batch_size=256, lr=1e-3, optimizer="adam", schedule="cosine")
     if not large:
-        how = replace(how, steps=1000, batch_size=0, lr=0.03, optimizer="nesterov", schedule="constant", select_by="none")
+        how = replace(
+            how, steps=1000, batch_size=0, lr=0.03, optimizer="nesterov", schedule="constant", select_by="none"
+        )
     net, how = settle(choices, net, how)
     return supervised(data, net, how, objective=(lambda model: IndicatorSquares()) if processor.labels else None)
 

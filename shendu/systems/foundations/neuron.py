@@ -110,9 +110,13 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     column, table = data.fields[data.input], data.splits["train"].column(data.input)
     binary = set(table.reshape(-1)[:100_000].tolist()) <= {0, 1}
     if not isinstance(column, Number) or len(column.shape) != 1 or not binary or len(data.classes) != 2:
-        raise UserError(f"a McCulloch-Pitts neuron needs inputs of 0 and 1 and two classes, {data.name} is not of that kind; try: and, or, not, xor")
+        raise UserError(
+            f"a McCulloch-Pitts neuron needs inputs of 0 and 1 and two classes, {data.name} is not of that kind; try: and, or, not, xor"
+        )
     if column.shape[0] > MOST_INPUTS:
-        raise UserError(f"all units of {column.shape[0]} inputs are too many to try (at most {MOST_INPUTS}); use perceptron")
+        raise UserError(
+            f"all units of {column.shape[0]} inputs are too many to try (at most {MOST_INPUTS}); use perceptron"
+        )
     net, how = settle(choices, Config(), Training(steps=0))
     net = Config(inputs=column.shape[0])
     processor = Supervised(column, data.fields[data.target], [0.0], [1.0])
@@ -140,8 +144,26 @@ def tiny() -> tuple[Any, dict[str, Any]]:
 
 
 REFERENCES = (
-    {"data": "and", "metric": "accuracy", "published": 1.0, "target": 1.0, "source": "McCulloch & Pitts 1943: one unit"},
+    {
+        "data": "and",
+        "metric": "accuracy",
+        "published": 1.0,
+        "target": 1.0,
+        "source": "McCulloch & Pitts 1943: one unit",
+    },
     {"data": "or", "metric": "accuracy", "published": 1.0, "target": 1.0, "source": "McCulloch & Pitts 1943: one unit"},
-    {"data": "not", "metric": "accuracy", "published": 1.0, "target": 1.0, "source": "McCulloch & Pitts 1943: one unit"},
-    {"data": "xor", "metric": "accuracy", "published": 0.75, "target": 0.75, "source": "Minsky & Papert 1969: no single unit"},
+    {
+        "data": "not",
+        "metric": "accuracy",
+        "published": 1.0,
+        "target": 1.0,
+        "source": "McCulloch & Pitts 1943: one unit",
+    },
+    {
+        "data": "xor",
+        "metric": "accuracy",
+        "published": 0.75,
+        "target": 0.75,
+        "source": "Minsky & Papert 1969: no single unit",
+    },
 )

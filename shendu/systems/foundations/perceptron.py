@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
+from shendu.data import augment
 from shendu.data.dataset import Dataset
 from shendu.data.processor import Supervised
+from shendu.errors import UserError
 from shendu.recipes import Training, supervised
 
 
@@ -78,13 +80,17 @@ class Criterion(Objective):
 
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
-    """Raises UserError where the target is a number."""
+    """Raises UserError where the target is a number, or blended."""
     big = len(data.splits["train"]) > 10_000
     net = Config(inputs=math.prod(Supervised.of(data).shape), classes=len(data.classes))
-    how = Training(epochs=3 if big else 20, batch_size=1, lr=1.0, optimizer="sgd", ema=0.9999 if big else 0.999, validations=3)
+    how = Training(
+        epochs=3 if big else 20, batch_size=1, lr=1.0, optimizer="sgd", ema=0.9999 if big else 0.999, validations=3
+    )
     if len(data.splits["train"]) < 100:
         how = replace(how, epochs=50, ema=0.0)
     net, how = settle(choices, net, how)
+    if augment.parse(how.augment).mixup:
+        raise UserError("the perceptron's rule needs one class per row, and mixup blends them; leave mixup out")
     return supervised(data, net, how, objective=lambda model: Criterion())
 
 

@@ -195,7 +195,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if not isinstance(picture, Image):
         raise UserError(f"lenet reads pictures and {data.name} holds numbers; use mlp")
     net = Config(channels=picture.channels, classes=len(data.classes))
-    how = Training(epochs=15, batch_size=128, lr=4e-3, schedule="one-cycle", weight_decay=0.01, augment=augment.usual(data))
+    how = Training(
+        epochs=15, batch_size=128, lr=4e-3, schedule="one-cycle", weight_decay=0.01, augment=augment.usual(data)
+    )
     if len(data.splits["train"]) < 10_000:
         how = replace(how, epochs=12, batch_size=32)
     net, how = settle(choices, net, how)

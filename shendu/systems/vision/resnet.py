@@ -155,7 +155,10 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if net.depth in CIFAR and net.stem == "large":
         net = replace(net, stem="small")
     check_depth(net, side, data.name)
-    return supervised(data, net, how, coupled=True)
+    made = supervised(data, net, how, coupled=True)
+    if made.stages[0].batch_size == 1:
+        raise UserError("resnet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32")
+    return made
 
 
 def check_depth(net: Config, side: int, name: str) -> None:
@@ -185,6 +188,4 @@ SIZES = (
     (Config(depth=56), 853_018),
     (Config(depth=110), 1_727_962),
 )
-REFERENCES = (
-    {"data": "fashion-mnist", "metric": "accuracy", "published": None, "target": 0.943, "source": ""},
-)
+REFERENCES = ({"data": "fashion-mnist", "metric": "accuracy", "published": None, "target": 0.943, "source": ""},)

@@ -1,0 +1,104 @@
+"""Draws the pictures of the tutorial and of the systems' pages.
+
+    python docs/gen/pictures.py                 all of them
+    python docs/gen/pictures.py optimizers      those whose names hold a word
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+import shendu
+from shendu.verbs import draw
+from shendu.verbs.opened import Run
+
+IMAGES = Path(__file__).resolve().parents[1] / "img"
+
+
+def trained(system: str, data: object, **choices: object) -> Run:
+    """A run in a temporary folder, read before the folder is gone."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = shendu.train(system, data, out=Path(folder) / "run", quiet=True, precision="fp32", **choices)
+        assert run.model is not None
+        assert run.processor is not None
+    return run
+
+
+def table(gate: str) -> tuple[np.ndarray, np.ndarray]:
+    """A gate's inputs [4, 2] and outputs [4]."""
+    columns = shendu.open_data(gate).splits["train"].columns
+    return columns["inputs"], columns["output"]
+
+
+def gates(system: str, names: tuple[str, ...]) -> Figure:
+    """One run of a system per gate of two inputs; the pictures show the same four points."""
+    figure = draw.regions({f"{system} on {name}": trained(system, name) for name in names}, *table(names[0]))
+    for ax, name in zip(figure.axes, names, strict=True):
+        for (a, b), output in zip(*table(name), strict=True):
+            ax.annotate(str(output), (a, b), xytext=(6, 6), textcoords="offset points")
+    return figure
+
+
+def xor_steps() -> Figure:
+    """Chance is a function of the step, so a run of 20 steps is the beginning of one of 200: each panel is a run."""
+    return draw.regions({f"step {n}": trained("mlp", "xor", steps=n, hidden=(4,)) for n in (1, 15, 40, 80, 300)}, *table("xor"))
+
+
+def three_moons() -> Figure:
+    """Three interleaved arcs, and the regions of a line, and of 4 and 64 hidden units."""
+    rng = np.random.default_rng(0)
+    angle, label = rng.uniform(0, np.pi, 240), np.arange(240) % 3
+    x = np.stack([np.cos(angle) + label, np.sin(angle) * (1 - 2 * (label % 2)) + 0.3 * (label % 2)], 1)
+    x = (x + 0.08 * rng.normal(size=x.shape)).astype(np.float32)
+    names = np.array(["a", "b", "c"])[label]
+    runs = {"linear": trained("linear", (x, names))}
+    runs |= {f"mlp, hidden={n}": trained("mlp", (x, names), hidden=(n,)) for n in (4, 64)}
+    return draw.regions(runs, x, label)
+
+
+def fitted() -> Figure:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-3, 3, (120, 1)).astype(np.float32)
+    y = (1.5 * x[:, 0] - 1 + 0.7 * rng.normal(size=120)).astype(np.float32)
+    return draw.line(trained("linear", (x, y)), x, y)
+
+
+def first_kernels(system: str, **choices: object) -> Figure:
+    picture = shendu.open_data("digits").splits["train"].column("image")[6]
+    return draw.kernels(trained(system, "digits", **choices), picture)
+
+
+PICTURES: dict[str, Callable[[], Figure]] = {
+    "tutorial-perceptron.png": lambda: gates("perceptron", ("and", "or", "xor")),
+    "tutorial-activations.svg": draw.activations,
+    "tutorial-losses.svg": draw.losses,
+    "tutorial-optimizers.png": draw.optimizers,
+    "tutorial-schedules.svg": draw.schedules,
+    "tutorial-xor.png": xor_steps,
+    "systems-neuron.png": lambda: gates("neuron", ("and", "or", "xor")),
+    "systems-perceptron.png": lambda: gates("perceptron", ("and", "or", "xor")),
+    "systems-linear.svg": fitted,
+    "systems-mlp.png": three_moons,
+    "systems-lenet.png": lambda: first_kernels("lenet"),
+    "systems-resnet.png": lambda: first_kernels("resnet", epochs=6),
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    words = sys.argv[1:] or [""]
+    for name, picture in PICTURES.items():
+        if any(word in name for word in words):
+            path = draw.save(picture(), IMAGES / name)
+            print(f"{path.relative_to(IMAGES.parent)}  {path.stat().st_size / 1000:.0f} KB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

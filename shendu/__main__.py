@@ -1,0 +1,5 @@
+"""`python -m shendu` is `shendu`."""
+
+from shendu.cli import main
+
+main()

@@ -1,0 +1,284 @@
+"""Words on the command line -> a verb. Imports nothing heavy, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from shendu import __version__, config
+from shendu.errors import Interrupted, UserError, near
+
+EXIT_USER, EXIT_SIGNAL = 2, 128
+
+
+class Commands(click.Group):
+    """Lists commands in the order of a working day, and names the near one for a word that is none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise UserError(f"unknown command '{args[0]}'{near(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="shendu")
+def cli() -> None:
+    """Shendu (深度): deep learning as one system. Train, evaluate, predict, report: the same words for every network."""
+
+
+def add_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One decorator out of several, in the order they are written."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+DATA_DIR = click.option("--data-dir", metavar="DIR", help="Where known data sets are looked for (else $SHENDU_DATA).")
+SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave unreadable files out, and count them.")
+DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="Where to compute.")
+PRECISION = click.option(
+    "--precision", default="auto", metavar="auto|fp32|bf16", help="auto: bf16 where the hardware has it."
+)
+TRAINING = add_options(
+    click.option("--epochs", type=float, help="Passes over the training rows."),
+    click.option("--steps", type=int, help="Optimiser steps (instead of epochs)."),
+    click.option("--batch-size", type=int, help="Rows per step; 0: all."),
+    click.option("--lr", type=float, help="Learning rate."),
+    click.option("--seed", type=int, help="Everything random follows from it (default 0)."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting of the system; repeatable."
+    ),
+    DEVICE,
+    PRECISION,
+    click.option(
+        "--compile", default="auto", metavar="auto|on|off", help="auto: a trial, where the time left pays for it."
+    ),
+    click.option("--on-nan", default="stop", metavar="stop|skip", help="What to do when the loss is not finite."),
+    DATA_DIR,
+    SKIP_BAD,
+)
+
+
+@cli.command("list")
+@DATA_DIR
+@AS_JSON
+def list_(data_dir: str | None, as_json: bool) -> None:
+    """Systems and data sets, one line each."""
+    from shendu.verbs import listing
+
+    found = {"systems": listing.list_systems(), "data": listing.list_data(data_dir)}
+    if as_json:
+        return emit(found)
+    click.secho("systems", bold=True)
+    table([[s["name"], s["family"], s["summary"]] for s in found["systems"]])
+    click.secho("\ndata", bold=True)
+    table([[d["name"], d["where"], d["summary"]] for d in found["data"]])
+    return None
+
+
+@cli.command()
+@click.argument("system", required=False)
+@click.argument("data", required=False)
+@TRAINING
+@click.option("--out", metavar="DIR", help="The run folder itself (default: a dated folder under runs/).")
+@click.option("--resume", is_flag=False, flag_value="exact", metavar="[RUN]",
+              help="Continue RUN, or the run in --out; --resume=approximate where exact bytes are impossible.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No progress, no table.")
+@AS_JSON
+def train(system: str | None, data: str | None, settings: tuple[str, ...], out: str | None, resume: str | None,
+          quiet: bool, as_json: bool, **options: Any) -> None:  # fmt: skip
+    """Train SYSTEM on DATA (a name, or a path) into a run folder.
+
+    \b
+    shendu train lenet mnist
+    shendu train mlp digits --epochs 5 --set hidden=64,64
+    shendu train --resume runs/2026-11-22_lenet_mnist_1
+    """
+    from shendu.verbs.train import train as verb
+
+    how = True if resume == "exact" else resume or False
+    run = verb(system, data, out=out, resume=how, quiet=quiet, **split_choices(options, settings))
+    if as_json:
+        emit(run.result)
+    elif quiet:
+        click.echo(run.path)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("data", required=False)
+@click.option("--split", default="test", help="Which part of the data.")
+@DEVICE
+@PRECISION
+@DATA_DIR
+@SKIP_BAD
+@AS_JSON
+def evaluate(run: str, data: str | None, as_json: bool, **options: Any) -> None:
+    """Figures of RUN on its test part, or on DATA."""
+    from shendu.verbs.evaluate import evaluate as verb
+
+    result = verb(run, data, **options)
+    if as_json:
+        return emit(result)
+    click.echo(f"{result['run']} on {result['data']} ({result['split']}, {result['rows']:,} rows)")
+    table([[name, f"{value:.4f}"] for name, value in result["metrics"].items()])
+    return None
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("inputs", nargs=-1)
+@DEVICE
+@PRECISION
+@AS_JSON
+def predict(run: str, inputs: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """What RUN says of INPUTS: picture files, folders of them, .npy arrays."""
+    from shendu.verbs.predict import predict as verb
+
+    rows = verb(run, *inputs, **options)
+    if as_json:
+        return emit(rows)
+    if "label" in rows[0]:
+        table([["input", "label", "probability"], *([r["input"], r["label"], f"{r['probability']:.4f}"] for r in rows)])
+    else:
+        table([["input", "value"], *([r["input"], str(r["value"])] for r in rows)])
+    return None
+
+
+@cli.command()
+@click.argument("run")
+@DATA_DIR
+def report(run: str, data_dir: str | None) -> None:
+    """Write RUN's report.html anew: curves, confusion, worst mistakes, explanations."""
+    from shendu.verbs.report import report as verb
+
+    click.echo(verb(run, data_dir=data_dir))
+
+
+@cli.command()
+@click.argument("root", default="runs")
+@AS_JSON
+def runs(root: str, as_json: bool) -> None:
+    """The runs under ROOT (default: runs/) with their figures."""
+    from shendu.verbs.listing import list_runs
+
+    found = list_runs(root)
+    if as_json:
+        return emit(found)
+    rows = [["run", "system", "data", "figures", "seconds"]]
+    for row in found:
+        figures = " ".join(f"{k} {v:.4f}" for k, v in row.get("metrics", {}).items())
+        shown = f"{row['part']}: {figures}" if figures else row["state"]
+        rows.append(
+            [
+                row["run"],
+                row.get("system", ""),
+                row.get("data", ""),
+                shown,
+                f"{row['seconds']:.1f}" if "seconds" in row else "",
+            ]
+        )
+    table(rows)
+    return None
+
+
+@cli.command()
+@click.argument("system")
+@click.option("--on", "data", metavar="DATA", help="Only the reference on this data.")
+@click.option("--seeds", type=int, default=1, help="How many seeds to average over.")
+@click.option("--out", metavar="DIR", help="Where the runs are kept (continued if they exist).")
+@click.option("--results", default="results", metavar="DIR", help="The ledger's folder.")
+@DEVICE
+@PRECISION
+@DATA_DIR
+@click.option("--quiet", is_flag=True)
+@AS_JSON
+def reproduce(system: str, as_json: bool, **options: Any) -> None:
+    """Train SYSTEM's reference recipes and write the figures into the results ledger."""
+    from shendu.verbs.reproduce import reproduce as verb
+
+    entries = verb(system, **{k: v for k, v in options.items() if v is not None})
+    if as_json:
+        return emit(entries)
+    rows = [["data", "metric", "figure", "target", "published", "seconds"]]
+    for e in entries:
+        published = "" if e["published"] is None else f"{e['published']:.4f}"
+        rows.append(
+            [e["data"], e["metric"], f"{e['figure']:.4f}", f"{e['target']:.4f}", published, f"{e['seconds']:.0f}"]
+        )
+    table(rows)
+    return None
+
+
+# ---- shared ----------------------------------------------------------------------------------------------------------
+
+ENGINE = ("device", "precision", "compile", "on_nan", "data_dir", "skip_bad")
+
+
+def split_choices(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
+    """Engine options, the system's own (those that were given), and --set's; a setting given twice is an error."""
+    engine = {k: v for k, v in options.items() if k in ENGINE}
+    given = {k: v for k, v in options.items() if k not in ENGINE and v is not None}
+    named = config.parse_settings(settings)
+    for key in named:
+        if key in given:
+            raise UserError(f"{key} is given twice: --{key.replace('_', '-')} and --set {key}=…; leave one out")
+        if key in ENGINE:
+            raise UserError(f"{key} is an option, not a setting; write it as --{key.replace('_', '-')} {named[key]}")
+    return {**engine, **given, **named}
+
+
+def emit(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(rows: list[list[str]]) -> None:
+    """Columns padded to their widest word; the last one runs free."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())
+
+
+def main() -> None:
+    """Runs the command; a person's mistake is one line and exit code 2, a signal's code is 128 + its number."""
+    try:
+        cli.main(standalone_mode=False)
+    except UserError as error:
+        stop(str(error), EXIT_USER)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except Interrupted as why:
+        stop(str(why), EXIT_SIGNAL + why.signal)
+    except (click.Abort, KeyboardInterrupt):
+        stop("stopped", EXIT_SIGNAL + 2)
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "shendu"
+        stop(f"{error.format_message()} (see {command} --help)", EXIT_USER)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def stop(message: str, code: int) -> None:
+    click.echo(f"shendu: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
