@@ -38,29 +38,26 @@ def table(gate: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gates(system: str, names: tuple[str, ...]) -> Figure:
-    """One run of a system per gate of two inputs; the pictures show the same four points."""
-    figure = draw.regions({f"{system} on {name}": trained(system, name) for name in names}, *table(names[0]))
-    for ax, name in zip(figure.axes, names, strict=True):
-        for (a, b), output in zip(*table(name), strict=True):
-            ax.annotate(str(output), (a, b), xytext=(6, 6), textcoords="offset points")
-    return figure
+    """One run of a system per gate of two inputs."""
+    return draw.regions({f"{system} on {name}": (trained(system, name), *table(name)) for name in names})
 
 
 def xor_steps() -> Figure:
-    """Chance is a function of the step, so a run of 20 steps is the beginning of one of 200: each panel is a run."""
-    return draw.regions({f"step {n}": trained("mlp", "xor", steps=n, hidden=(4,)) for n in (1, 15, 40, 80, 300)}, *table("xor"))
+    """Chance is a function of the step, so a run of 15 steps is the beginning of one of 300: each panel is a run."""
+    runs = {f"step {n}": trained("mlp", "xor", steps=n, hidden=(4,)) for n in (1, 15, 40, 80, 300)}
+    return draw.regions({title: (run, *table("xor")) for title, run in runs.items()})
 
 
-def three_moons() -> Figure:
-    """Three interleaved arcs, and the regions of a line, and of 4 and 64 hidden units."""
+def spirals() -> Figure:
+    """Three interleaved spirals, and the regions of a linear classifier and of 4 and 64 hidden units."""
     rng = np.random.default_rng(0)
-    angle, label = rng.uniform(0, np.pi, 240), np.arange(240) % 3
-    x = np.stack([np.cos(angle) + label, np.sin(angle) * (1 - 2 * (label % 2)) + 0.3 * (label % 2)], 1)
-    x = (x + 0.08 * rng.normal(size=x.shape)).astype(np.float32)
+    label, radius = np.arange(240) % 3, np.sqrt(rng.uniform(0.02, 1, 240))
+    angle = 4 * radius + 2 * np.pi / 3 * label + 0.12 * rng.normal(size=240)
+    x = (radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32)
     names = np.array(["a", "b", "c"])[label]
     runs = {"linear": trained("linear", (x, names))}
     runs |= {f"mlp, hidden={n}": trained("mlp", (x, names), hidden=(n,)) for n in (4, 64)}
-    return draw.regions(runs, x, label)
+    return draw.regions({title: (run, x, label) for title, run in runs.items()})
 
 
 def fitted() -> Figure:
@@ -82,10 +79,9 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "tutorial-optimizers.png": draw.optimizers,
     "tutorial-schedules.svg": draw.schedules,
     "tutorial-xor.png": xor_steps,
-    "systems-neuron.png": lambda: gates("neuron", ("and", "or", "xor")),
     "systems-perceptron.png": lambda: gates("perceptron", ("and", "or", "xor")),
     "systems-linear.svg": fitted,
-    "systems-mlp.png": three_moons,
+    "systems-mlp.png": spirals,
     "systems-lenet.png": lambda: first_kernels("lenet"),
     "systems-resnet.png": lambda: first_kernels("resnet", epochs=6),
 }

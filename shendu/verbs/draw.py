@@ -25,7 +25,7 @@ from shendu.verbs.opened import Run
 
 INK = ("#1f5fa8", "#c8452f", "#3c8c4d", "#8a5aa8", "#b07d1e", "#4d4d4d")
 """Line colours, told apart by the colour-blind too where the line styles help."""
-CLASSES = ListedColormap(["#a9c8ea", "#f4b8a8", "#b5dbb9", "#d5c0e4", "#ead29c", "#cccccc"])
+CLASSES = ListedColormap(["#c3d8ef", "#f6cabf", "#c9e4cc", "#e0d0ec", "#f0dfb8", "#dddddd"])
 STYLE = {
     "font.size": 8.5, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
@@ -33,13 +33,13 @@ STYLE = {
 }  # fmt: skip
 
 
+@matplotlib.rc_context(STYLE)
 def save(figure: Figure, path: str | Path) -> Path:
     """Writes SVG or PNG, as the name ends; without a date, so that the same picture has the same bytes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(path, dpi=110, metadata=metadata)
+    figure.savefig(path, dpi=110, metadata=metadata)
     return path
 
 
@@ -47,9 +47,8 @@ def _panels(count: int, columns: int, width: float, height: float, **options: An
     """A figure of `count` panels of width x height inches."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(columns * width, rows * height))
-        axes: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    figure = Figure(figsize=(columns * width, rows * height))
+    axes: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
@@ -58,16 +57,18 @@ def _panels(count: int, columns: int, width: float, height: float, **options: An
 # ---- functions of one number -----------------------------------------------------------------------------------------
 
 
+@matplotlib.rc_context(STYLE)
 def activations(names: Sequence[str] = tuple(ACTIVATIONS)) -> Figure:
-    """Each activation with its derivative, by autograd, on [-4, 4]."""
+    """Each activation with its derivative, by autograd, on [-4, 4] (relu6, which bends at 6, on [-4, 8])."""
     figure, axes = _panels(len(names), 5, 1.9, 1.75)
     for ax, name in zip(axes, names, strict=True):
-        x = torch.linspace(-4, 4, 401, requires_grad=True)
+        end = 8 if name == "relu6" else 4
+        x = torch.linspace(-4, end, 301, requires_grad=True)
         y = activation(name)(x)
         (slope,) = torch.autograd.grad(y.sum(), x)
         ax.plot(x.detach(), y.detach(), color=INK[0], label="function")
         ax.plot(x.detach(), slope, color=INK[1], linestyle="--", linewidth=1.2, label="derivative")
-        ax.set(title=name, ylim=(-2.2, 2.6), xticks=[-4, -2, 0, 2, 4], yticks=[-2, -1, 0, 1, 2])
+        ax.set(title=name, ylim=(-2.2, 6.6) if end > 4 else (-2.2, 2.6), xticks=range(-4, end + 1, end // 2))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure
 
@@ -92,6 +93,7 @@ def _divergence(q: Tensor, p: float) -> Tensor:
 MARGIN, RESIDUAL = ("cross-entropy", "bce", "hinge"), ("mse", "l1", "huber")
 
 
+@matplotlib.rc_context(STYLE)
 def losses() -> Figure:
     """Every loss: as a function of the margin, of the residual, or (kl) of the predicted probability."""
     figure, (margins, residuals, divergences) = _panels(3, 3, 3.1, 2.7)
@@ -121,6 +123,7 @@ def losses() -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def schedules(names: Sequence[str] = tuple(optim.SCHEDULES), steps: int = 200) -> Figure:
     """The factor on the learning rate over a training."""
     figure, (ax,) = _panels(1, 1, 5.6, 2.6)
@@ -164,6 +167,7 @@ def path(name: str, *, lr: float, steps: int = 150, noise: float = 0.0) -> np.nd
     return torch.cat(places).numpy()
 
 
+@matplotlib.rc_context(STYLE)
 def optimizers(names: Sequence[str] = tuple(optim.OPTIMIZERS), steps: int = 150) -> Figure:
     """The path of each optimiser through the same valley, from the same start; `sgd` with noise on its gradient."""
     figure, axes = _panels(len(names), 3, 2.7, 2.2, sharex=True, sharey=True)
@@ -172,11 +176,11 @@ def optimizers(names: Sequence[str] = tuple(optim.OPTIMIZERS), steps: int = 150)
         lr = RATES.get(name, 0.01)
         places = path(name, lr=lr, steps=steps, noise=4.0 if name == "sgd" else 0.0)
         ax.contourf(x, y, np.log1p(valley(x, y)), 14, cmap="Greys", alpha=0.55)
-        ax.plot(*places.T, color=INK[0], linewidth=1.1, marker=".", markersize=3)
+        ax.plot(*places.T, color=INK[0], linewidth=0.9, marker=".", markersize=2.5)
         ax.plot(*START, "o", color=INK[4], markersize=5)
         ax.plot(*GOAL, "*", color=INK[1], markersize=10)
-        end = valley(*places[-1])
-        ax.set(title=f"{name}, lr {lr:g}: loss {end:.1g}", xlim=(-2, 2), ylim=(-1, 3))
+        ax.text(0, 2.6, f"lr {lr:g}, loss {valley(*places[-1]):.1g}", ha="center", backgroundcolor="#ffffffcc")
+        ax.set(title=name, xlim=(-2, 2), ylim=(-1, 3))
         ax.grid(False)
     return figure
 
@@ -184,17 +188,18 @@ def optimizers(names: Sequence[str] = tuple(optim.OPTIMIZERS), steps: int = 150)
 # ---- what a network learned ------------------------------------------------------------------------------------------
 
 
-def regions(runs: Mapping[str, Run], x: np.ndarray, y: np.ndarray) -> Figure:
-    """The class that each run predicts at every point of the plane, with the rows x [N, 2] of classes y [N].
+@matplotlib.rc_context(STYLE)
+def regions(panels: Mapping[str, tuple[Run, np.ndarray, np.ndarray]]) -> Figure:
+    """The class that a run predicts at every point of the plane; a panel per title: run, rows x [N, 2], classes y [N].
 
-    One panel per title. Where there are two classes the colour's depth is the probability, and a line marks 1/2.
+    Where there are two classes the colour's depth is the probability, and a line marks 1/2.
     """
-    figure, axes = _panels(len(runs), 5, 1.9, 2.0, sharex=True, sharey=True)
-    low, high = x.min(0), x.max(0)
-    low, high = low - 0.35 * (high - low), high + 0.35 * (high - low)
-    across, up = np.meshgrid(np.linspace(low[0], high[0], 120), np.linspace(low[1], high[1], 120))
-    grid = np.stack([across, up], -1).reshape(-1, 2).astype(np.float32)
-    for ax, (title, run) in zip(axes, runs.items(), strict=True):
+    figure, axes = _panels(len(panels), 5, 1.9, 2.0, sharex=True, sharey=True)
+    for ax, (title, (run, x, y)) in zip(axes, panels.items(), strict=True):
+        low, high = x.min(0), x.max(0)
+        (left, bottom), (right, top) = low - 0.2 * (high - low), high + 0.2 * (high - low)
+        across, up = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
+        grid = np.stack([across, up], -1).reshape(-1, 2).astype(np.float32)
         with parallel.evaluating(run.model):
             shares = run.processor.call(run.model, run.processor.encode(grid)).softmax(-1).numpy()
         if shares.shape[1] == 2:
@@ -203,14 +208,18 @@ def regions(runs: Mapping[str, Run], x: np.ndarray, y: np.ndarray) -> Figure:
             if second.min() < 0.5 < second.max():
                 ax.contour(across, up, second, [0.5], colors="#222222", linewidths=1)
         else:
-            ax.pcolormesh(across, up, shares.argmax(1).reshape(across.shape) % CLASSES.N, cmap=CLASSES, shading="nearest")
-        for label, marker in zip(np.unique(y), "os^vDP" * 10):  # noqa: B905
-            ax.scatter(*x[y == label].T, marker=marker, s=36, facecolor="white", edgecolor="#222222", linewidth=1, zorder=3)
-        ax.set(title=title)
+            best = shares.argmax(1).reshape(across.shape)
+            ax.pcolormesh(across, up, best, cmap=CLASSES, vmin=0, vmax=CLASSES.N - 1, shading="nearest")
+        size = 36 if len(x) < 20 else 7
+        for i, label in enumerate(np.unique(y)):
+            face = "white" if size > 7 else INK[i % 6]
+            ax.scatter(*x[y == label].T, s=size, marker="os^vDP"[i % 6], facecolor=face, edgecolor="#222222", linewidth=0.3 + size / 40, zorder=3)
+        ax.set(title=title, xlim=(left, right), ylim=(bottom, top))
         ax.grid(False)
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def kernels(run: Run, picture: np.ndarray, most: int = 6) -> Figure:
     """A network's first convolution: some of its kernels, and the maps that they make of a picture (uint8 [H, W, C]).
 
@@ -242,6 +251,7 @@ def kernels(run: Run, picture: np.ndarray, most: int = 6) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def line(run: Run, x: np.ndarray, y: np.ndarray) -> Figure:
     """A regression of one number on one: the rows x [N, 1], y [N], and what the run predicts."""
     figure, (ax,) = _panels(1, 1, 4.4, 2.8)

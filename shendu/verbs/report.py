@@ -1,12 +1,579 @@
-"""report"""
+"""report: one page for the eye about a finished run: its curves, what it confuses, its worst mistakes and why."""
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import io
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import torch
+from markupsafe import Markup
+from PIL import Image as Picture
+from torch import Tensor, nn
+
+from shendu import parallel, registry
+from shendu.core import Recipe, Source
+from shendu.data.columns import Image
+from shendu.data.processor import Supervised
+from shendu.errors import UserError
+from shendu.measure import Outputs, measure
+from shendu.run import Folder, write_text
+from shendu.verbs.evaluate import _of_run
+from shendu.verbs.opened import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
+MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
+"""Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
+MISTAKES, EXPLAINED, EXPLAINED_ROWS, FEATURES = 24, 8, 500, 20
+BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
+"""Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
+LOGGED = ("stage", "step", "total", "seconds", "samples")
+"""Entries of a line of metrics.jsonl that are no curve."""
+INK, LINE, MAIN, SECOND = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
+"""Stand-ins that a drawing's colours are named by; the page's style gives them their value, in light and in dark."""
+COLOURS = {INK: "var(--quiet)", LINE: "var(--line)", MAIN: "var(--main)", SECOND: "var(--warm)"}
 
 
-def write(folder: Any, recipe: Any, model: Any, shown: Any, part: str) -> None:
-    (folder.path / "report.html").write_text("x")
+def report(run: Run | str | Path, *, data_dir: str | Path | None = None) -> Path:
+    """Writes the report of a finished run anew from its data, and returns its path.
+
+    Raises UserError for what is no finished run, and for data that is missing or has changed.
+    """
+    from shendu.verbs.train import TRAIN_FIGURE_ROWS  # train writes reports, so it imports this module
+
+    opened = run if isinstance(run, Run) else Run(run)
+    if opened.result is None:
+        raise opened.unfinished()
+    made, dataset = opened.recipe, _of_run(opened, data_dir)
+    if dataset.hash != made["data"]["hash"]:
+        raise UserError(f"{dataset.name} has changed since {opened.path} was trained on it; restore it, or train anew")
+    recipe = registry.load(made["system"]).recipe(dataset, **made["choices"])
+    part = next(part for part in PARTS if part in recipe.splits)
+    device, shown = parallel.choose_device(), Outputs()
+    model = parallel.place(opened.model, device)
+    most = TRAIN_FIGURE_ROWS if part == "train" else 0
+    precision = opened.result["precision"]
+    measure(model, recipe.processor, recipe.splits[part], {"outputs": lambda: shown}, device, precision, most)
+    return write(opened.folder, recipe, model, shown, part)
 
 
-def report(run: Any) -> None: ...
+def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> Path:
+    """Writes report.html from the outputs that were gathered on a part, and returns its path.
+
+    `shown` holds the outputs of the part's first rows, in order: logits [B, classes] or values [B, ...].
+    """
+    processor = recipe.processor
+    assert isinstance(processor, Supervised)
+    made, result = folder.read("recipe.json"), folder.read("result.json")
+    rows = Rows(processor, recipe.splits[part], torch.cat(shown.outputs).float(), torch.cat(shown.targets))
+    history = folder.history()
+    page = {
+        "made": made, "result": result, "part": part, "parts": PARTS, "summary": registry.entry(made["system"]).summary,
+        "figures": list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures)),
+        "tiles": [headline(rows, part), *tiles(rows, made, result, part)],
+        "curves": curves(history, made, recipe), "rows": len(rows.outputs), "labelled": bool(processor.labels),
+        **(of_classes(rows) if processor.labels else of_numbers(rows)),
+        "mistakes": [rows.card(row) for row in rows.worst[:MISTAKES]], "wrong": int((rows.badness > 0).sum()),
+        "pictured": rows.pictured, **explanations(model, rows),
+        "command": command(made), "environment": folder.read("env.json") or {},
+        "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made),
+    }  # fmt: skip
+    path = folder.path / "report.html"
+    write_text(path, template().render(page))
+    return path
+
+
+def template() -> jinja2.Template:
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    house = jinja2.Environment(
+        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    house.filters.update(figure=figure, plain=plain)
+    return house.get_template("report.html")
+
+
+# ---- figures as text -------------------------------------------------------------------------------------------------
+
+
+def figure(value: float | None, name: str = "") -> str:
+    """A measured figure: shares in per cent, others with four digits; a dash for what is no number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if name.removeprefix("validation ") in ("accuracy", "error-rate"):
+        return f"{100 * value:.2f}%"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+
+
+def plain(value: Any) -> str:
+    """A setting as a person would type it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def wilson(hits: int, rows: int) -> tuple[float, float]:
+    """The 95% interval of a share (Wilson 1927): in [0, 1], and sound for few rows and for shares of 0 and 1."""
+    z, share = 1.959964, hits / rows
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    reach = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def bootstrap(squares: np.ndarray) -> tuple[float, float]:
+    """The 95% interval of a root mean square [B]: percentiles over resampled rows (Efron 1979), under a fixed seed."""
+    rng, rows = np.random.default_rng(0), len(squares)
+    times = min(1000, max(100, 20_000_000 // rows))
+    means = [squares[rng.integers(rows, size=rows)].mean() for _ in range(times)]
+    low, high = np.sqrt(np.percentile(means, [2.5, 97.5]))
+    return float(low), float(high)
+
+
+def headline(rows: Rows, part: str) -> dict[str, str]:
+    """The main figure with its 95% interval."""
+    if rows.processor.labels:
+        hits, count = int((rows.badness == 0).sum()), len(rows.outputs)
+        low, high = wilson(hits, count)
+        interval = f"95% interval {100 * low:.1f}–{100 * high:.1f}%"
+        return {"name": f"{PARTS[part]} accuracy", "value": figure(hits / count, "accuracy"), "more": interval}
+    squares = rows.errors.square().mean(1).double().numpy()
+    low, high = bootstrap(squares)
+    interval = f"95% interval {figure(low)}–{figure(high)}"
+    return {"name": f"{PARTS[part]} RMSE", "value": figure(math.sqrt(squares.mean())), "more": interval}
+
+
+def tiles(rows: Rows, made: dict[str, Any], result: dict[str, Any], part: str) -> list[dict[str, str]]:
+    trained, compiled = made["data"]["rows"]["train"], ", compiled" if result["compiled"] else ""
+    given = [
+        (f"{PARTS[part]} rows", f"{len(rows.outputs):,}", f"trained on {trained:,}"),
+        ("Parameters", f"{result['parameters']:,}", "trained weights" if result["parameters"] else "nothing is learned by gradient"),
+        ("Training", duration(result["seconds"]), f"{result['steps']:,} steps"),
+        ("Speed", f"{result['samples_per_second']:,.0f}", "training samples per second"),
+        ("Device", result["device"], f"{result['precision']}{compiled}"),
+    ]  # fmt: skip
+    return [{"name": name, "value": value, "more": more} for name, value, more in given]
+
+
+def command(made: dict[str, Any]) -> str:
+    """The line that makes this run again."""
+    words = ["shendu", "train", made["system"], made["data"]["given"]]
+    for name, value in made["choices"].items():
+        words += ["--set", f"{name}={plain(value)}"]
+    return shlex.join(words)
+
+
+def selection(history: list[dict[str, Any]], made: dict[str, Any]) -> str:
+    """Which weights were kept, and why."""
+    averaged = f" averaged over the steps (decay {made['ema']:g})" if made["ema"] else ""
+    best = chosen(history, made["select_by"])
+    if best is None:
+        return f"The weights{averaged} after the last step were kept."
+    name, step, value = made["select_by"], best["total"], figure(best[f"validation {made['select_by']}"], made["select_by"])
+    return f"Of the weights{averaged}, those with the best {name} on the validation part were kept: {value}, at step {step:,}."
+
+
+def chosen(history: list[dict[str, Any]], select_by: str) -> dict[str, Any] | None:
+    """The line of the validation that decided, the first of equals; None where there was none."""
+    from shendu.metrics import METRICS
+
+    lines = [line for line in history if line.get(f"validation {select_by}") is not None]
+    if not lines or select_by not in METRICS:
+        return None
+    sign = 1 if METRICS[select_by].higher else -1
+    return max(lines, key=lambda line: sign * line[f"validation {select_by}"])
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+class Rows:
+    """The measured rows of a part: outputs and targets, and how wrong each one is (0: right)."""
+
+    def __init__(self, processor: Supervised, source: Source, outputs: Tensor, targets: Tensor) -> None:
+        self.processor, self.source, self.outputs, self.targets = processor, source, outputs, targets
+        self.pictured = isinstance(processor.input, Image)
+        if processor.labels:
+            self.shares = outputs.nan_to_num().softmax(1)
+            self.sureness, self.predicted = self.shares.max(1)
+            self.badness = self.sureness * (self.predicted != targets)
+        else:
+            self.errors = (outputs - targets.reshape(outputs.shape)).reshape(len(outputs), -1).nan_to_num()
+            self.badness = self.errors.square().mean(1).sqrt()
+        order = self.badness.argsort(descending=True, stable=True)
+        self.worst: list[int] = order[self.badness[order] > 0].tolist()
+
+    def inputs(self, rows: Iterable[int]) -> Tensor:
+        """Prepared inputs of some rows."""
+        return torch.cat([self.source.batch(row, 1, None)["x"] for row in rows])
+
+    def card(self, row: int) -> dict[str, Any]:
+        """What the page shows of one row."""
+        labels = self.processor.labels
+        if labels:
+            predicted = int(self.predicted[row])
+            words = {"true": labels[int(self.targets[row])], "predicted": labels[predicted]}
+            words["sure"] = f"{100 * float(self.sureness[row]):.1f}%"
+        else:
+            words = {"true": values(self.targets[row]), "predicted": values(self.outputs[row])}
+            words["sure"] = f"off by {figure(float(self.badness[row]))}"
+        x = self.inputs([row])
+        stored = self.processor.restore(x)[0]
+        right = bool(self.badness[row] == 0)
+        shown = {"picture": picture(stored.numpy())} if self.pictured else {"input": values(stored)}
+        return {"row": row, "right": right, **words, **shown}
+
+
+def values(t: Tensor) -> str:
+    """The first few numbers of a row."""
+    numbers = t.reshape(-1).tolist()
+    return ", ".join(figure(v) for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def data_uri(image: Picture.Image, **options: Any) -> str:
+    out = io.BytesIO()
+    image.save(out, "png", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def small(image: Picture.Image) -> Picture.Image:
+    """At most SIDE pixels a side."""
+    scale = SIDE / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Picture.Resampling.BOX)
+
+
+def picture(pixels: np.ndarray) -> str:
+    """uint8 [H, W, C] -> a PNG as a data URI; of other than 3 channels the first."""
+    channels = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
+    return data_uri(small(Picture.fromarray(np.ascontiguousarray(channels))))
+
+
+def heat(attribution: np.ndarray) -> str:
+    """[H, W] -> a transparent PNG: red where it speaks for the prediction, blue against; 99% of pixels in full range."""
+    levels = 31
+    values = np.asarray(small(Picture.fromarray(attribution.astype(np.float32))))
+    strength = np.clip(values / (np.percentile(np.abs(values), 99) or np.abs(values).max() or 1.0), -1, 1)
+    image = Picture.fromarray((np.rint(strength * levels) + levels).astype(np.uint8)).convert("L")
+    indexed = Picture.frombytes("P", image.size, image.tobytes())
+    indexed.putpalette([c for i in range(2 * levels + 1) for c in ((29, 111, 224) if i < levels else (232, 78, 32))])
+    return data_uri(indexed, transparency=bytes(round(255 * abs(i / levels - 1)) for i in range(2 * levels + 1)))
+
+
+# ---- drawings --------------------------------------------------------------------------------------------------------
+
+
+def drawing(height: float = 2.5) -> tuple[Any, Axes]:
+    """An empty figure in the page's colours, and its axes."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(4.4, height), layout="constrained")
+    axes = drawn.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return drawn, axes
+
+
+def labelled(axes: Axes, x: str, y: str = "") -> None:
+    axes.set_xlabel(x, color=INK, fontsize=9)
+    axes.set_ylabel(y, color=INK, fontsize=9)
+
+
+def svg(drawn: Any, name: str) -> Markup:
+    """The figure as markup for inside the page: its fonts and colours are the page's, its ids its own."""
+    import matplotlib
+
+    drawn.patch.set_alpha(0)
+    for axes in drawn.axes:
+        axes.patch.set_alpha(0)
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        drawn.savefig(out, format="svg")
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"| (?:width|height)="[\d.]+pt"', "", text)
+    text = re.sub(r'font: ([\d.]+)px [^;"]*', r"font-size: \1px", text)
+    text = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)
+    for stand_in, colour in COLOURS.items():
+        text = text.replace(stand_in, colour)
+    return Markup(re.sub(r"\n\s*", "\n", text))
+
+
+def number_axis(axis: Any, most: int = 5) -> None:
+    """At most so many ticks, with thousands set off: labels that cannot run into each other."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if abs(v) >= 1000 else f"{v:g}"))
+
+
+def share_axis(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%"))
+
+
+def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most POINTS points: the means of equal stretches; NaN only where a whole stretch is NaN."""
+    if len(x) <= POINTS:
+        return x, y
+    bins = np.arange(len(x)) * POINTS // len(x)
+    there = np.isfinite(y)
+    count = np.bincount(bins, there, minlength=POINTS)
+    total = np.bincount(bins, np.where(there, y, 0.0), minlength=POINTS)
+    ends = np.flatnonzero(np.diff(bins, append=POINTS))
+    return x[ends], np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def curves(history: list[dict[str, Any]], made: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
+    """One drawing per logged figure over the steps: the loss, validation, the learning rate, what else was logged."""
+    names = list(dict.fromkeys(name for line in history for name in line if name not in LOGGED))
+    if "validation accuracy" in names and "validation error-rate" in names:
+        names.remove("validation error-rate")
+    rank = {"loss": 0, "lr": 2}
+    names.sort(key=lambda name: 1 if name.startswith("validation ") else rank.get(name, 3))
+    panels = []
+    for name in names:
+        lines = [line for line in history if name in line]
+        x = np.array([line["total"] for line in lines], dtype=float)
+        y = np.array([line[name] for line in lines], dtype=float)
+        if np.isfinite(y).any():
+            panels.append(curve(name, x, y, history, made, recipe, f"curve{len(panels)}"))
+    return panels
+
+
+def curve(
+    name: str, x: np.ndarray, y: np.ndarray, history: list[dict[str, Any]], made: dict[str, Any], recipe: Recipe, key: str
+) -> dict[str, Any]:
+    """One figure over the steps, with the stages set off where there are several."""
+    drawn, axes = drawing()
+    few = len(x) <= 40
+    stage = np.array([line["stage"] for line in history if name in line])
+    for number in np.unique(stage):
+        steps, figures = thinned(x[stage == number], y[stage == number])
+        axes.plot(steps, figures, color=MAIN, linewidth=1.5, marker="o" if few else None, markersize=3.5, gid=None)
+    finite = y[np.isfinite(y)]
+    notes = [f"last {figure(float(finite[-1]), name)}"] if name != "lr" else [f"highest {figure(float(finite.max()))}"]
+    best = chosen(history, made["select_by"])
+    if best is not None and name == f"validation {made['select_by']}":
+        axes.plot([best["total"]], [best[name]], color=SECOND, marker="o", markersize=6, linestyle="none")
+        notes = [f"best {figure(best[name], name)} at step {best['total']:,}"]
+    number_axis(axes.xaxis)
+    if name.removeprefix("validation ") in ("accuracy", "error-rate"):
+        share_axis(axes.yaxis)
+    elif name == "loss" and finite.min() > 0 and finite.max() > 50 * finite.min():
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(which="minor", length=0)
+        notes.append("log scale")
+    else:
+        number_axis(axes.yaxis)
+    if name == "lr":
+        axes.set_ylim(bottom=0)
+    stages_apart(axes, history, made)
+    labelled(axes, "step")
+    titles = {"loss": "Training loss", "lr": "Learning rate"}
+    title = titles.get(name, name[:1].upper() + name[1:])
+    return {"title": title, "note": ", ".join(notes), "svg": svg(drawn, key)}
+
+
+def stages_apart(axes: Axes, history: list[dict[str, Any]], made: dict[str, Any]) -> None:
+    """Every other stage shaded, and its name written in where there is room."""
+    reached: dict[int, int] = {}
+    for line in history:
+        reached[line["stage"]] = max(line["total"], reached.get(line["stage"], 0))
+    if len(reached) < 2:
+        return
+    begin, whole = 0, max(reached.values())
+    for i, (number, end) in enumerate(sorted(reached.items())):
+        if i % 2:
+            axes.axvspan(begin, end, color=LINE, alpha=0.45, linewidth=0)
+        label = made["stages"][number]["name"] if number < len(made["stages"]) else str(number)
+        if (end - begin) / whole > 0.018 * len(label) + 0.02:
+            axes.annotate(label, ((begin + end) / 2, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+                          fontsize=8, color=INK, annotation_clip=False)  # fmt: skip
+        begin = end
+
+
+# ---- classes ---------------------------------------------------------------------------------------------------------
+
+
+def of_classes(rows: Rows) -> dict[str, Any]:
+    """Confusions, the figures of each class, and the calibration."""
+    labels, true, predicted = rows.processor.labels, rows.targets, rows.predicted
+    count = partial(torch.bincount, minlength=len(labels))
+    support, claimed, hits = count(true), count(predicted), count(true[true == predicted])
+    recall, precision = hits / support.clamp(min=1), hits / claimed.clamp(min=1)
+    f1 = 2 * hits / (support + claimed).clamp(min=1)
+    order = list(range(len(labels))) if len(labels) <= MATRIX_CLASSES else f1.argsort(stable=True).tolist()
+    order = [k for k in order if support[k] or claimed[k]]
+    table = [{
+        "name": labels[k], "precision": float(precision[k]) if claimed[k] else None,
+        "recall": float(recall[k]) if support[k] else None, "f1": float(f1[k]), "rows": int(support[k]),
+    } for k in order[:CLASS_ROWS]]  # fmt: skip
+    return {
+        "classes": labels, "table": table, "macro": float(f1[order].mean()), "many": len(labels) > MATRIX_CLASSES,
+        "unlisted": max(0, len(order) - CLASS_ROWS),
+        "matrix": matrix(rows) if len(labels) <= MATRIX_CLASSES else [], "pairs": pairs(rows, support),
+        "calibration": calibration(rows),
+    }  # fmt: skip
+
+
+def matrix(rows: Rows) -> list[list[tuple[int, float]]]:
+    """Per true class, per predicted class: the count, and its share of the true class's rows."""
+    classes = len(rows.processor.labels)
+    counts = torch.bincount(rows.targets * classes + rows.predicted, minlength=classes**2).view(classes, classes)
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    return [list(zip(c, s, strict=True)) for c, s in zip(counts.tolist(), shares.tolist(), strict=True)]
+
+
+def pairs(rows: Rows, support: Tensor) -> list[dict[str, Any]]:
+    """The most frequent confusions, as (true, taken for, how often, share of the true class's rows)."""
+    labels, wrong = rows.processor.labels, rows.badness > 0
+    codes, counts = torch.unique(rows.targets[wrong] * len(labels) + rows.predicted[wrong], return_counts=True)
+    order = counts.argsort(descending=True, stable=True)[:PAIRS]
+    found = []
+    for code, times in zip(codes[order].tolist(), counts[order].tolist(), strict=True):
+        true, predicted = divmod(code, len(labels))
+        found.append({"true": labels[true], "predicted": labels[predicted], "times": times, "share": times / int(support[true])})
+    return found
+
+
+def calibration(rows: Rows) -> dict[str, Any]:
+    """Accuracy against stated probability, and the expected calibration error over equal bins (Guo et al. 2017)."""
+    sure = rows.sureness.double().numpy()
+    right = (rows.badness == 0).double().numpy()
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    there = count > 0
+    stated = np.bincount(bins, sure, minlength=BINS)[there] / count[there]
+    true = np.bincount(bins, right, minlength=BINS)[there] / count[there]
+    weight = count[there] / len(sure)
+    drawn, axes = drawing(3.4)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
+    axes.plot(stated, true, color=MAIN, linewidth=1.3)
+    axes.scatter(stated, true, s=14 + 160 * weight, color=MAIN, zorder=3)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    share_axis(axes.xaxis)
+    share_axis(axes.yaxis)
+    labelled(axes, "stated probability", "share that was right")
+    return {"svg": svg(drawn, "calibration"), "error": float((weight * np.abs(true - stated)).sum())}
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def of_numbers(rows: Rows) -> dict[str, Any]:
+    """Predicted against true, and the residuals."""
+    true = rows.targets.reshape(len(rows.targets), -1).double().numpy()
+    predicted = rows.outputs.reshape(true.shape).double().numpy()
+    picked = np.unique(np.linspace(0, len(true) - 1, min(len(true), DOTS // true.shape[1] + 1)).round().astype(int))
+    x, y = true[picked].ravel(), predicted[picked].ravel()
+    both = np.concatenate([x, y])
+    low, high = float(np.nanmin(both)), float(np.nanmax(both))
+    pad = 0.04 * (high - low or 1.0)
+    scatter, axes = drawing(3.4)
+    ends = [low - pad, high + pad]
+    axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
+    axes.scatter(x, y, s=9, color=MAIN, alpha=0.45, linewidths=0, zorder=3)
+    axes.set(xlim=ends, ylim=ends)
+    labelled(axes, "true", "predicted")
+    residuals, below = drawing(3.4)
+    left = rows.errors.reshape(-1).double().numpy()
+    below.hist(left, bins=min(40, max(5, round(math.sqrt(len(left))))), color=MAIN, alpha=0.8, edgecolor="none")
+    below.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
+    labelled(below, "predicted minus true", "rows" if true.shape[1] == 1 else "values")
+    for drawn in (axes, below):
+        number_axis(drawn.xaxis)
+        number_axis(drawn.yaxis)
+    return {
+        "scatter": svg(scatter, "scatter"), "residuals": svg(residuals, "residuals"), "dots": len(picked),
+        "bias": figure(float(left.mean())), "spread": figure(float(np.median(np.abs(left)))),
+    }  # fmt: skip
+
+
+# ---- explanations ----------------------------------------------------------------------------------------------------
+
+
+def attributions(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor | None:
+    """Gradient times input (Shrikumar et al. 2016) of each row's predicted output, in x's shape; None without gradients."""
+    holds = next(iter([*model.parameters(), *model.buffers()]), x)
+    x = x.detach().to(holds.device).requires_grad_()
+    with parallel.evaluating(model), torch.enable_grad():
+        outputs = processor.call(model, {"x": x}).float()
+        predicted = outputs.amax(1) if processor.labels else outputs
+        if not predicted.requires_grad:
+            return None
+        (gradient,) = torch.autograd.grad(predicted.sum(), x, allow_unused=True)
+    return None if gradient is None else (gradient * x).detach().cpu().nan_to_num()
+
+
+def explanations(model: nn.Module, rows: Rows) -> dict[str, Any]:
+    """`explained`: cards with a heat map, for pictures; `features`: the inputs that matter most, for numbers."""
+    if rows.pictured:
+        picked = to_explain(rows)
+        found = attributions(model, rows.processor, rows.inputs(picked))
+        cards = zip(picked, [] if found is None else found.sum(1).numpy(), strict=False)
+        return {"explained": [{**rows.card(row), "heat": heat(a)} for row, a in cards], "features": []}
+    first = min(EXPLAINED_ROWS, len(rows.outputs))
+    found = attributions(model, rows.processor, rows.source.batch(0, first, None)["x"])
+    if found is None:
+        return {"explained": [], "features": []}
+    weight = found.abs().mean(0).reshape(-1)
+    order = weight.argsort(descending=True, stable=True)[:FEATURES].tolist()
+    most = float(weight.max()) or 1.0
+    shape = rows.processor.shape
+    places = [", ".join(map(str, np.unravel_index(i, shape))) for i in order] if shape else [""]
+    bars = [
+        {"name": f"x[{place}]" if place else "x", "value": figure(float(weight[i])), "share": float(weight[i]) / most}
+        for place, i in zip(places, order, strict=True)
+    ]
+    return {"explained": [], "features": bars, "inputs": len(weight), "explained_rows": first}
+
+
+def to_explain(rows: Rows) -> list[int]:
+    """Half of them rows that are wrong (the worst), half right (or least wrong), of different classes first."""
+    best = rows.badness.argsort(stable=True)[:2000].tolist()
+    wrong = varied(rows, rows.worst[:500])[: EXPLAINED // 2]
+    right = [row for row in varied(rows, best) if row not in wrong][: EXPLAINED - len(wrong)]
+    return right + wrong
+
+
+def varied(rows: Rows, order: list[int]) -> list[int]:
+    """The first row of every class, then the others."""
+    if not rows.processor.labels:
+        return order
+    seen: dict[int, int] = {}
+    for row in order:
+        seen.setdefault(int(rows.targets[row]), row)
+    first = list(seen.values())
+    return first + [row for row in order if row not in set(first)]

@@ -1,0 +1,259 @@
+"""The promises that every system keeps. A new file under systems/ is enrolled by existing."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shendu import config, registry
+from shendu import data as data_module
+from shendu.data.columns import Image
+from shendu.errors import UserError
+from shendu.measure import measure
+from shendu.run import Folder
+from shendu.verbs.opened import Run, save_model
+
+NAMES = tuple(registry.systems())
+FORMS = {"lenet": ({}, {"form": "1998"})}
+"""Choices that make another network of the same file."""
+CASES = [pytest.param(name, form, id=f"{name}{''.join(form.values())}") for name in NAMES for form in FORMS.get(name, ({},))]
+
+
+def steps(name: str) -> int:
+    data, choices = data_module.open(registry.load(name).tiny()[0]).split_off(), registry.load(name).tiny()[1]
+    return registry.load(name).recipe(data, **choices).stages[-1].steps
+
+
+# ---- it learns
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_overfits_one_batch(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
+    data, choices = bench.opened(name)
+    rows = min(16, len(data.splits["train"]))
+    few = dataclasses.replace(data, splits={"train": data.splits["train"].take(np.arange(rows))})
+    recipe = bench.recipe(name, few, **form, **bench.quiet(name), steps=120, batch_size=rows)
+    model, _ = bench.train(recipe, tmp_path)
+    figures = measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))
+    if "accuracy" in figures:
+        assert figures["accuracy"] == 1.0
+    else:
+        assert figures["r2"] > 0.95
+    losses = [line["loss"] for line in Folder(tmp_path).history() if "loss" in line]
+    if recipe.stages[-1].steps:
+        assert losses[-1] < 0.3 * losses[0] + 1e-6
+
+
+# ---- it resumes
+
+
+@pytest.mark.parametrize("kind", ["plain", "rich"])
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_resumes_bit_for_bit(
+    name: str, form: dict[str, Any], kind: str, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = bench.opened(name)
+    choices = {**form, **(bench.rich(name, data) if kind == "rich" else {})}
+    count = min(24, steps(name))
+    choices |= {"steps": count} if count else {}
+
+    with monkeypatch.context() as patch:
+        states = bench.seen(patch)
+        whole, at = bench.train(bench.recipe(name, data, **choices), tmp_path / "whole")
+        uninterrupted = states[-1]
+    for stop, save in ((0, 0), (1, 0), (count // 2, count // 3), (count - 1, count - 2)) if count else ():
+        with monkeypatch.context() as patch:
+            bench.killing(patch, stop, save)
+            with pytest.raises(bench.Killed):
+                bench.train(bench.recipe(name, data, **choices), tmp_path / "parts")
+    with monkeypatch.context() as patch:
+        states = bench.seen(patch)
+        model, again = bench.train(bench.recipe(name, data, **choices), tmp_path / "parts")
+
+    bench.same(bench.tensors(uninterrupted), bench.tensors(states[-1]))
+    bench.same(bench.tensors(whole.state_dict()), bench.tensors(model.state_dict()))
+    assert bench.progress(dataclasses.asdict(at)) == bench.progress(dataclasses.asdict(again))
+    bench.same(bench.tensors(Folder(tmp_path / "whole").newest(print)), bench.tensors(Folder(tmp_path / "parts").newest(print)))
+
+    finished, _ = bench.train(bench.recipe(name, data, **choices), tmp_path / "parts")
+    bench.same(bench.tensors(whole.state_dict()), bench.tensors(finished.state_dict()))
+
+
+def test_same_seed_same_bytes_other_seed_others(bench: Any, tmp_path: Path) -> None:
+    models = [bench.train(bench.recipe("mlp", seed=s, steps=6), tmp_path / f"{i}")[0] for i, s in enumerate((1, 1, 2))]
+    first, second, third = (bench.tensors(model.state_dict()) for model in models)
+    bench.same(first, second)
+    assert not any(torch.equal(first[name], third[name]) for name in first)
+
+
+# ---- it accumulates
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_accumulates(name: str, form: dict[str, Any], bench: Any, tmp_path: Path, one_line: Any) -> None:
+    data, _ = bench.opened(name)
+    picture = isinstance(data.fields[data.input], Image)
+    words = ("crop:1", "flip", "shift:1", "cutout:2", *(("mixup:0.4",) if name != "perceptron" else ())) if picture else ()
+    same = {**form, **bench.quiet(name), "augment": words, "optimizer": "momentum", "lr": 0.01, "clip": 1.0, "steps": 8,
+            "batch_size": 22, "select_by": "none", "l2": 1e-3}  # fmt: skip
+    recipe = bench.recipe(name, data, **same)
+    if not recipe.stages[-1].steps:
+        return
+    if recipe.stages[-1].objective(recipe.model.build()).coupled:
+        with pytest.raises(UserError, match="accumulate must be 1") as caught:
+            bench.train(bench.recipe(name, data, **same, accumulate=4), tmp_path / "four")
+        one_line(caught.value)
+        return
+    one, _ = bench.train(recipe, tmp_path / "one")
+    four, _ = bench.train(bench.recipe(name, data, **same, accumulate=4), tmp_path / "four")
+    for (key, a), b in zip(one.state_dict().items(), four.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+# ---- it is saved and loaded without pickle
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_saved_and_loaded(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
+    data, _ = bench.opened(name)
+    recipe = bench.recipe(name, data, **form, **({"steps": 3} if steps(name) else {}))
+    model, _ = bench.train(recipe, tmp_path)
+    folder = Folder(tmp_path)
+    folder.write("recipe.json", {"system": name})
+    save_model(folder, name, recipe.model, model, recipe.processor)
+
+    loaded = Run(tmp_path)
+    bench.same(bench.tensors(model.state_dict()), bench.tensors(loaded.model.state_dict()))
+    assert loaded.processor.to_json() == recipe.processor.to_json()
+    batch = recipe.splits["train"].batch(0, min(20, recipe.splits["train"].rows), None)
+    with torch.no_grad():
+        ours, theirs = (recipe.processor.call(m.eval(), batch) for m in (model, loaded.model))
+    assert torch.equal(ours, theirs)
+    assert config.from_json(type(recipe.model), json.loads(json.dumps(config.to_json(recipe.model)))) == recipe.model
+    raw = data.splits["train"].column(data.input)[:3]
+    decoded = recipe.processor.decode(recipe.processor.call(model, loaded.processor.encode(raw)).detach())
+    assert len(decoded) == len(raw)
+
+
+# ---- a wrong setting, wrong data, a wrong shape: one line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_settings_get_one_line(name: str, bench: Any, one_line: Any) -> None:
+    data, choices = bench.opened(name)
+    recipe = registry.load(name).recipe
+    for wrong, expected in (
+        ({"batch_sizes": 3}, "did you mean 'batch_size'?"),
+        ({"batch_size": "many"}, "batch_size='many'"),
+        ({"seed": "0.5"}, "seed='0.5'"),
+        ({"seed": True}, "seed=True"),
+        ({"lr": "fast"}, "lr=0.1"),
+        ({"qqqq": 1}, "unknown setting 'qqqq'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            recipe(data, **{**choices, **wrong})
+        assert expected in one_line(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if steps(name)])
+def test_settings_that_cannot_be_trained_get_one_line(name: str, bench: Any, one_line: Any) -> None:
+    data, choices = bench.opened(name)
+    wrong: list[dict[str, Any]] = [
+        {"optimizer": "adamm"}, {"optimizer": "lbfgs"}, {"schedule": "cosin"}, {"lr": -1}, {"loss": "crossentropy"},
+        {"augment": "flipp"}, {"augment": "crop"}, {"select_by": "acuracy"}, {"batch_size": -3}, {"accumulate": 10**6},
+        {"steps": -1}, {"momentum": 2, "optimizer": "momentum"},
+    ]  # fmt: skip
+    for settings in wrong:
+        with pytest.raises(UserError) as caught:
+            registry.load(name).recipe(data, **{**choices, **settings})
+        one_line(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_data_gets_one_line_or_trains(name: str, bench: Any, one_line: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    small, labels = rng.standard_normal((30, 3)).astype(np.float32), np.arange(30) % 2
+    for i, given in enumerate((
+        (small, labels), (small, rng.standard_normal(30)), (rng.integers(0, 256, (30, 9, 7, 3), np.uint8), labels),
+        (rng.integers(0, 256, (30, 1, 1, 1), np.uint8), labels),
+    )):  # fmt: skip
+        try:
+            recipe = registry.load(name).recipe(data_module.open(given).split_off(), steps=1)
+        except UserError as error:
+            one_line(error)
+        else:
+            bench.train(recipe, tmp_path / f"{i}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_shape_gets_one_line(name: str, bench: Any, one_line: Any) -> None:
+    processor = bench.recipe(name).processor
+    for wrong in (np.zeros((2, 7, 9, 5), np.float32), np.zeros((1, 1000), np.float32)):
+        with pytest.raises(UserError) as caught:
+            processor.encode(wrong)
+        assert "[" in one_line(caught.value)
+
+
+# ---- its size is the paper's
+
+
+@pytest.mark.parametrize(
+    ("net", "size"),
+    [pytest.param(net, size, id=f"{name}-{size}") for name in NAMES for net, size in getattr(registry.load(name), "SIZES", ())],
+)
+def test_size_is_the_papers(net: Any, size: int) -> None:
+    with torch.device("meta" if size > 10**6 else "cpu"):
+        assert sum(p.numel() for p in net.build().parameters()) == size
+
+
+# ---- it is a file that can be read
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_tells_the_story(name: str) -> None:
+    doc = registry.load(name).__doc__ or ""
+    first, *rest = doc.split("\n")
+    assert re.fullmatch(r".+ \(\d{4}\): .+\.", first), "the first line is 'Name (year): what it brought.'"
+    assert registry.entry(name).summary == first.rstrip(".")
+    text = " ".join(rest)
+    assert re.search(r"\b(1[89]|20)\d\d\b", text), "the paper"
+    numbers = [int(n) for n in re.findall(r"\((\d)\) ", text[text.index("eviations") :])]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers
+    assert "Shape letters: B rows" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_references_are_well_formed(name: str) -> None:
+    references = registry.load(name).REFERENCES
+    assert references
+    for reference in references:
+        assert reference.keys() - {"choices"} == {"data", "metric", "published", "target", "source"}
+        assert reference["published"] is None or reference["source"]
+        assert isinstance(reference["target"], float)
+        assert "choices" not in reference or set(reference["choices"]) <= set(config.hints(registry.load(name).Config))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_are_a_systems(name: str) -> None:
+    """A system stands alone: it knows data, parts, sources and objectives, not the machinery that runs it."""
+    forbidden = ("fit", "run", "verbs", "cli", "parallel", "measure", "systems")
+    for node in ast.walk(ast.parse(registry.entry(name).path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in imported:
+            parts = module.split(".")
+            assert parts[0] != "shendu" or parts[1] not in forbidden, f"{name} imports {module}"

@@ -1,0 +1,222 @@
+"""The command line: every verb on a small run, and one line with exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import shendu
+from shendu import cli
+from shendu.errors import UserError
+from shendu.verbs.opened import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "lenet"
+    return shendu.train("lenet", "digits", out=out, steps=60, quiet=True)
+
+
+def call(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["shendu", *map(str, words)])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_train_prints_its_result_as_json(monkeypatch, capsys, tmp_path):
+    code, out, _ = call(
+        monkeypatch, capsys, "train", "mlp", "digits", "--steps", 5, "--set", "hidden=8,8", "--out", tmp_path / "r", "--json"
+    )
+    result = json.loads(out)
+    assert code == 0
+    assert result["system"] == "mlp"
+    assert result["steps"] == 5
+    assert set(result["metrics"]) == {"train", "validation", "test"}
+    assert result["resume"] == "exact"
+    assert json.loads((tmp_path / "r" / "result.json").read_text()) == result
+    assert json.loads((tmp_path / "r" / "config.json").read_text())["config"]["hidden"] == [8, 8]
+
+
+def test_the_run_folder_holds_what_hubs_read(run):
+    names = {p.name for p in run.path.iterdir()}
+    assert {"config.json", "model.safetensors", "processor.json", "README.md", "recipe.json", "env.json"} <= names
+    assert {"metrics.jsonl", "result.json", "report.html", "checkpoints"} <= names
+    card = (run.path / "README.md").read_text()
+    assert f"{run.result['metrics']['test']['accuracy']:.4f}" in card
+
+
+def test_evaluate_agrees_with_the_result(monkeypatch, capsys, run):
+    code, out, _ = call(monkeypatch, capsys, "evaluate", run.path, "--json")
+    assert code == 0
+    assert json.loads(out)["metrics"]["accuracy"] == pytest.approx(run.result["metrics"]["test"]["accuracy"])
+
+
+def test_evaluate_on_other_arrays(run):
+    data = shendu.open_data("digits")
+    x, y = data.splits["train"].column("image")[:50], data.splits["train"].column("label")[:50]
+    names = np.array(data.classes)[y]
+    whole = run.evaluate((np.concatenate([x, x]), np.concatenate([names, names])))
+    assert whole["rows"] == 100
+    assert whole["split"] == "train"
+
+
+def test_predict_reads_pictures_folders_and_arrays(monkeypatch, capsys, run, tmp_path):
+    digits = shendu.open_data("digits").splits["train"].column("image")[:6]
+    for i, pixels in enumerate(digits):
+        Image.fromarray(pixels[..., 0]).save(tmp_path / f"{i}.png")
+    np.save(tmp_path / "rows.npy", digits)
+    code, out, _ = call(monkeypatch, capsys, "predict", run.path, tmp_path, tmp_path / "rows.npy", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [r["label"] for r in rows[:6]] == [r["label"] for r in rows[6:]]
+    assert all(sum(r["probabilities"].values()) == pytest.approx(1, abs=1e-5) for r in rows)
+    assert [r["label"] for r in run.predict(*digits)] == [r["label"] for r in rows[6:]]
+    code, out, _ = call(monkeypatch, capsys, "predict", run.path, tmp_path / "0.png")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["input", "label", "probability"]
+
+
+def test_runs_and_list(monkeypatch, capsys, run):
+    code, out, _ = call(monkeypatch, capsys, "runs", run.path.parent, "--json")
+    assert code == 0
+    assert json.loads(out)[0]["metrics"] == run.result["metrics"]["test"]
+    code, out, _ = call(monkeypatch, capsys, "list")
+    assert code == 0
+    for name in ("lenet", "resnet", "mnist", "digits", "built in"):
+        assert name in out
+
+
+def test_shown_in_a_notebook(run):
+    assert "lenet" in run._repr_html_()
+    assert "<img" in shendu.open_data("digits")._repr_html_()
+
+
+def test_report_is_written_anew(monkeypatch, capsys, run):
+    run.report.unlink()
+    code, out, _ = call(monkeypatch, capsys, "report", run.path)
+    assert code == 0
+    assert out.strip() == str(run.report)
+    assert run.report.stat().st_size > 10_000
+
+
+def test_reproduce_writes_the_ledger(monkeypatch, capsys, tmp_path):
+    words = ("reproduce", "neuron", "--on", "xor", "--out", tmp_path / "runs", "--results", tmp_path / "results", "--json", "--quiet")
+    for _ in range(2):  # the second time finds the finished run and replaces its own entry
+        code, out, _ = call(monkeypatch, capsys, *words)
+        assert code == 0
+    ledger = json.loads((tmp_path / "results" / "neuron.json").read_text())
+    assert len(ledger) == 1
+    assert ledger[0]["figure"] == 0.75
+    assert ledger[0]["command"] == "shendu reproduce neuron --on xor"
+
+
+MISTAKES = [
+    (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+    (["train", "lent", "digits"], "unknown system 'lent'; did you mean 'lenet'?"),
+    (["train", "lenet", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
+    (["train", "lenet", "digits", "--epoch", "3"], "No such option '--epoch'"),
+    (["train", "lenet", "digits", "--epochs", "three"], "'three' is not a valid float"),
+    (["train", "lenet", "digits", "--set", "dropot=0.5"], "unknown setting 'dropot'; did you mean 'dropout'?"),
+    (["train", "lenet", "digits", "--set", "dropout=much"], "dropout='much' is not of type float; write it like dropout=0.1"),
+    (["train", "lenet", "digits", "--set", "dropout"], "'dropout' is not a setting; write it as --set key=value"),
+    (["train", "lenet", "digits", "--lr", "1", "--set", "lr=2"], "lr is given twice"),
+    (["train", "lenet", "digits", "--set", "optimizer=adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
+    (["train", "lenet", "digits", "--set", "optimizer=lbfgs"], "a closure"),
+    (["train", "lenet", "digits", "--set", "schedule=cosin"], "unknown schedule 'cosin'; did you mean 'cosine'?"),
+    (["train", "lenet", "digits", "--set", "loss=crossentropy"], "unknown loss 'crossentropy'; did you mean 'cross-entropy'?"),
+    (["train", "lenet", "digits", "--set", "activation=rellu"], "unknown activation 'rellu'; did you mean 'relu'?"),
+    (["train", "lenet", "digits", "--set", "augment=crop"], "augmentation 'crop' lacks its number; write it like crop:4"),
+    (["train", "lenet", "digits", "--set", "form=1999"], "unknown value for form: '1999'; did you mean '1998'?"),
+    (["train", "lenet", "digits", "--device", "gpu"], "unknown device 'gpu'"),
+    (["train", "lenet", "digits", "--precision", "fp16"], "unknown precision 'fp16'"),
+    (["train", "lenet", "digits", "--on-nan", "ignore"], "unknown value for --on-nan: 'ignore'"),
+    (["train", "lenet", "digits", "--batch-size", "-3"], "a batch of -3 rows"),
+    (["train", "lenet", "xor"], "lenet reads pictures and xor holds numbers; use mlp"),
+    (["train", "neuron", "digits"], "needs inputs of 0 and 1 and two classes"),
+    (["train", "resnet", "digits", "--set", "depth=18", "--set", "stem=large"], "8 pixels a side, too few; use --set stem=small"),
+    (["train", "resnet", "digits", "--set", "depth=21"], "unknown value for depth: '21'"),
+    (["train", "resnet", "digits", "--set", "accumulate=2"], "accumulate must be 1"),
+    (["train"], "train needs a system and data"),
+    (["train", "--resume"], "--resume needs the run"),
+    (["train", "--resume", "nowhere"], "nowhere is no run that could be continued"),
+    (["train", "lenet", "digits", "--out", "/proc/none"], "choose another folder with --out"),
+    (["evaluate", "nowhere"], "nowhere is no run"),
+    (["predict", "nowhere", "x.png"], "nowhere is no run"),
+    (["reproduce", "lenet", "--on", "xor"], "lenet has no reference on xor"),
+    (["runs", "nowhere"], "nowhere is no folder"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, words, line):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(monkeypatch, capsys, *words)
+    assert code == 2
+    assert out == ""
+    last = [text for text in err.splitlines() if text.startswith("shendu: ")]
+    assert len(last) == 1
+    assert line in last[0]
+    assert "Traceback" not in err
+
+
+def test_mistakes_about_a_run(monkeypatch, capsys, run, tmp_path):
+    other = np.zeros((3, 5, 5, 1), np.uint8)
+    np.save(tmp_path / "five.npy", other)
+    (tmp_path / "text.png").write_text("no picture")
+    for words, line in [
+        (["train", "lenet", "digits", "--out", run.path], "holds a run already; add --resume"),
+        (["train", "mlp", "digits", "--out", run.path, "--resume"], "holds a run of lenet, not of mlp"),
+        (["train", "lenet", "digits", "--steps", 9, "--out", run.path, "--resume"], "was begun with steps=60"),
+        (["train", "lenet", "mnist", "--out", run.path, "--resume"], "was trained on digits, not on mnist"),
+        (["evaluate", run.path, "xor"], "give data of the same size and kind"),
+        (["evaluate", run.path, "--split", "tset"], "has no part called tset"),
+        (["predict", run.path], "nothing to predict"),
+        (["predict", run.path, tmp_path / "none.png"], "no such file"),
+        (["predict", run.path, tmp_path / "five.npy"], "the model takes pictures of 8x8 pixels"),
+        (["predict", run.path, tmp_path / "text.png"], "text.png"),
+    ]:
+        code, _, err = call(monkeypatch, capsys, *words)
+        assert code == 2, words
+        assert line in err
+        assert len(err.strip().splitlines()) == 1, err
+
+
+def test_a_finished_run_is_left_as_it_is(run):
+    before = (run.path / "model.safetensors").read_bytes()
+    again = shendu.train(resume=run.path, quiet=True)
+    assert again.result == run.result
+    assert (run.path / "model.safetensors").read_bytes() == before
+
+
+def test_python_names_the_same_mistakes(tmp_path):
+    with pytest.raises(UserError, match="unknown setting 'epoch'; did you mean 'epochs'"):
+        shendu.train("lenet", "digits", out=tmp_path / "r", epoch=3)
+    assert not (tmp_path / "r").exists()
+
+
+def test_help_and_import_do_not_load_torch():
+    code = "import sys, shendu, shendu.cli; sys.exit('torch' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    listed = "import sys; sys.argv=['shendu','list']; import shendu.cli; shendu.cli.cli.main(standalone_mode=False); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", listed], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_runs_are_dated_folders_by_default(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    first = shendu.train("neuron", "and", quiet=True)
+    second = shendu.train("neuron", "and", quiet=True)
+    assert first.path.name.endswith("_neuron_and_1")
+    assert second.path.name.endswith("_neuron_and_2")
+    assert first.path.parent == Path("runs")
