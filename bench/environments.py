@@ -31,6 +31,17 @@ def ready(environment: str) -> None:
         return
     print(f"building {HOME / environment} (some minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", HOME / environment], check=True)
-    install = [python(environment), "-m", "pip", "install", "-q", "--no-deps", "-r", pins, "-c", ROOT / "constraints.txt"]
+    install = [
+        python(environment),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "-r",
+        pins,
+        "-c",
+        ROOT / "constraints.txt",
+    ]
     subprocess.run(install, check=True)
     stamp.write_text(digest)

@@ -53,6 +53,8 @@ def main() -> int:
     results = WORK / "smoke.jsonl" if options.smoke else RESULTS / f"{machine.slug(about)}.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
     run = {"run": datetime.datetime.now().isoformat(timespec="seconds"), "size": size, "commit": machine.commit()}
+    if options.smoke:
+        results.unlink(missing_ok=True)
     append(results, {**run, "machine": about, "sizes": SIZES[size]})
     failed = measure(chosen, rounds(options), size, results, run["run"], options)
     if options.smoke:
@@ -88,7 +90,9 @@ def rounds(options: argparse.Namespace) -> dict[str, int]:
     return {group: few if group == "mnist99" and not options.full else usual for group in GROUPS}
 
 
-def measure(chosen: list[Job], most: dict[str, int], size: str, results: Path, run: str, options: argparse.Namespace) -> set[str]:
+def measure(
+    chosen: list[Job], most: dict[str, int], size: str, results: Path, run: str, options: argparse.Namespace
+) -> set[str]:
     """Every job once per round; returns the names of those that failed."""
     names = set(options.peers.split(",")) - {""}
     failed: set[str] = set()
@@ -122,13 +126,17 @@ def once(job: Job, number: int, size: str, data: str) -> dict[str, Any]:
         output, code = done.stdout + done.stderr, done.returncode
     except subprocess.TimeoutExpired:
         output, code = "", -1
-    line.update(wall_s=round(time.time() - began, 3), others=round(watch.others(), 3), date=datetime.date.today().isoformat())
+    line.update(
+        wall_s=round(time.time() - began, 3), others=round(watch.others(), 3), date=datetime.date.today().isoformat()
+    )
     (WORK / f"{job.group}-{job.name}.log").write_text(output)
     found = [text for text in output.splitlines() if text.startswith("RESULT ")]
     if found:
         line["result"] = json.loads(found[-1].removeprefix("RESULT "))
     elif code or job.script:
-        line["error"] = f"took more than {TIMEOUT} s" if code == -1 else (output.strip().splitlines() or ["no output"])[-1]
+        line["error"] = (
+            f"took more than {TIMEOUT} s" if code == -1 else (output.strip().splitlines() or ["no output"])[-1]
+        )
     return line
 
 
@@ -153,8 +161,14 @@ def tell(line: dict[str, Any]) -> None:
     result = line.get("result", {})
     keys = ("first_epoch_s", "epoch_s", "n", "seconds", "accuracy", "overhead_us", "overhead_percent", "loss")
     figures = {key: result[key] for key in keys if key in result} or {"wall_s": line["wall_s"]}
-    verdict = "" if line["counts"] else f"   NOT COUNTED: other processes used {max(line['others'], line['others_before']):.2f} cores"
-    print(f"{line['group']:8} {line['name']:26} round {line['round']} {line.get('error') or figures}{verdict}", flush=True)
+    verdict = (
+        ""
+        if line["counts"]
+        else f"   NOT COUNTED: other processes used {max(line['others'], line['others_before']):.2f} cores"
+    )
+    print(
+        f"{line['group']:8} {line['name']:26} round {line['round']} {line.get('error') or figures}{verdict}", flush=True
+    )
 
 
 if __name__ == "__main__":

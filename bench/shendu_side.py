@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
@@ -50,11 +51,11 @@ def watched() -> list[tuple[int, float]]:
 def epochs_of(stamps: list[tuple[int, float]], rows: int) -> list[float]:
     """Seconds of each epoch: batches straddle epochs, so an edge lies within a step and is interpolated."""
     edges, number = [stamps[0][1]], 1
-    for (before, began), (after, ended) in zip(stamps, stamps[1:], strict=False):
+    for (before, began), (after, ended) in pairwise(stamps):
         while number * rows <= after:
             edges.append(began + (ended - began) * (number * rows - before) / (after - before))
             number += 1
-    return [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    return [b - a for a, b in pairwise(edges)]
 
 
 def speed(job) -> None:
@@ -68,7 +69,9 @@ def speed(job) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SHENDU_CACHE"] = f"{folder}/cache"
         seed = int(os.environ.get("BENCH_ROUND", 0))
-        run = shendu.train(system, data, out=f"{folder}/run", quiet=True, epochs=job.epochs, seed=seed, **SAME, **choices)
+        run = shendu.train(
+            system, data, out=f"{folder}/run", quiet=True, epochs=job.epochs, seed=seed, **SAME, **choices
+        )
         result = run.result
         lines = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
     laps = epochs_of(stamps, len(x))

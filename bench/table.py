@@ -31,7 +31,7 @@ EXPLAINED = {
     "resnet": "CIFAR stem (3x3, stride 1, no max-pool; 11,173,962 parameters), crop of 4 and flip, batch 128, SGD with momentum.",
     "lenet": "61,706 parameters, batch 128, Adam, no augmentation.",
     "mnist99": "Start-up included. The peers run their own published example (network, optimiser, rate, epochs, batch), reading "
-    "the same IDX files, until the test set is right to 99.0 % or the example ends; test passes that an example does not "
+    "the same IDX files, with bars, loggers and checkpoints off, until the test set is right to 99.0 % or the example ends; test passes that an example does not "
     "make itself are off the clock. Shendu is one command with an empty cache, timed to its very end, report included.",
     "start": "A fresh process that only imports, or only prints its help.",
     "loop": "Beyond forward, backward and optimiser: Shendu's loop against a bare one of our own, step by step in turn, on the "
@@ -82,10 +82,15 @@ def group_table(group: str, lines: list[dict[str, Any]], run: dict[str, Any]) ->
     warning = ""
     if disturbed:
         warning = (
-            f"\n\n!!! warning\n    Other processes used the machine during {disturbed} of {len(lines)} measurements. Those are not counted; "
-            "a row marked ⚠ has no undisturbed one, so its figures mean little."
+            f"\n\n!!! warning\n    Other processes used the machine during {disturbed} of {len(lines)} measurements. "
+            "Those are not counted; a row marked ⚠ has no undisturbed one, so its figures mean little."
         )
-    return [f"### {TITLES[group]}", f"{EXPLAINED[group]} {size_of(group, run)}{warning}", "\n".join(rows), footer(lines, run)]
+    return [
+        f"### {TITLES[group]}",
+        f"{EXPLAINED[group]} {size_of(group, run)}{warning}",
+        "\n".join(rows),
+        footer(lines, run),
+    ]
 
 
 def size_of(group: str, run: dict[str, Any]) -> str:
@@ -117,6 +122,10 @@ def spread(values: list[float], digits: int) -> str:
     return f"{min(values):,.{digits}f}–{max(values):,.{digits}f}"
 
 
+def row(lines: list[dict[str, Any]], mark: str, *cells: Any) -> str:
+    return " | ".join(["| " + lines[0]["label"] + mark, *map(str, cells)]) + " |"
+
+
 def failure(label: str, columns: int, lines: list[dict[str, Any]]) -> str:
     return f"| {label} | failed: {lines[-1].get('error', '?')[:80]} |" + " |" * (columns - 2)
 
@@ -125,8 +134,11 @@ def speed(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
     def rates(lines: list[dict[str, Any]]) -> list[float]:
         return [line["result"]["n"] / statistics.median(line["result"]["epoch_s"]) for line in lines]
 
-    ours = [rate for line in by_name.get("shendu", []) if "error" not in line for rate in rates(counted(by_name["shendu"])[0])]
-    rows = ["| | images/s | min–max | first epoch, s | Shendu is × as fast | rounds | data |", "|---|--:|--:|--:|--:|--:|---|"]
+    ours = rates(counted(by_name.get("shendu", []))[0])
+    rows = [
+        "| | images/s | min–max | first epoch, s | Shendu is × as fast | rounds | data |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
     for name, lines in by_name.items():
         good, mark = counted(lines)
         if not good:
@@ -136,12 +148,17 @@ def speed(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
         middle = statistics.median(mine)
         first = statistics.median(line["result"]["first_epoch_s"] for line in good)
         ratio = f"{statistics.median(ours) / middle:.2f}" if ours and name != "shendu" else "–"
-        rows.append(f"| {lines[0]['label']}{mark} | {middle:,.1f} | {spread(mine, 1)} | {first:.2f} | {ratio} | {len(good)} | {lines[0]['note']} |")
+        rows.append(
+            row(lines, mark, f"{middle:,.1f}", spread(mine, 1), f"{first:.2f}", ratio, len(good), lines[0]["note"])
+        )
     return rows
 
 
 def race(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
-    rows = ["| | seconds | min–max | accuracy | epochs | Shendu is × as fast | rounds | example |", "|---|--:|--:|--:|--:|--:|--:|---|"]
+    rows = [
+        "| | seconds | min–max | accuracy | epochs | Shendu is × as fast | rounds | example |",
+        "|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
     shendu = [line["result"]["seconds"] for line in counted(by_name.get("shendu", []))[0]]
     for name, lines in by_name.items():
         good, mark = counted(lines)
@@ -156,7 +173,9 @@ def race(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
         shown = f"{middle:.1f}" if reached else f"not reached (ended after {middle:.1f})"
         ratio = f"{middle / statistics.median(shendu):.1f}" if shendu and name != "shendu" and reached else "–"
         note = lines[0]["note"] or f"`{good[0]['result'].get('command', '')}`"
-        rows.append(f"| {lines[0]['label']}{mark} | {shown} | {spread(seconds, 1)} | {accuracy:.2%} | {epochs:g} | {ratio} | {len(good)} | {note} |")
+        rows.append(
+            row(lines, mark, shown, spread(seconds, 1), f"{accuracy:.2%}", f"{epochs:g}", ratio, len(good), note)
+        )
     return rows
 
 
@@ -168,12 +187,15 @@ def start(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
             rows.append(failure(lines[0]["label"], 4, lines))
             continue
         walls = [line["wall_s"] for line in good]
-        rows.append(f"| {lines[0]['label']}{mark} | {statistics.median(walls):.3f} | {spread(walls, 3)} | {len(good)} |")
+        rows.append(row(lines, mark, f"{statistics.median(walls):.3f}", spread(walls, 3), len(good)))
     return rows
 
 
 def loop(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
-    rows = ["| | bare loop, ms per step | Shendu's loop adds, µs per step | min–max | share | rounds |", "|---|--:|--:|--:|--:|--:|"]
+    rows = [
+        "| | bare loop, ms per step | Shendu's loop adds, µs per step | min–max | share | rounds |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for lines in by_name.values():
         good, mark = counted(lines)
         if not good:
@@ -182,5 +204,15 @@ def loop(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
         extra = [line["result"]["overhead_us"] for line in good]
         bare = statistics.median(line["result"]["bare_us"] for line in good)
         middle = statistics.median(extra)
-        rows.append(f"| {lines[0]['label']}{mark} | {bare / 1000:,.3f} | {middle:,.0f} | {spread(extra, 0)} | {middle / bare:.2%} | {len(good)} |")
+        rows.append(
+            row(
+                lines,
+                mark,
+                f"{bare / 1000:,.3f}",
+                f"{middle:,.0f}",
+                spread(extra, 0),
+                f"{middle / bare:.2%}",
+                len(good),
+            )
+        )
     return rows

@@ -59,7 +59,9 @@ def speed(job) -> None:
         output_dir="hf", num_train_epochs=job.epochs, per_device_train_batch_size=BATCH, use_cpu=True, report_to="none",
         save_strategy="no", logging_strategy="epoch", disable_tqdm=True, remove_unused_columns=False,
     )  # fmt: skip
-    trainer = Trainer(model=model, args=settings, train_dataset=data, callbacks=[Laps(clock)], optimizers=(opt, constant))
+    trainer = Trainer(
+        model=model, args=settings, train_dataset=data, callbacks=[Laps(clock)], optimizers=(opt, constant)
+    )
     clock.start()
     trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]

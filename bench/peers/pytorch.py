@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from common import (
-    BATCH, CIFAR_MEAN, CIFAR_STD, MNIST_MEAN, MNIST_STD, Clock, Race, arguments, cifar, emit_epochs, mnist,
+    BATCH,
+    CIFAR_MEAN,
+    CIFAR_STD,
+    MNIST_MEAN,
+    MNIST_STD,
+    Clock,
+    Race,
+    arguments,
+    cifar,
+    emit_epochs,
+    mnist,
 )  # fmt: skip
 from torch import nn
 from torch_parts import NETWORKS, Pictures, accuracy, loader, optimizer, pictures, seeded, to_tensor
@@ -65,7 +77,7 @@ class Crops:
 
 def tuned(job) -> None:
     """Whole data set in memory, one gather per batch, channels_last, fused optimiser; bf16 and compile with AMX only."""
-    amx = "amx_bf16" in open("/proc/cpuinfo").read()
+    amx = "amx_bf16" in Path("/proc/cpuinfo").read_text()
     data = Digits(job.rows) if job.suite == "lenet" else Crops(job.rows)
     model = NETWORKS[job.suite]()
     if job.suite == "resnet":
@@ -107,7 +119,7 @@ def example(job) -> None:
     """github.com/pytorch/examples, mnist/main.py: Adadelta lr 1.0 x 0.7 per epoch, batch 64, 14 epochs, a test each."""
     race = Race()
     transform = to_tensor(MNIST_MEAN, MNIST_STD)
-    train = loader(Pictures(*mnist("train", job.rows), transform), 64)
+    train = loader(Pictures(*mnist("train", job.rows), transform), 64, shuffle=False)  # its default without a GPU
     test = loader(Pictures(*mnist("t10k", job.rows), transform), 1000, shuffle=False)
     model = ExampleNet()
     opt = torch.optim.Adadelta(model.parameters(), lr=1.0)

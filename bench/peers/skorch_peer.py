@@ -70,7 +70,9 @@ def example(job) -> None:
             if race.test(lambda: (net.predict(x_test) == test[1]).mean(), aside=not last):
                 raise KeyboardInterrupt  # skorch's own way to stop early
 
-    net = NeuralNetClassifier(Cnn, max_epochs=epochs, lr=0.002, optimizer=torch.optim.Adam, verbose=0, callbacks=[Stop()])
+    net = NeuralNetClassifier(
+        Cnn, max_epochs=epochs, lr=0.002, optimizer=torch.optim.Adam, verbose=0, callbacks=[Stop()]
+    )
     net.fit(x, train[1])
     race.emit(job, "skorch-example", LIBRARIES)
 

@@ -6,18 +6,14 @@ import os
 
 import numpy as np
 import torch
+import torchvision_names  # noqa: F401
 from common import BATCH, CIFAR_MEAN, CIFAR_STD, MNIST_MEAN, MNIST_STD, cifar, mnist
 from PIL import Image
 from torch import nn
 
-# torchvision as published is linked against the CUDA build of torch. Its Python part works beside the CPU build once
-# the operators exist by name; its compiled operators (nms, JPEG) do not, and nothing here calls them.
-_operators = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-import torchvision  # noqa: E402
-from torchvision import transforms  # noqa: E402
+# after torchvision_names, which makes torchvision importable
+import torchvision  # isort: skip
+from torchvision import transforms  # isort: skip
 
 
 def lenet() -> nn.Module:

@@ -52,7 +52,7 @@ def spirals() -> Figure:
     """Three interleaved spirals, and the regions of a linear classifier and of 4 and 64 hidden units."""
     rng = np.random.default_rng(0)
     label, radius = np.arange(240) % 3, np.sqrt(rng.uniform(0.02, 1, 240))
-    angle = 4 * radius + 2 * np.pi / 3 * label + 0.12 * rng.normal(size=240)
+    angle = 6 * radius + 2 * np.pi / 3 * label + 0.12 * rng.normal(size=240)
     x = (radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32)
     names = np.array(["a", "b", "c"])[label]
     runs = {"linear": trained("linear", (x, names))}

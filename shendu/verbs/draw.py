@@ -26,7 +26,7 @@ from shendu.verbs.opened import Run
 INK = ("#1f5fa8", "#c8452f", "#3c8c4d", "#8a5aa8", "#b07d1e", "#4d4d4d")
 """Line colours, told apart by the colour-blind too where the line styles help."""
 CLASSES = ListedColormap(["#c3d8ef", "#f6cabf", "#c9e4cc", "#e0d0ec", "#f0dfb8", "#dddddd"])
-STYLE = {
+STYLE: Any = {
     "font.size": 8.5, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
     "svg.hashsalt": "shendu", "figure.constrained_layout.use": True,
@@ -69,6 +69,7 @@ def activations(names: Sequence[str] = tuple(ACTIVATIONS)) -> Figure:
         ax.plot(x.detach(), y.detach(), color=INK[0], label="function")
         ax.plot(x.detach(), slope, color=INK[1], linestyle="--", linewidth=1.2, label="derivative")
         ax.set(title=name, ylim=(-2.2, 6.6) if end > 4 else (-2.2, 2.6), xticks=range(-4, end + 1, end // 2))
+        ax.set_yticks(range(-2, end - 1, 2))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure
 
@@ -213,7 +214,8 @@ def regions(panels: Mapping[str, tuple[Run, np.ndarray, np.ndarray]]) -> Figure:
         size = 36 if len(x) < 20 else 7
         for i, label in enumerate(np.unique(y)):
             face = "white" if size > 7 else INK[i % 6]
-            ax.scatter(*x[y == label].T, s=size, marker="os^vDP"[i % 6], facecolor=face, edgecolor="#222222", linewidth=0.3 + size / 40, zorder=3)
+            (across, up), marker = x[y == label].T, "os^vDP"[i % 6]
+            ax.scatter(across, up, s=size, marker=marker, facecolor=face, edgecolor="#222222", linewidth=0.3 + size / 40, zorder=3)
         ax.set(title=title, xlim=(left, right), ylim=(bottom, top))
         ax.grid(False)
     return figure
@@ -238,7 +240,7 @@ def kernels(run: Run, picture: np.ndarray, most: int = 6) -> Figure:
     axes[0].set_title("picture")
     axes[count + 1].remove()
     for i in range(count):
-        largest = weight[i].abs().max()
+        largest = float(weight[i].abs().max())
         shown = weight[i].mean(0) if weight.shape[1] != 3 else (weight[i] / largest / 2 + 0.5).permute(1, 2, 0)
         axes[1 + i].imshow(shown, cmap="RdBu_r", vmin=-largest, vmax=largest)
         axes[1 + i].set_title(f"kernel {i + 1}")

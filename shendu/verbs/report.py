@@ -143,7 +143,7 @@ def bootstrap(squares: np.ndarray) -> tuple[float, float]:
     rng, rows = np.random.default_rng(0), len(squares)
     times = min(1000, max(100, 20_000_000 // rows))
     means = [squares[rng.integers(rows, size=rows)].mean() for _ in range(times)]
-    low, high = np.sqrt(np.percentile(means, [2.5, 97.5]))
+    low, high = np.sqrt(np.percentile(means, [2.5, 97.5])) if np.isfinite(means).all() else (math.nan, math.nan)
     return float(low), float(high)
 
 
@@ -152,11 +152,11 @@ def headline(rows: Rows, part: str) -> dict[str, str]:
     if rows.processor.labels:
         hits, count = int((rows.badness == 0).sum()), len(rows.outputs)
         low, high = wilson(hits, count)
-        interval = f"95% interval {100 * low:.1f}–{100 * high:.1f}%"
+        interval = f"95% interval {100 * low:.1f}\u2060–\u2060{100 * high:.1f}%"
         return {"name": f"{PARTS[part]} accuracy", "value": figure(hits / count, "accuracy"), "more": interval}
-    squares = rows.errors.square().mean(1).double().numpy()
+    squares = rows.errors.square().mean(1).numpy()
     low, high = bootstrap(squares)
-    interval = f"95% interval {figure(low)}–{figure(high)}"
+    interval = f"95% interval {figure(low)}\u2060–\u2060{figure(high)}"
     return {"name": f"{PARTS[part]} RMSE", "value": figure(math.sqrt(squares.mean())), "more": interval}
 
 
@@ -166,7 +166,7 @@ def tiles(rows: Rows, made: dict[str, Any], result: dict[str, Any], part: str) -
         (f"{PARTS[part]} rows", f"{len(rows.outputs):,}", f"trained on {trained:,}"),
         ("Parameters", f"{result['parameters']:,}", "trained weights" if result["parameters"] else "nothing is learned by gradient"),
         ("Training", duration(result["seconds"]), f"{result['steps']:,} steps"),
-        ("Speed", f"{result['samples_per_second']:,.0f}", "training samples per second"),
+        ("Speed", f"{result['samples_per_second']:,.0f}", "samples per second"),
         ("Device", result["device"], f"{result['precision']}{compiled}"),
     ]  # fmt: skip
     return [{"name": name, "value": value, "more": more} for name, value, more in given]
@@ -186,7 +186,11 @@ def selection(history: list[dict[str, Any]], made: dict[str, Any]) -> str:
     best = chosen(history, made["select_by"])
     if best is None:
         return f"The weights{averaged} after the last step were kept."
-    name, step, value = made["select_by"], best["total"], figure(best[f"validation {made['select_by']}"], made["select_by"])
+    name, step, value = (
+        made["select_by"],
+        best["total"],
+        figure(best[f"validation {made['select_by']}"], made["select_by"]),
+    )
     return f"Of the weights{averaged}, those with the best {name} on the validation part were kept: {value}, at step {step:,}."
 
 
@@ -215,8 +219,8 @@ class Rows:
             self.sureness, self.predicted = self.shares.max(1)
             self.badness = self.sureness * (self.predicted != targets)
         else:
-            self.errors = (outputs - targets.reshape(outputs.shape)).reshape(len(outputs), -1).nan_to_num()
-            self.badness = self.errors.square().mean(1).sqrt()
+            self.errors = (outputs.double() - targets.reshape(outputs.shape)).reshape(len(outputs), -1)
+            self.badness = self.errors.square().mean(1).sqrt().nan_to_num(math.inf)
         order = self.badness.argsort(descending=True, stable=True)
         self.worst: list[int] = order[self.badness[order] > 0].tolist()
 
@@ -233,7 +237,7 @@ class Rows:
             words["sure"] = f"{100 * float(self.sureness[row]):.1f}%"
         else:
             words = {"true": values(self.targets[row]), "predicted": values(self.outputs[row])}
-            words["sure"] = f"off by {figure(float(self.badness[row]))}"
+            words["sure"] = figure(float(self.badness[row]))
         x = self.inputs([row])
         stored = self.processor.restore(x)[0]
         right = bool(self.badness[row] == 0)
@@ -261,7 +265,9 @@ def small(image: Picture.Image) -> Picture.Image:
     scale = SIDE / max(image.size)
     if scale >= 1:
         return image
-    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Picture.Resampling.BOX)
+    return image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Picture.Resampling.BOX
+    )
 
 
 def picture(pixels: np.ndarray) -> str:
@@ -284,12 +290,12 @@ def heat(attribution: np.ndarray) -> str:
 # ---- drawings --------------------------------------------------------------------------------------------------------
 
 
-def drawing(height: float = 2.5) -> tuple[Any, Axes]:
-    """An empty figure in the page's colours, and its axes."""
+def drawing(height: float = 2.4, above: float = 0.13) -> tuple[Any, Axes]:
+    """An empty figure in the page's colours, inches high and with so many above its axes, and the axes."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(4.4, height), layout="constrained")
-    axes = drawn.add_subplot()
+    drawn = Figure(figsize=(4.4, height))  # fixed margins: laying them out by the labels would draw everything twice
+    axes = drawn.add_axes((0.14, 0.44 / height, 0.83, 1 - (0.44 + above) / height))
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
     axes.tick_params(colors=INK, labelsize=9, length=0)
@@ -300,7 +306,7 @@ def drawing(height: float = 2.5) -> tuple[Any, Axes]:
 
 def labelled(axes: Axes, x: str, y: str = "") -> None:
     axes.set_xlabel(x, color=INK, fontsize=9)
-    axes.set_ylabel(y, color=INK, fontsize=9)
+    axes.set_title(y, color=INK, fontsize=9, loc="left", pad=3)
 
 
 def svg(drawn: Any, name: str) -> Markup:
@@ -325,17 +331,24 @@ def svg(drawn: Any, name: str) -> Markup:
 
 
 def number_axis(axis: Any, most: int = 5) -> None:
-    """At most so many ticks, with thousands set off: labels that cannot run into each other."""
+    """At most so many ticks with short labels (2k, 1.5M): none can run into another."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(most))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if abs(v) >= 1000 else f"{v:g}"))
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: brief(v)))
+
+
+def brief(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:.6g}"
 
 
 def share_axis(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%"))
 
 
@@ -358,7 +371,7 @@ def curves(history: list[dict[str, Any]], made: dict[str, Any], recipe: Recipe) 
         names.remove("validation error-rate")
     rank = {"loss": 0, "lr": 2}
     names.sort(key=lambda name: 1 if name.startswith("validation ") else rank.get(name, 3))
-    panels = []
+    panels: list[dict[str, Any]] = []
     for name in names:
         lines = [line for line in history if name in line]
         x = np.array([line["total"] for line in lines], dtype=float)
@@ -369,7 +382,13 @@ def curves(history: list[dict[str, Any]], made: dict[str, Any], recipe: Recipe) 
 
 
 def curve(
-    name: str, x: np.ndarray, y: np.ndarray, history: list[dict[str, Any]], made: dict[str, Any], recipe: Recipe, key: str
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    history: list[dict[str, Any]],
+    made: dict[str, Any],
+    recipe: Recipe,
+    key: str,
 ) -> dict[str, Any]:
     """One figure over the steps, with the stages set off where there are several."""
     drawn, axes = drawing()
@@ -377,13 +396,15 @@ def curve(
     stage = np.array([line["stage"] for line in history if name in line])
     for number in np.unique(stage):
         steps, figures = thinned(x[stage == number], y[stage == number])
-        axes.plot(steps, figures, color=MAIN, linewidth=1.5, marker="o" if few else None, markersize=3.5, gid=None)
+        axes.plot(steps, figures, color=MAIN, linewidth=1.5, marker="o" if few else None, markersize=3.5)
     finite = y[np.isfinite(y)]
     notes = [f"last {figure(float(finite[-1]), name)}"] if name != "lr" else [f"highest {figure(float(finite.max()))}"]
     best = chosen(history, made["select_by"])
     if best is not None and name == f"validation {made['select_by']}":
         axes.plot([best["total"]], [best[name]], color=SECOND, marker="o", markersize=6, linestyle="none")
-        notes = [f"best {figure(best[name], name)} at step {best['total']:,}"]
+        notes = [f"best {figure(best[name], name)}"]
+    last = max(line["total"] for line in history)
+    axes.set_xlim(-0.015 * last, 1.015 * last)
     number_axis(axes.xaxis)
     if name.removeprefix("validation ") in ("accuracy", "error-rate"):
         share_axis(axes.yaxis)
@@ -398,7 +419,7 @@ def curve(
     else:
         number_axis(axes.yaxis)
     if name == "lr":
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * finite.max() or 1)
     stages_apart(axes, history, made)
     labelled(axes, "step")
     titles = {"loss": "Training loss", "lr": "Learning rate"}
@@ -464,7 +485,9 @@ def pairs(rows: Rows, support: Tensor) -> list[dict[str, Any]]:
     found = []
     for code, times in zip(codes[order].tolist(), counts[order].tolist(), strict=True):
         true, predicted = divmod(code, len(labels))
-        found.append({"true": labels[true], "predicted": labels[predicted], "times": times, "share": times / int(support[true])})
+        found.append(
+            {"true": labels[true], "predicted": labels[predicted], "times": times, "share": times / int(support[true])}
+        )
     return found
 
 
@@ -478,7 +501,7 @@ def calibration(rows: Rows) -> dict[str, Any]:
     stated = np.bincount(bins, sure, minlength=BINS)[there] / count[there]
     true = np.bincount(bins, right, minlength=BINS)[there] / count[there]
     weight = count[there] / len(sure)
-    drawn, axes = drawing(3.4)
+    drawn, axes = drawing(3.4, 0.26)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
     axes.plot(stated, true, color=MAIN, linewidth=1.3)
     axes.scatter(stated, true, s=14 + 160 * weight, color=MAIN, zorder=3)
@@ -499,16 +522,17 @@ def of_numbers(rows: Rows) -> dict[str, Any]:
     picked = np.unique(np.linspace(0, len(true) - 1, min(len(true), DOTS // true.shape[1] + 1)).round().astype(int))
     x, y = true[picked].ravel(), predicted[picked].ravel()
     both = np.concatenate([x, y])
-    low, high = float(np.nanmin(both)), float(np.nanmax(both))
+    finite = both[np.isfinite(both)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     pad = 0.04 * (high - low or 1.0)
-    scatter, axes = drawing(3.4)
+    scatter, axes = drawing(3.4, 0.26)
     ends = [low - pad, high + pad]
     axes.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
     axes.scatter(x, y, s=9, color=MAIN, alpha=0.45, linewidths=0, zorder=3)
     axes.set(xlim=ends, ylim=ends)
     labelled(axes, "true", "predicted")
-    residuals, below = drawing(3.4)
-    left = rows.errors.reshape(-1).double().numpy()
+    residuals, below = drawing(3.4, 0.26)
+    left = rows.errors[rows.errors.isfinite()].numpy()
     below.hist(left, bins=min(40, max(5, round(math.sqrt(len(left))))), color=MAIN, alpha=0.8, edgecolor="none")
     below.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
     labelled(below, "predicted minus true", "rows" if true.shape[1] == 1 else "values")
@@ -517,7 +541,7 @@ def of_numbers(rows: Rows) -> dict[str, Any]:
         number_axis(drawn.yaxis)
     return {
         "scatter": svg(scatter, "scatter"), "residuals": svg(residuals, "residuals"), "dots": len(picked),
-        "bias": figure(float(left.mean())), "spread": figure(float(np.median(np.abs(left)))),
+        "bias": figure(left.sum() / max(1, len(left))), "spread": figure(float(np.median(np.abs(left))) if len(left) else None),
     }  # fmt: skip
 
 

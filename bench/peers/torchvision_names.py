@@ -1,0 +1,11 @@
+"""Makes torchvision importable beside the CPU build of torch: import this first.
+
+torchvision as published is linked against the CUDA build. Its Python part works once its operators exist by name; the
+compiled ones (nms, JPEG) do not work, and nothing here calls them.
+"""
+
+import torch
+
+LIBRARY = torch.library.Library("torchvision", "DEF")
+for name in ("nms", "qnms"):
+    LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -1,0 +1,290 @@
+"""Writes the pages that are made of the code and of the results ledger.
+
+    python docs/gen/systems.py
+
+docs/systems/<name>.md from a system's docstring, Config, REFERENCES and SIZES, docs/systems/index.md, docs/names.md, docs/results.md, and the
+table between the markers in README.md. The ledger is results/<system>.json, as `shendu reproduce` writes it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from shendu import metrics, optim, recipes, registry
+from shendu.data import augment, catalogue
+from shendu.nn.activations import ACTIVATIONS
+from shendu.objectives.losses import LOSSES
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+NOTE = "<!-- Made by docs/gen/systems.py: change the code or the ledger, then run it. -->\n\n"
+CAPTIONS = {
+    "linear": "Least squares in one dimension, found by gradient descent.",
+    "perceptron": "Circles are class 0, squares class 1, and the line is the decision. On XOR the weights come back to zero: no line separates it.",
+    "mlp": "Three spirals. A linear classifier cuts the plane by straight lines; hidden units bend them.",
+    "lenet": "The six kernels of the first layer, trained on the built-in digits (red adds, blue subtracts), and the maps that they make of a digit.",
+    "resnet": "Six kernels of the first layer, trained on the built-in digits (red adds, blue subtracts), and the maps that they make of a digit.",
+}  # fmt: skip
+
+SETTINGS = {
+    "lr": "Learning rate, before the schedule's factor.", "optimizer": "See [optimisers](#optimisers).", "schedule": "See [schedules](#schedules).",
+    "momentum": "Of momentum, nesterov and muon.", "weight_decay": "Of matrices and kernels, not of biases.",
+    "l1": "Penalty on the sum of absolute weights.", "l2": "Penalty on half the sum of squared weights.", "clip": "Largest norm of a gradient.",
+    "loss": "See [losses](#losses); auto: cross-entropy for classes, mse for numbers.", "label_smoothing": "Share of the target given to all classes alike.",
+    "augment": "See [augmentations](#augmentations).", "ema": "Decay of averaged weights, which are then the ones that are kept; 0: none.",
+    "patience": "Validations without improvement before training ends; 0: never.", "seed": "Everything random follows from it.",
+}  # fmt: skip
+"""Training settings whose own line in the code does not explain them."""
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+def ledger(folder: Path = ROOT / "results") -> dict[str, list[dict[str, Any]]]:
+    """System -> its measured entries."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def figure(metric: str, value: float | None) -> str:
+    """Shares as percentages, other figures with four digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.2f}%" if metric in ("accuracy", "error-rate") else f"{value:.4g}"
+
+
+def measured(entry: dict[str, Any]) -> str:
+    """The figure, with its spread over the seeds where there are several."""
+    shown = figure(entry["metric"], entry["figure"])
+    spread = entry.get("spread")
+    return shown if spread is None else f"{shown} ± {figure(entry['metric'], spread)}"
+
+
+def choices(entry: dict[str, Any]) -> str:
+    """` (form=1998)` for a recipe that is not the default."""
+    return f" ({', '.join(f'{k}={v}' for k, v in entry['choices'].items())})" if entry.get("choices") else ""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; bars in cells are escaped."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def results_page(found: dict[str, list[dict[str, Any]]]) -> str:
+    text = NOTE + "# Results\n\nWhat `shendu reproduce` measured. Each line names the command that measures it again. "
+    text += "*Target* is the figure that the system must reach; *published* is the source's. Seconds are of training alone.\n\n"
+    if not found:
+        return text + "Nothing was measured yet.\n"
+    head = ("system", "data", "metric", "published", "target", "ours", "seeds", "seconds", "command")
+    rows = [
+        (f"[{e['system']}](systems/{e['system']}.md){choices(e)}", f"{e['data']}, {e['part']}", e["metric"],
+         figure(e["metric"], e["published"]), figure(e["metric"], e["target"]), measured(e), str(e["seeds"]), f"{e['seconds']:,.0f}",
+         f"`{e['command']}`")
+        for entries in found.values() for e in entries
+    ]  # fmt: skip
+    sources = [(f"{e['system']}{choices(e)}", e["data"], e["source"] or "our own target", f"{e['machine']}, {e['device']} {e['precision']}",
+                f"{e['torch']}", f"{e['commit'] or '–'}", e["date"]) for entries in found.values() for e in entries]  # fmt: skip
+    machines = table(("system", "data", "source of the published figure", "machine", "torch", "commit", "date"), sources)
+    return text + table(head, rows) + "\n## Sources and machines\n\n" + machines
+
+
+def readme_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    rows = [
+        (f"[{e['system']}](docs/systems/{e['system']}.md){choices(e)}", e["data"], e["metric"], figure(e["metric"], e["published"]),
+         measured(e), f"{e['seconds']:,.0f} s", f"`{e['command']}`")
+        for entries in found.values() for e in entries
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    links = "\nAll figures with their sources and machines: [docs/results.md](docs/results.md).\n"
+    return table(("system", "data", "metric", "published", "ours", "training", "command"), rows) + links
+
+
+def readme(text: str, found: dict[str, list[dict[str, Any]]]) -> str:
+    """The README with the table between its markers; as it is where it has none."""
+    if BEGIN not in text or END not in text:
+        return text
+    before, rest = text.split(BEGIN, 1)
+    return f"{before}{BEGIN}\n{readme_table(found)}{END}{rest.split(END, 1)[1]}"
+
+
+# ---- a page per system -----------------------------------------------------------------------------------------------
+
+
+def explained(cls: type) -> dict[str, str]:
+    """Field -> the string behind it in the class's source."""
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(after.value.value).split())
+    return found
+
+
+def fields(cls: type, more: dict[str, str] | None = None) -> str:
+    """The table of a dataclass's fields, types and defaults."""
+    about = {**(more or {}), **explained(cls)}
+    rows = [
+        (f"`{f.name}`", f"`{f.type}`", f"`{default(f.default)}`", about.get(f.name, ""))
+        for f in dataclasses.fields(cls)
+    ]
+    if not any(about.values()):
+        return table(("setting", "type", "default"), (row[:3] for row in rows))
+    return table(("setting", "type", "default", ""), rows)
+
+
+def default(value: Any) -> str:
+    if value is dataclasses.MISSING:
+        return "–"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    if value == math.inf:
+        return "none"
+    return str(value) if value != "" else "none"
+
+
+def story(doc: str) -> str:
+    """A module's docstring as Markdown: its paragraphs; numbered deviations and shape letters as lists."""
+    _, *paragraphs = inspect.cleandoc(doc).split("\n\n")
+    return "\n\n".join(paragraph(p) for p in paragraphs) + "\n"
+
+
+def paragraph(text: str) -> str:
+    words = " ".join(text.split())
+    if words.startswith("Shape letters:"):
+        return f"*{words}*"
+    first = words.find("(1) ")
+    if first < 0:
+        return words
+    items, number, at = [], 1, first
+    while at >= 0:
+        following = words.find(f"({number + 1}) ", at)
+        item = words[at + len(f"({number}) ") : following if following >= 0 else len(words)].rstrip(" ;")
+        if item.endswith(":"):  # what leads over to the next items stands between them
+            item = re.sub(r"(?<!al)\. ", ".\n\n", item, count=1) + "\n"
+        items.append(f"{number}. {item}")
+        number, at = number + 1, following
+    return words[:first].rstrip() + "\n\n" + "\n".join(items)
+
+
+def references(module: ModuleType, entries: list[dict[str, Any]]) -> str:
+    """What is to be reached, and what was."""
+    rows = []
+    for wanted in module.REFERENCES:
+        mine = [e for e in entries if all(e[k] == wanted.get(k, {}) for k in ("data", "choices", "metric"))]
+        rows.append((
+            wanted["data"] + choices(wanted), wanted["metric"], figure(wanted["metric"], wanted["published"]), figure(wanted["metric"], wanted["target"]),
+            measured(mine[0]) if mine else "not measured yet", f"{mine[0]['seconds']:,.0f}" if mine else "–", wanted["source"] or "our own target",
+        ))  # fmt: skip
+    return table(("data", "metric", "published", "target", "ours", "seconds", "source"), rows)
+
+
+def pictures(name: str) -> str:
+    found = sorted((DOCS / "img").glob(f"systems-{name}.*"))
+    caption = CAPTIONS.get(name, f"What {name} learned.")
+    return "".join(f"![{caption}](../img/{path.name})\n\n*{caption}*\n\n" for path in found)
+
+
+def page(entry: registry.Entry, entries: list[dict[str, Any]]) -> str:
+    module = registry.load(entry.name)
+    title, _, subtitle = entry.summary.partition(": ")
+    data = module.REFERENCES[0]["data"] if module.REFERENCES else "digits"
+    source = entry.path.relative_to(ROOT).as_posix()
+    text = f"{NOTE}# {title}\n\n"
+    text += f"**{subtitle[:1].upper()}{subtitle[1:]}.**\n\n" if subtitle else ""
+    text += f"`{entry.name}`, one file: `{source}`. Family: {entry.family}.\n\n{story(module.__doc__ or '')}\n{pictures(entry.name)}"
+    text += f"## Use it\n\n```sh\nshendu train {entry.name} {data}\nshendu reproduce {entry.name}\n```\n\n"
+    text += f"## The network's settings\n\n{inspect.cleandoc(module.Config.__doc__ or '')}\n\n{fields(module.Config)}\n"
+    text += "Sizes that the data decides (inputs, channels, classes, outputs) are set by the recipe. "
+    text += "Settings of the training are the same for all systems: see [names](../names.md#training).\n"
+    if sizes := getattr(module, "SIZES", ()):
+        rows = [(", ".join(changed(config)) or "defaults", f"{count:,}") for config, count in sizes]
+        text += f"\n## Size\n\nParameters, held to the paper's by a test.\n\n{table(('settings', 'parameters'), rows)}"
+    if module.REFERENCES:
+        text += f"\n## Figures\n\n{references(module, entries)}\n"
+        text += "Measured by `shendu reproduce`; machines and commits are in the [results](../results.md).\n"
+    return text
+
+
+def changed(config: Any) -> Iterator[str]:
+    """`name=value` of what is not a Config's default."""
+    for f in dataclasses.fields(config):
+        if (value := getattr(config, f.name)) != f.default:
+            yield f"{f.name}={value}"
+
+
+def overview() -> str:
+    text = NOTE + "# Systems\n\nOne landmark, one file. Read it from top to bottom, change a line, train it, compare.\n"
+    families: dict[str, list[registry.Entry]] = {}
+    for entry in registry.systems().values():
+        families.setdefault(entry.family, []).append(entry)
+    for family, entries in families.items():
+        rows = [(f"[{e.name}]({e.name}.md)", e.summary) for e in entries]
+        text += f"\n## {family.capitalize()}\n\n{table(('system', ''), rows)}"
+    return text
+
+
+def names_page() -> str:
+    """Everything that has a name on the command line, beside the systems."""
+    one_line = {name: inspect.cleandoc(cls.__doc__ or "").split("\n")[0] for name, cls in metrics.METRICS.items()}
+    data = {name: f"{entry.summary}; licence: {entry.licence}" for name, entry in catalogue.KNOWN.items()}
+    lists = (
+        ("Data", "`shendu train SYSTEM NAME`. Where they are looked for: [data](how-to/data.md).", data),
+        ("Activations", "`--set activation=NAME`, in systems that have the setting. Drawn in [chapter 5](tutorial/5-choices.md#activations).", dict.fromkeys(ACTIVATIONS, "")),
+        ("Losses", "`--set loss=NAME`. Drawn in [chapter 5](tutorial/5-choices.md#losses).", LOSSES),
+        ("Optimisers", "`--set optimizer=NAME`. Drawn in [chapter 5](tutorial/5-choices.md#optimisers).", optim.OPTIMIZERS),
+        ("Schedules", "`--set schedule=NAME`. Drawn in [chapter 5](tutorial/5-choices.md#schedules).", optim.SCHEDULES),
+        ("Augmentations", "`--set augment=crop:4,flip`. They are for pictures; `mixup` is for all data with classes.", augment.KINDS),
+        ("Metrics", "`--set select_by=NAME`, among those of the task.", one_line),
+    )  # fmt: skip
+    text = NOTE + "# Names\n\nAll that can be chosen by name, as it stands in the code.\n\n## Training\n\n"
+    text += "`--set SETTING=VALUE`; `epochs`, `steps`, `batch_size`, `lr` and `seed` are options too (`--epochs`, …). The defaults here are the "
+    text += f"general ones; each system's recipe has its own.\n\n{fields(recipes.Training, SETTINGS)}"
+    for title, how, entries in lists:
+        body = table(("name", ""), ((f"`{n}`", t) for n, t in entries.items())) if any(entries.values()) else ", ".join(f"`{n}`" for n in entries) + "\n"
+        text += f"\n## {title}\n\n{how}\n\n{body}"
+    return text
+
+
+def everything() -> dict[Path, str]:
+    """Path -> the text that it must have."""
+    found = ledger()
+    made = {DOCS / "systems" / f"{e.name}.md": page(e, found.get(e.name, [])) for e in registry.systems().values()}
+    made |= {DOCS / "systems" / "index.md": overview(), DOCS / "names.md": names_page(), DOCS / "results.md": results_page(found)}
+    start = ROOT / "README.md"
+    if start.exists():
+        made[start] = readme(start.read_text(encoding="utf-8"), found)
+    return made
+
+
+def left_over(made: Iterable[Path]) -> list[Path]:
+    """Pages of systems that are no more."""
+    return sorted(set((DOCS / "systems").glob("*.md")) - set(made))
+
+
+def main() -> None:
+    made = everything()
+    for path in left_over(made):
+        path.unlink()
+        print(f"removed {path.relative_to(ROOT)}")
+    for path, text in made.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

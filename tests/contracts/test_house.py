@@ -1,0 +1,122 @@
+"""The house's rules, over the syntax trees of every file: who imports whom, one loop, no pickle."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shendu
+
+ROOT = Path(shendu.__file__).parent
+FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+
+BASE = {"core", "chance", "config", "errors"}
+PARTS = BASE | {"nn"}
+ALLOWED = {
+    "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "parallel"},
+    "optim": BASE, "nn": PARTS, "data": BASE | {"data"},
+    "objectives": PARTS | {"objectives"}, "sources": BASE | {"sources", "data"},
+    "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics"},
+    "systems": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
+    "parallel": BASE, "measure": BASE | {"parallel"}, "run": BASE, "fit": BASE | {"parallel", "measure", "run"},
+    "verbs": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes", "registry", "parallel", "measure", "run", "fit", "verbs", "__init__"},
+    "cli": BASE | {"verbs", "registry", "__init__"}, "__main__": {"cli"},
+    "__init__": {"errors", "data", "verbs"},
+}  # fmt: skip
+"""Top-level part -> the parts that it may import, lazily or not."""
+
+
+def part_of(module: str) -> str:
+    """`shendu.data.dataset` -> data."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
+    """Every module of this package that a file imports, wherever the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "shendu":
+            for alias in node.names:
+                inner = ROOT.joinpath(*node.module.split(".")[1:], alias.name)
+                exists = inner.is_dir() or inner.with_suffix(".py").exists()
+                yield f"{node.module}.{alias.name}" if exists else node.module, node
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "shendu":
+                    yield alias.name, node
+
+
+def calls(tree: ast.Module, method: str) -> list[ast.Call]:
+    return [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == method
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_dependencies_run_one_way(name: str) -> None:
+    part = name.split("/")[0].removesuffix(".py")
+    assert part in ALLOWED, f"{part} is new: say here what it may import"
+    for module, _ in imports(FILES[name]):
+        assert part_of(module) in ALLOWED[part], f"{name} imports {module}"
+        if part == "systems" and name.count("/") > 1:
+            assert not module.startswith("shendu.systems"), f"{name} imports another system"
+
+
+def test_the_rule_itself_sees_lazy_and_aliased_imports() -> None:
+    tree = ast.parse("def f():\n    from shendu import fit\n    import shendu.run as r\n    from shendu.verbs.train import train")
+    assert [module for module, _ in imports(tree)] == ["shendu.fit", "shendu.run", "shendu.verbs.train"]
+
+
+def test_one_backward_and_one_step() -> None:
+    """Outside of verbs, which may differentiate inputs, weights move in one place."""
+    loop = {name: tree for name, tree in FILES.items() if not name.startswith("verbs/")}
+    backward = [name for name, tree in loop.items() for _ in calls(tree, "backward")
+                if not isinstance(_.func.value, ast.Name) or _.func.value.id != "self"]  # type: ignore[attr-defined]  # fmt: skip
+    assert backward == ["fit.py"]
+    steps = [
+        name
+        for name, tree in loop.items()
+        for call in calls(tree, "step")
+        if "optimizer" in ast.unparse(call.func)
+    ]
+    assert steps == ["fit.py"]
+    assert not any(calls(tree, "grad") for tree in loop.values())
+
+
+def test_the_loop_asks_nobody_what_they_are() -> None:
+    named = {n.id for n in ast.walk(FILES["fit.py"]) if isinstance(n, ast.Name)}
+    assert not named & {"isinstance", "hasattr", "getattr", "issubclass"}
+    text = ast.unparse(FILES["fit.py"])
+    for name in ("lenet", "resnet", "perceptron", "neuron", "digits", "mnist"):
+        assert name not in text.lower()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_pickle_no_code_from_files(name: str) -> None:
+    for node in ast.walk(FILES[name]):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+            assert not {n.split(".")[0] for n in names} & {"pickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("torch.load", "torch.save", "eval", "exec", "compile", "__import__"), f"{name}: {called}"
+            for keyword in node.keywords:
+                assert keyword.arg != "allow_pickle" or ast.unparse(keyword.value) == "False"
+            if called in ("np.load", "numpy.load"):
+                assert any(keyword.arg == "allow_pickle" for keyword in node.keywords)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_global_generators_belong_to_the_loop(name: str) -> None:
+    called = {ast.unparse(n.func) for n in ast.walk(FILES[name]) if isinstance(n, ast.Call)}
+    assert not called & {"np.random.seed", "numpy.random.seed", "torch.manual_seed", "random.seed", "torch.seed"}
+    assert name in ("fit.py", "chance.py") or not called & {"chance.reseed", "reseed"}
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, shendu, shendu.cli, shendu.registry; shendu.registry.systems(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

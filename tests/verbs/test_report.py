@@ -1,0 +1,353 @@
+"""The report: its figures against brute force and published values, and a sound page for every kind of run."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import shendu
+from shendu.data.columns import Category, Number
+from shendu.data.dataset import Split
+from shendu.data.processor import Supervised
+from shendu.errors import UserError
+from shendu.sources.static import Static
+from shendu.verbs import report
+from shendu.verbs.report import Rows
+
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Reads a page and fails where a tag is not closed, an id is double, or something is loaded from elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: set[str] = set()
+        self.words: list[str] = []
+        self.seen: list[str] = []
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+        assert self.open == []
+        self.body = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                assert value not in self.ids, f"id {value} is given twice"
+                self.ids.add(str(value))
+            if name in ("src", "href", "xlink:href"):
+                assert str(value).startswith(("data:image/png;base64,", "#")), f"{name}={value}"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+
+def checked(path: Path) -> Page:
+    """The page, sound, in one file and of a size to send around."""
+    page = Page(path)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(page.seen)
+    assert "http" not in page.text
+    assert "@import" not in page.text
+    assert not re.search(r"#0a000\d", page.text), "a stand-in was not replaced by a colour of the page"
+    assert path.stat().st_size < 1_500_000
+    return page
+
+
+def trained(tmp_path: Path, system: str, data: Any, **choices: Any) -> Page:
+    run = shendu.train(system, data, out=tmp_path / "run", quiet=True, device="cpu", precision="fp32", **choices)
+    return checked(run.report)
+
+
+def fake_rows(outputs: torch.Tensor, targets: torch.Tensor, names: tuple[str, ...] = ()) -> Rows:
+    target = Category(names=names) if names else Number()
+    processor = Supervised(Number(shape=(2,)), target, [0.0, 0.0], [1.0, 1.0])
+    split = Split({"x": np.zeros((len(outputs), 2), np.float32), "y": targets.numpy()})
+    return Rows(processor, Static(split, processor, x="x", y="y", classes=len(names)), outputs, targets)
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hits", "rows", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_published_intervals(hits: int, rows: int, low: float, high: float) -> None:
+    """Newcombe 1998 (Statistics in Medicine 17), table I, method 3."""
+    assert report.wilson(hits, rows) == pytest.approx((low, high), abs=5e-5)
+    assert report.wilson(rows - hits, rows) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_bootstrap_agrees_with_the_delta_method() -> None:
+    squares = np.random.default_rng(5).standard_normal(4000) ** 2
+    root = np.sqrt(squares.mean())
+    reach = 1.96 * squares.std() / np.sqrt(len(squares)) / (2 * root)
+    assert report.bootstrap(squares) == pytest.approx((root - reach, root + reach), abs=0.1 * reach)
+    assert report.bootstrap(squares) == report.bootstrap(squares)
+    assert report.bootstrap(np.array([4.0])) == (2.0, 2.0)
+
+
+def test_class_figures_agree_with_counting() -> None:
+    g = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(300, 4, generator=g), torch.randint(3, (300,), generator=g)
+    names = ("a", "b", "c", "never")
+    rows = fake_rows(outputs, targets, names)
+    found = report.of_classes(rows)
+    true, predicted = targets.tolist(), outputs.argmax(1).tolist()
+    both = list(zip(true, predicted, strict=True))
+    assert [[count for count, _ in line] for line in found["matrix"]] == [
+        [both.count((i, j)) for j in range(4)] for i in range(4)
+    ]
+    for k, line in enumerate(found["table"]):
+        hits = both.count((k, k))
+        assert line["name"] == names[k]
+        assert line["rows"] == true.count(k)
+        assert line["recall"] == (pytest.approx(hits / true.count(k)) if true.count(k) else None)
+        assert line["precision"] == pytest.approx(hits / predicted.count(k))
+        assert line["f1"] == pytest.approx(2 * hits / (true.count(k) + predicted.count(k)))
+    wrong = sorted((both.count((i, j)) for i in range(4) for j in range(4) if i != j), reverse=True)
+    assert [pair["times"] for pair in found["pairs"]] == [w for w in wrong if w]
+
+
+def test_calibration_error_agrees_with_its_definition() -> None:
+    g = torch.Generator().manual_seed(1)
+    outputs, targets = 3 * torch.randn(200, 3, generator=g), torch.randint(3, (200,), generator=g)
+    sure, predicted = outputs.softmax(1).max(1)
+    error = 0.0
+    for i in range(report.BINS):
+        inside = (sure >= i / report.BINS) & (sure < (i + 1) / report.BINS)
+        if inside.any():
+            right = (predicted == targets)[inside].double().mean()
+            error += float(inside.double().mean() * (right - sure[inside].double().mean()).abs())
+    found = report.calibration(fake_rows(outputs, targets, ("a", "b", "c")))
+    assert found["error"] == pytest.approx(error, abs=1e-6)
+    certain = torch.tensor([[200.0, 0.0], [0.0, 200.0]])
+    assert report.calibration(fake_rows(certain, torch.tensor([0, 1]), ("a", "b")))["error"] == 0
+
+
+def test_worst_rows_are_the_most_confident_wrong_ones() -> None:
+    outputs = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 9.0], [0.0, 2.0]])
+    rows = fake_rows(outputs, torch.tensor([1, 1, 1, 0]), ("a", "b"))
+    assert rows.worst == [0, 3, 1]
+    card = rows.card(0)
+    assert (card["true"], card["predicted"], card["sure"], card["right"]) == ("b", "a", "95.3%", False)
+
+
+def test_worst_numbers_are_the_furthest_off() -> None:
+    rows = fake_rows(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.5, -2.0, 3.0]))
+    assert rows.worst == [1, 0]
+    assert rows.card(1)["sure"] == "4"
+
+
+def test_thinning_keeps_means_ends_and_gaps() -> None:
+    x, y = np.arange(1.0, 9001.0), np.sin(np.arange(9000.0))
+    thin_x, thin_y = report.thinned(x, y)
+    assert len(thin_x) == len(thin_y) == report.POINTS
+    assert thin_x[-1] == 9000
+    assert thin_y.mean() == pytest.approx(y.mean(), abs=1e-9)
+    y[:60], y[100] = np.nan, np.nan
+    assert np.isnan(report.thinned(x, y)[1]).tolist() == [True, True] + [False] * (report.POINTS - 2)
+    np.testing.assert_array_equal(report.thinned(x[:10], y[:10]), (x[:10], y[:10]))
+
+
+def test_attributions_of_a_linear_model_add_up_and_leave_it_alone() -> None:
+    processor = Supervised(Number(shape=(3,)), Category(names=("a", "b")), [0.0] * 3, [1.0] * 3)
+    model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(3, 2)).train()
+    x = torch.randn(7, 3)
+    found = report.attributions(model, processor, x)
+    assert found is not None
+    logits, chosen = model.eval()(x).max(1)
+    torch.testing.assert_close(found.sum(1), (logits - model[1].bias[chosen]).detach())
+    model.train()
+    report.attributions(model, processor, x)
+    assert model.training
+    assert model[0].training
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_no_explanation_where_there_is_no_gradient() -> None:
+    processor = Supervised(Number(shape=(2,)), Category(names=("a", "b")), [0.0] * 2, [1.0] * 2)
+
+    class Step(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x > 0).float()
+
+    class Deaf(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bias.expand(len(x), 2)
+
+    assert report.attributions(Step(), processor, torch.randn(4, 2)) is None
+    assert report.attributions(Deaf(), processor, torch.randn(4, 2)) is None
+
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_digits_page_has_every_section_and_is_rebuilt_to_the_byte(tmp_path: Path) -> None:
+    page = trained(tmp_path, "lenet", "digits", steps=30, batch_size=32)
+    for heading in (
+        "Curves",
+        "Confusion",
+        "Per class",
+        "Calibration",
+        "Worst mistakes",
+        "Explanations",
+        "How it was made",
+    ):
+        assert heading in page.body
+    assert "The test part chose nothing" in page.body
+    assert "95% interval" in page.body
+    assert "shendu train lenet digits --set steps=30 --set batch_size=32" in page.body
+    assert page.seen.count("svg") >= 4
+    assert page.seen.count("img") == report.MISTAKES + 2 * report.EXPLAINED
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert f"{100 * result['metrics']['test']['accuracy']:.2f}%" in page.body
+    (tmp_path / "run" / "report.html").unlink()
+    assert report.report(tmp_path / "run") == tmp_path / "run" / "report.html"
+    assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page.text
+
+
+def test_four_rows_without_a_test_part(tmp_path: Path) -> None:
+    page = trained(tmp_path, "mlp", "xor", steps=60)
+    assert "Training accuracy" in page.body
+    assert "No rows were held back" in page.body
+    assert "x[0]" in page.body
+
+
+def test_a_model_that_is_built_has_no_curves_and_no_explanations(tmp_path: Path) -> None:
+    page = trained(tmp_path, "neuron", "xor")
+    assert "75.00%" in page.body
+    assert "Curves" not in page.body
+    assert "Explanations" not in page.body
+
+
+def test_regression_page(tmp_path: Path) -> None:
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn(400, 3, generator=g)
+    y = x @ torch.tensor([1.0, -2.0, 0.0]) + 0.1 * torch.randn(400, generator=g)
+    page = trained(tmp_path, "linear", (x, y), steps=50)
+    for word in ("Test RMSE", "Predicted against true", "Residuals", "The rows that are furthest off", "x[1]"):
+        assert word in page.body
+    assert page.body.index("x[1]") < page.body.index("x[0]") < page.body.index("x[2]"), "by importance"
+
+
+def test_two_hundred_classes_with_hostile_names(tmp_path: Path) -> None:
+    names = np.array([f"<script>alert({i})</script>" if i % 2 else f'"&{i}' for i in range(200)])
+    x = np.random.default_rng(0).standard_normal((1200, 4)).astype(np.float32)
+    page = trained(tmp_path, "mlp", (x, names[np.arange(1200) % 200]), steps=3, hidden=(4,))
+    assert "<script>alert(1)</script>" in page.body, "shown as text"
+    assert "Most frequent confusions" in page.body
+    assert "weakest first" in page.body
+    assert "matrix" not in re.sub(r"<style>.*?</style>", "", page.text, flags=re.S)
+
+
+def test_hostile_names_in_a_matrix(tmp_path: Path) -> None:
+    names = np.array(['"><img src=x onerror=alert(1)>', "b"])
+    x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+    page = trained(tmp_path, "mlp", (x, names[np.arange(60) % 2]), steps=2, hidden=(4,))
+    assert names[0] in page.body
+
+
+def test_large_colour_pictures_stay_small(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (400, 128, 100, 3), dtype=np.uint8)
+    page = trained(tmp_path, "perceptron", (pixels, rng.integers(0, 5, 400)), steps=2)
+    assert page.seen.count("img") == report.MISTAKES + 2 * report.EXPLAINED
+
+
+def test_gaps_and_several_stages_in_the_curves(tmp_path: Path) -> None:
+    trained(tmp_path, "mlp", "xor", steps=4)
+    folder = shendu.Run(tmp_path / "run").folder
+    made = folder.read("recipe.json")
+    made["stages"] = [{**made["stages"][0], "name": name} for name in ("greedy", "wake-sleep", "fine")]
+    folder.write("recipe.json", made)
+    (folder.path / "metrics.jsonl").unlink()
+    total = 0
+    for stage in (0, 2):
+        for step in range(400):
+            total += 1
+            folder.log({"stage": stage, "step": step, "total": total, "loss": float("nan") if step < 200 else 5.0 ** -(step % 7),
+                        "lr": 0.1, "energy": float("nan")})  # fmt: skip
+    folder.log({"stage": 2, "step": 400, "total": total, "validation accuracy": None, "validation error-rate": None})
+    page = checked(report.report(tmp_path / "run"))
+    for word in ("greedy", "fine", "Training loss", "log scale", "Learning rate"):
+        assert word in page.body
+    assert "Energy" not in page.body, "nothing but gaps is no curve"
+    assert "Validation" not in page.body
+
+
+def test_outputs_that_are_no_numbers() -> None:
+    outputs = torch.tensor([[float("nan"), 1.0], [float("inf"), 0.0], [0.0, 1.0]])
+    rows = fake_rows(outputs, torch.tensor([0, 1, 1]), ("a", "b"))
+    assert report.of_classes(rows)["calibration"]["error"] >= 0
+    for value in ("nan", "inf"):
+        rows = fake_rows(torch.tensor([2.0, float(value), 3.0]), torch.tensor([1.0, 2.0, 3.0]))
+        assert rows.worst == [1, 0]
+        assert "<svg" in report.of_numbers(rows)["scatter"]
+        assert report.headline(rows, "test")["value"] == "–"
+        assert report.of_numbers(rows)["bias"] == "0.5"
+    assert report.of_numbers(fake_rows(torch.tensor([float("nan")]), torch.tensor([1.0])))["spread"] == "–"
+
+
+def test_untouched_by_the_caller_s_matplotlib_and_leaves_it_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    first = report.svg(report.drawing()[0], "a")
+    assert dict(matplotlib.rcParams) == before
+    assert report.svg(report.drawing()[0], "a") == first
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unfinished_run_says_how_to_finish_it(tmp_path: Path) -> None:
+    trained(tmp_path, "mlp", "xor", steps=2)
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(UserError, match="not finished; continue it with: shendu train --resume"):
+        report.report(tmp_path / "run")
+
+
+def test_changed_data_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, "mlp", "xor", steps=2)
+    folder = shendu.Run(tmp_path / "run").folder
+    made = folder.read("recipe.json")
+    made["data"]["hash"] = "0" * 64
+    folder.write("recipe.json", made)
+    with pytest.raises(UserError, match="xor has changed since"):
+        report.report(tmp_path / "run")
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no run"):
+        report.report(tmp_path)
+
+
+def test_settings_of_several_numbers_are_written_as_they_are_typed(tmp_path: Path) -> None:
+    trained(tmp_path, "mlp", "xor", steps=2, hidden=(3, 2))
+    page = checked(report.report(shendu.Run(tmp_path / "run")))
+    assert "--set hidden=3,2" in page.body
