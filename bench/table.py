@@ -30,9 +30,10 @@ TITLES = {
 EXPLAINED = {
     "resnet": "CIFAR stem (3x3, stride 1, no max-pool; 11,173,962 parameters), crop of 4 and flip, batch 128, SGD with momentum.",
     "lenet": "61,706 parameters, batch 128, Adam, no augmentation.",
-    "mnist99": "Start-up included. The peers run their own published example (network, optimiser, rate, epochs, batch), reading "
-    "the same IDX files, with bars, loggers and checkpoints off, until the test set is right to 99.0 % or the example ends; test passes that an example does not "
-    "make itself are off the clock. Shendu is one command with an empty cache, timed to its very end, report included.",
+    "mnist99": "Start-up included. The peers run their own published example (network, optimiser, rate, epochs, batch), "
+    "reading the same IDX files, with bars, loggers and checkpoints off, until the test set is right to 99.0 % or the "
+    "example ends; test passes that an example does not make itself are off the clock. Shendu is one command with an empty "
+    "cache, timed to its very end, report included.",
     "start": "A fresh process that only imports, or only prints its help.",
     "loop": "Beyond forward, backward and optimiser: Shendu's loop against a bare one of our own, step by step in turn, on the "
     "same batches, gathered before.",

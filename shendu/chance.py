@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -93,7 +91,6 @@ def permute(position: Tensor, rows: int, *key: int, epoch: Tensor | int = 0) -> 
     return x
 
 
-@lru_cache(maxsize=64)
 def _threshold(p: float) -> tuple[int, float]:
     """Of 65,536 equally likely values, how many are dropped, and the factor that keeps the mean."""
     dropped = min(round(p * 65536), 65535)
@@ -103,11 +100,12 @@ def _threshold(p: float) -> tuple[int, float]:
 def dropout(x: Tensor, p: float) -> Tensor:
     """Inverted dropout (Srivastava et al. 2014) from 16-bit draws: four masks out of each number of the generator.
 
-    torch's CPU generator is serial, and its dropout takes one number per element. p is rounded to 1/65536.
+    torch's CPU generator is serial, and its dropout takes one number per element. p is rounded to 1/65536. A compiled
+    graph would break here, and has a fast generator of its own.
     """
     if p <= 0:
         return x
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.nn.functional.dropout(x, p, training=True)
     limit, scale = _threshold(p)
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)

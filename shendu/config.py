@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 import types
 import typing
 from typing import Any, Literal, Union
@@ -13,7 +13,6 @@ from shendu.errors import UserError, near, unknown
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
-@functools.lru_cache(maxsize=256)
 def hints(cls: Any) -> dict[str, Any]:
     """Field name -> resolved type, in order."""
     resolved = typing.get_type_hints(cls)
@@ -21,9 +20,11 @@ def hints(cls: Any) -> dict[str, Any]:
 
 
 def to_json(config: Any) -> Any:
-    """A dataclass (nested ones too) as what JSON can hold."""
+    """A dataclass (nested ones too) as what JSON can hold; infinity, for which it has no word, as text."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, float) and not math.isfinite(config):
+        return str(config)
     if isinstance(config, list | tuple):
         return [to_json(item) for item in config]
     if isinstance(config, dict):
@@ -31,7 +32,7 @@ def to_json(config: Any) -> Any:
     return config
 
 
-def from_json(cls: type, values: dict[str, Any]) -> Any:
+def from_json(cls: Any, values: dict[str, Any]) -> Any:
     """The dataclass again; raises UserError for an unknown field or a wrong type."""
     known = hints(cls)
     for key in values:

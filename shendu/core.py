@@ -157,5 +157,7 @@ class Recipe:
     ema: float = 0.0
     """Decay of the averaged weights that validation and the finished model use; 0: none."""
     seed: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Every setting of the training, defaults included, as JSON: for the record, not read back."""
     notes: tuple[str, ...] = field(default=())
     """What was decided for the person, each with its reason."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from shendu import optim
+from shendu import config, optim
 from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
 from shendu.data import augment
 from shendu.data.columns import Category, Image
@@ -154,6 +154,7 @@ def supervised(
         patience=how.patience,
         ema=how.ema,
         seed=how.seed,
+        settings=config.to_json(how),
         notes=notes,
     )
 

@@ -35,14 +35,17 @@ class NonFinite(Exception):
 def pack(tree: Any, tensors: dict[str, Tensor], path: str = "", seen: dict[Any, str] | None = None) -> Any:
     """Moves the tensors of a tree into `tensors` and returns the tree as JSON that names them.
 
-    Tensors that share memory (tied weights) are stored once and named twice; channels-last ones become contiguous.
+    Tensors that share memory (tied weights) are stored once and named twice; channels-last ones become contiguous,
+    and other views of the same memory are copied, since safetensors refuses overlaps.
     """
     seen = {} if seen is None else seen
     if isinstance(tree, Tensor):
         key = (tree.data_ptr(), tree.shape, tree.stride(), tree.dtype) if tree.numel() else path
         if key not in seen:
             seen[key] = path
-            tensors[path] = tree.detach().cpu().contiguous()
+            stored = tree.detach().cpu().contiguous()
+            first = seen.setdefault(stored.untyped_storage().data_ptr(), path) == path
+            tensors[path] = stored if first else stored.clone()
         return {"$tensor": seen[key]}
     if isinstance(tree, dict):
         items = [[key, pack(value, tensors, f"{path}/{key}", seen)] for key, value in tree.items()]

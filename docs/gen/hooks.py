@@ -7,6 +7,7 @@ no network.
 from __future__ import annotations
 
 import functools
+import hashlib
 import html
 import io
 import re
@@ -22,25 +23,21 @@ STYLE: Any = {"mathtext.fontset": "cm", "svg.fonttype": "path", "svg.hashsalt": 
 
 @functools.cache
 def drawn(formula: str) -> str:
-    """The SVG of one line of TeX, in the text's colour, one em of it SIZE points high; raises ValueError for what mathtext does not know."""
+    """The SVG of one line of TeX, in display style and the text's colour. Raises ValueError for what mathtext does not know."""
     with matplotlib.rc_context(STYLE):
         figure = Figure()
-        figure.text(0, 0, f"${formula}$", fontsize=SIZE, color="#123456")
+        figure.text(0, 0, f"${formula}$".replace(r"\frac", r"\dfrac"), fontsize=SIZE, color="#123456")
         out = io.StringIO()
-        figure.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True, metadata={"Date": None})
+        figure.savefig(
+            out, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True, metadata={"Date": None}
+        )
     svg = re.sub(r"<\?xml.*?<svg", "<svg", out.getvalue(), flags=re.DOTALL)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL).replace("#123456", "currentColor")
-    mark = f"f{abs(hash_of(formula)):x}"
-    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{mark}-", svg)  # several drawings share a page
-    svg = re.sub(
-        r'width="([\d.]+)pt"', lambda m: f'width="{float(m[1]) / SIZE:.3f}em" role="img" aria-label="{html.escape(formula)}"', svg, count=1
-    )
+    mark = hashlib.sha256(formula.encode()).hexdigest()[:8]  # several drawings share a page, and names must not clash
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>f{mark}-", svg)
+    label = f'role="img" aria-label="{html.escape(formula)}"'
+    svg = re.sub(r'width="([\d.]+)pt"', lambda m: f'width="{float(m[1]) / SIZE:.3f}em" {label}', svg, count=1)
     return re.sub(r' height="[\d.]+pt"', "", svg, count=1).replace("\n", " ")
-
-
-def hash_of(text: str) -> int:
-    """A number that is the same in every process."""
-    return int.from_bytes(text.encode()[-4:], "big") + 65521 * sum((i + 1) * byte for i, byte in enumerate(text.encode()))
 
 
 def fence(source: str, language: str, css_class: str, options: Any, md: Any, **rest: Any) -> str:
@@ -50,7 +47,8 @@ def fence(source: str, language: str, css_class: str, options: Any, md: Any, **r
 
 def on_config(config: Any) -> Any:
     """The formatter of `math` blocks, and the menu's generated part."""
-    config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = [{"name": "math", "class": "formula", "format": fence}]
+    fences = [{"name": "math", "class": "formula", "format": fence}]
+    config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = fences
     docs = Path(config["docs_dir"])
     pages = sorted(path.name for path in (docs / "systems").glob("*.md") if path.name != "index.md")
     for part in config["nav"]:

@@ -2,6 +2,8 @@
 
     python docs/gen/pictures.py                 all of them
     python docs/gen/pictures.py optimizers      those whose names hold a word
+
+The functions are `shendu.verbs.draw`'s; what is trained for a picture is trained here, in seconds.
 """
 
 from __future__ import annotations

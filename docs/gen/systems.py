@@ -2,8 +2,8 @@
 
     python docs/gen/systems.py
 
-docs/systems/<name>.md from a system's docstring, Config, REFERENCES and SIZES, docs/systems/index.md, docs/names.md, docs/results.md, and the
-table between the markers in README.md. The ledger is results/<system>.json, as `shendu reproduce` writes it.
+docs/systems/<name>.md from a system's docstring, Config, REFERENCES and SIZES; docs/systems/index.md, docs/names.md,
+docs/results.md, and the table between the markers in README.md. The ledger is results/<system>.json, as `shendu reproduce` writes it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,33 @@ from shendu.objectives.losses import LOSSES
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-NOTE = "<!-- Made by docs/gen/systems.py: change the code or the ledger, then run it. -->\n\n"
+NOTE = "\n<!-- Made by docs/gen/systems.py: change the code or the ledger, then run it. -->\n"
+KERNELS = (
+    "kernels of the first layer, trained on the built-in digits (red adds, blue subtracts), and their maps of a digit."
+)
 CAPTIONS = {
     "linear": "Least squares in one dimension, found by gradient descent.",
-    "perceptron": "Circles are class 0, squares class 1, and the line is the decision. On XOR the weights come back to zero: no line separates it.",
+    "perceptron": "Circles are class 0, squares class 1. On XOR the weights come back to zero: no line separates it.",
     "mlp": "Three spirals. A linear classifier cuts the plane by straight lines; hidden units bend them.",
-    "lenet": "The six kernels of the first layer, trained on the built-in digits (red adds, blue subtracts), and the maps that they make of a digit.",
-    "resnet": "Six kernels of the first layer, trained on the built-in digits (red adds, blue subtracts), and the maps that they make of a digit.",
-}  # fmt: skip
-
+    "lenet": f"The six {KERNELS}",
+    "resnet": f"Six {KERNELS}",
+}
 SETTINGS = {
-    "lr": "Learning rate, before the schedule's factor.", "optimizer": "See [optimisers](#optimisers).", "schedule": "See [schedules](#schedules).",
-    "momentum": "Of momentum, nesterov and muon.", "weight_decay": "Of matrices and kernels, not of biases.",
-    "l1": "Penalty on the sum of absolute weights.", "l2": "Penalty on half the sum of squared weights.", "clip": "Largest norm of a gradient.",
-    "loss": "See [losses](#losses); auto: cross-entropy for classes, mse for numbers.", "label_smoothing": "Share of the target given to all classes alike.",
-    "augment": "See [augmentations](#augmentations).", "ema": "Decay of averaged weights, which are then the ones that are kept; 0: none.",
-    "patience": "Validations without improvement before training ends; 0: never.", "seed": "Everything random follows from it.",
-}  # fmt: skip
+    "lr": "Learning rate, before the schedule's factor.",
+    "optimizer": "See [optimisers](#optimisers).",
+    "momentum": "Of momentum, nesterov and muon.",
+    "schedule": "See [schedules](#schedules).",
+    "weight_decay": "Of matrices and kernels, not of biases.",
+    "l1": "Penalty on the sum of absolute weights.",
+    "l2": "Penalty on half the sum of squared weights.",
+    "clip": "Largest norm of a gradient.",
+    "loss": "See [losses](#losses); auto: cross-entropy for classes, mse for numbers.",
+    "label_smoothing": "Share of the target given to all classes alike.",
+    "augment": "See [augmentations](#augmentations).",
+    "ema": "Decay of averaged weights, which are then the ones that are kept; 0: none.",
+    "patience": "Validations without improvement before training ends; 0: never.",
+    "seed": "Everything random follows from it.",
+}
 """Training settings whose own line in the code does not explain them."""
 
 
@@ -82,10 +92,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def results_page(found: dict[str, list[dict[str, Any]]]) -> str:
-    text = NOTE + "# Results\n\nWhat `shendu reproduce` measured. Each line names the command that measures it again. "
+    text = "# Results\n\nWhat `shendu reproduce` measured. Each line names the command that measures it again. "
     text += "*Target* is the figure that the system must reach; *published* is the source's. Seconds are of training alone.\n\n"
     if not found:
-        return text + "Nothing was measured yet.\n"
+        return text + "Nothing was measured yet.\n" + NOTE
     head = ("system", "data", "metric", "published", "target", "ours", "seeds", "seconds", "command")
     rows = [
         (f"[{e['system']}](systems/{e['system']}.md){choices(e)}", f"{e['data']}, {e['part']}", e["metric"],
@@ -95,8 +105,10 @@ def results_page(found: dict[str, list[dict[str, Any]]]) -> str:
     ]  # fmt: skip
     sources = [(f"{e['system']}{choices(e)}", e["data"], e["source"] or "our own target", f"{e['machine']}, {e['device']} {e['precision']}",
                 f"{e['torch']}", f"{e['commit'] or '–'}", e["date"]) for entries in found.values() for e in entries]  # fmt: skip
-    machines = table(("system", "data", "source of the published figure", "machine", "torch", "commit", "date"), sources)
-    return text + table(head, rows) + "\n## Sources and machines\n\n" + machines
+    machines = table(
+        ("system", "data", "source of the published figure", "machine", "torch", "commit", "date"), sources
+    )
+    return text + table(head, rows) + "\n## Sources and machines\n\n" + machines + NOTE
 
 
 def readme_table(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -137,12 +149,18 @@ def fields(cls: type, more: dict[str, str] | None = None) -> str:
     """The table of a dataclass's fields, types and defaults."""
     about = {**(more or {}), **explained(cls)}
     rows = [
-        (f"`{f.name}`", f"`{f.type}`", f"`{default(f.default)}`", about.get(f.name, ""))
+        (f"`{f.name}`", kind(str(f.type)), f"`{default(f.default)}`", about.get(f.name, ""))
         for f in dataclasses.fields(cls)
     ]
     if not any(about.values()):
         return table(("setting", "type", "default"), (row[:3] for row in rows))
     return table(("setting", "type", "default", ""), rows)
+
+
+def kind(annotation: str) -> str:
+    """`Literal['a', 'b']` as its values, other types as they are."""
+    found = re.fullmatch(r"Literal\[(.*)\]", annotation)
+    return ", ".join(f"`{ast.literal_eval(v)}`" for v in found[1].split(", ")) if found else f"`{annotation}`"
 
 
 def default(value: Any) -> str:
@@ -183,11 +201,11 @@ def references(module: ModuleType, entries: list[dict[str, Any]]) -> str:
     """What is to be reached, and what was."""
     rows = []
     for wanted in module.REFERENCES:
+        metric = wanted["metric"]
         mine = [e for e in entries if all(e[k] == wanted.get(k, {}) for k in ("data", "choices", "metric"))]
-        rows.append((
-            wanted["data"] + choices(wanted), wanted["metric"], figure(wanted["metric"], wanted["published"]), figure(wanted["metric"], wanted["target"]),
-            measured(mine[0]) if mine else "not measured yet", f"{mine[0]['seconds']:,.0f}" if mine else "–", wanted["source"] or "our own target",
-        ))  # fmt: skip
+        ours = (measured(mine[0]), f"{mine[0]['seconds']:,.0f}") if mine else ("not measured yet", "–")
+        due = (figure(metric, wanted["published"]), figure(metric, wanted["target"]))
+        rows.append((wanted["data"] + choices(wanted), metric, *due, *ours, wanted["source"] or "our own target"))
     return table(("data", "metric", "published", "target", "ours", "seconds", "source"), rows)
 
 
@@ -202,7 +220,7 @@ def page(entry: registry.Entry, entries: list[dict[str, Any]]) -> str:
     title, _, subtitle = entry.summary.partition(": ")
     data = module.REFERENCES[0]["data"] if module.REFERENCES else "digits"
     source = entry.path.relative_to(ROOT).as_posix()
-    text = f"{NOTE}# {title}\n\n"
+    text = f"# {title}\n\n"
     text += f"**{subtitle[:1].upper()}{subtitle[1:]}.**\n\n" if subtitle else ""
     text += f"`{entry.name}`, one file: `{source}`. Family: {entry.family}.\n\n{story(module.__doc__ or '')}\n{pictures(entry.name)}"
     text += f"## Use it\n\n```sh\nshendu train {entry.name} {data}\nshendu reproduce {entry.name}\n```\n\n"
@@ -215,7 +233,7 @@ def page(entry: registry.Entry, entries: list[dict[str, Any]]) -> str:
     if module.REFERENCES:
         text += f"\n## Figures\n\n{references(module, entries)}\n"
         text += "Measured by `shendu reproduce`; machines and commits are in the [results](../results.md).\n"
-    return text
+    return text + NOTE
 
 
 def changed(config: Any) -> Iterator[str]:
@@ -226,43 +244,62 @@ def changed(config: Any) -> Iterator[str]:
 
 
 def overview() -> str:
-    text = NOTE + "# Systems\n\nOne landmark, one file. Read it from top to bottom, change a line, train it, compare.\n"
+    text = "# Systems\n\nOne landmark, one file. Read it from top to bottom, change a line, train it, compare.\n"
     families: dict[str, list[registry.Entry]] = {}
     for entry in registry.systems().values():
         families.setdefault(entry.family, []).append(entry)
     for family, entries in families.items():
         rows = [(f"[{e.name}]({e.name}.md)", e.summary) for e in entries]
         text += f"\n## {family.capitalize()}\n\n{table(('system', ''), rows)}"
-    return text
+    return text + NOTE
 
 
 def names_page() -> str:
     """Everything that has a name on the command line, beside the systems."""
     one_line = {name: inspect.cleandoc(cls.__doc__ or "").split("\n")[0] for name, cls in metrics.METRICS.items()}
-    data = {name: f"{entry.summary}; licence: {entry.licence}" for name, entry in catalogue.KNOWN.items()}
+    data = {name: f"{known.summary}; licence: {known.licence}" for name, known in catalogue.KNOWN.items()}
     lists = (
         ("Data", "`shendu train SYSTEM NAME`. Where they are looked for: [data](how-to/data.md).", data),
-        ("Activations", "`--set activation=NAME`, in systems that have the setting. Drawn in [chapter 5](tutorial/5-choices.md#activations).", dict.fromkeys(ACTIVATIONS, "")),
-        ("Losses", "`--set loss=NAME`. Drawn in [chapter 5](tutorial/5-choices.md#losses).", LOSSES),
-        ("Optimisers", "`--set optimizer=NAME`. Drawn in [chapter 5](tutorial/5-choices.md#optimisers).", optim.OPTIMIZERS),
-        ("Schedules", "`--set schedule=NAME`. Drawn in [chapter 5](tutorial/5-choices.md#schedules).", optim.SCHEDULES),
-        ("Augmentations", "`--set augment=crop:4,flip`. They are for pictures; `mixup` is for all data with classes.", augment.KINDS),
+        (
+            "Activations",
+            f"`--set activation=NAME`, where a system has it. {drawn('activations')}",
+            dict.fromkeys(ACTIVATIONS, ""),
+        ),
+        ("Losses", f"`--set loss=NAME`. {drawn('losses')}", LOSSES),
+        ("Optimisers", f"`--set optimizer=NAME`. {drawn('optimisers')}", optim.OPTIMIZERS),
+        ("Schedules", f"`--set schedule=NAME`. {drawn('schedules')}", optim.SCHEDULES),
+        (
+            "Augmentations",
+            "`--set augment=crop:4,flip`. They are for pictures; `mixup` is for all data with classes.",
+            augment.KINDS,
+        ),
         ("Metrics", "`--set select_by=NAME`, among those of the task.", one_line),
-    )  # fmt: skip
-    text = NOTE + "# Names\n\nAll that can be chosen by name, as it stands in the code.\n\n## Training\n\n"
-    text += "`--set SETTING=VALUE`; `epochs`, `steps`, `batch_size`, `lr` and `seed` are options too (`--epochs`, …). The defaults here are the "
-    text += f"general ones; each system's recipe has its own.\n\n{fields(recipes.Training, SETTINGS)}"
+    )
+    text = (
+        "# Names\n\nAll that can be chosen by name, as it stands in the code.\n\n## Training\n\n`--set SETTING=VALUE`; "
+    )
+    text += "`epochs`, `steps`, `batch_size`, `lr` and `seed` are options too (`--epochs`, …). The defaults here are the general "
+    text += f"ones; each system's recipe has its own.\n\n{fields(recipes.Training, SETTINGS)}"
     for title, how, entries in lists:
-        body = table(("name", ""), ((f"`{n}`", t) for n, t in entries.items())) if any(entries.values()) else ", ".join(f"`{n}`" for n in entries) + "\n"
+        rows = [(f"`{name}`", meaning) for name, meaning in entries.items()]
+        body = table(("name", ""), rows) if any(entries.values()) else ", ".join(name for name, _ in rows) + "\n"
         text += f"\n## {title}\n\n{how}\n\n{body}"
-    return text
+    return text + NOTE
+
+
+def drawn(part: str) -> str:
+    return f"Drawn in [chapter 5](tutorial/5-choices.md#{part})."
 
 
 def everything() -> dict[Path, str]:
     """Path -> the text that it must have."""
     found = ledger()
     made = {DOCS / "systems" / f"{e.name}.md": page(e, found.get(e.name, [])) for e in registry.systems().values()}
-    made |= {DOCS / "systems" / "index.md": overview(), DOCS / "names.md": names_page(), DOCS / "results.md": results_page(found)}
+    made |= {
+        DOCS / "systems" / "index.md": overview(),
+        DOCS / "names.md": names_page(),
+        DOCS / "results.md": results_page(found),
+    }
     start = ROOT / "README.md"
     if start.exists():
         made[start] = readme(start.read_text(encoding="utf-8"), found)

@@ -99,7 +99,8 @@ def losses() -> Figure:
     """Every loss: as a function of the margin, of the residual, or (kl) of the predicted probability."""
     figure, (margins, residuals, divergences) = _panels(3, 3, 3.1, 2.7)
     lines: dict[str, dict[str, Any]] = {
-        name: {"color": INK[i % 3], "linestyle": ("-", "--", "-.")[i % 3]} for i, name in enumerate((*MARGIN, *RESIDUAL))
+        name: {"color": INK[i % 3], "linestyle": ("-", "--", "-.")[i % 3]}
+        for i, name in enumerate((*MARGIN, *RESIDUAL))
     }
     lines["cross-entropy"]["linewidth"] = 3.2
     lines["cross-entropy"]["alpha"] = 0.45
@@ -215,7 +216,16 @@ def regions(panels: Mapping[str, tuple[Run, np.ndarray, np.ndarray]]) -> Figure:
         for i, label in enumerate(np.unique(y)):
             face = "white" if size > 7 else INK[i % 6]
             (across, up), marker = x[y == label].T, "os^vDP"[i % 6]
-            ax.scatter(across, up, s=size, marker=marker, facecolor=face, edgecolor="#222222", linewidth=0.3 + size / 40, zorder=3)
+            ax.scatter(
+                across,
+                up,
+                s=size,
+                marker=marker,
+                facecolor=face,
+                edgecolor="#222222",
+                linewidth=0.3 + size / 40,
+                zorder=3,
+            )
         ax.set(title=title, xlim=(left, right), ylim=(bottom, top))
         ax.grid(False)
     return figure
@@ -242,9 +252,9 @@ def kernels(run: Run, picture: np.ndarray, most: int = 6) -> Figure:
     for i in range(count):
         largest = float(weight[i].abs().max())
         shown = weight[i].mean(0) if weight.shape[1] != 3 else (weight[i] / largest / 2 + 0.5).permute(1, 2, 0)
-        axes[1 + i].imshow(shown, cmap="RdBu_r", vmin=-largest, vmax=largest)
+        axes[1 + i].imshow(shown.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
         axes[1 + i].set_title(f"kernel {i + 1}")
-        axes[count + 2 + i].imshow(maps[i], cmap="gray")
+        axes[count + 2 + i].imshow(maps[i].numpy(), cmap="gray")
         axes[count + 2 + i].set_title(f"map {i + 1}")
     for ax in figure.axes:
         ax.set(xticks=[], yticks=[])

@@ -181,6 +181,7 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
             "name": dataset.name, "source": source, "given": order.source if isinstance(order.source, str) else dataset.source,
             "hash": dataset.hash, "data_dir": str(Path(order.data_dir).resolve()) if order.data_dir else None,
             "skip_bad": order.skip_bad, "rows": {part: len(split) for part, split in dataset.splits.items()},
+            "notes": list(dataset.notes),
         }  # fmt: skip
         stages = [
             {"name": s.name, "steps": s.steps, "batch_size": s.batch_size, "accumulate": s.accumulate}
@@ -188,7 +189,7 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
         ]
         folder.write("recipe.json", {
             "system": order.system, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
-            "model": config.to_json(recipe.model), "stages": stages, "select_by": recipe.select_by, "ema": recipe.ema,
+            "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages, "select_by": recipe.select_by, "ema": recipe.ema,
             "shendu": shendu.__version__,
         })  # fmt: skip
     folder.write("env.json", machine())

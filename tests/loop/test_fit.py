@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from toys import Plain, Rows, Squares, network, recipe, rows, stage
 
-from shendu import fit, optim, parallel
+from shendu import chance, fit, optim, parallel
 from shendu.core import Batch, Loss, Objective, Source
 from shendu.errors import Interrupted, UserError
 from shendu.run import Folder
@@ -48,7 +48,7 @@ def resumes(bench: Any, make: Any, path: Path, at: int, save_at: int, **setup: A
 
 def test_a_run_is_what_a_plain_loop_computes(bench: Any, tmp_path: Path) -> None:
     model, at = bench.train(recipe(stage(steps=15), make=lambda: network(0.0)), tmp_path)
-    fit.chance.reseed(0, fit.INIT)
+    chance.reseed(0, fit.INIT)
     plain, data = network(0.0), rows()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9)
     for step in range(15):
@@ -86,7 +86,7 @@ def test_terms_with_their_own_units_over_uneven_micro_batches(bench: Any, tmp_pa
         ),
         tmp_path,
     )  # fmt: skip
-    fit.chance.reseed(0, fit.INIT)
+    chance.reseed(0, fit.INIT)
     plain = network(0.0)
     outputs = plain(x)[:, 0]
     loss = outputs.square().mean()
@@ -177,6 +177,7 @@ def test_trains_names_whole_prefixes() -> None:
     assert names(fit.named_groups(learner, ("rbms.1",))) == [["rbms.1.weight", "rbms.1.bias"]]
     assert [n for n, p in learner.named_parameters() if p.requires_grad] == ["model.rbms.1.weight", "model.rbms.1.bias"]
     assert names(fit.named_groups(learner, ("rbms.10", "head.weight"))) == [["rbms.10.weight", "rbms.10.bias"], ["head.weight"]]
+    learner = fit.Learner(Two(), Temperature())
     everything = names(fit.named_groups(learner, ("",)))[0]
     assert "objective.scale" in everything
     assert not any("teacher" in n for n in everything)
@@ -219,7 +220,7 @@ def test_only_what_is_named_moves(bench: Any, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         states = bench.seen(patch)
         model, _ = bench.train(make(), tmp_path)
-    fit.chance.reseed(0, fit.INIT)
+    chance.reseed(0, fit.INIT)
     start = Two().state_dict()
     moved = {name for name, t in model.state_dict().items() if not torch.equal(t, start[name])}
     assert moved == {"head.weight", "head.bias"}
@@ -242,7 +243,7 @@ def test_ema_is_the_brute_force_average(bench: Any, tmp_path: Path) -> None:
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 
     model, _ = bench.train(recipe(stage(objective=lambda m: Watching()), make=make, ema=0.8), tmp_path)
-    fit.chance.reseed(0, fit.INIT)
+    chance.reseed(0, fit.INIT)
     wanted = {n: p.detach().double() for n, p in make().named_parameters()}
     for step, state in enumerate(after):
         decay = min(0.8, (1 + step) / (10 + step))
@@ -584,7 +585,7 @@ def test_skipping_leaves_exactly_the_bad_steps_out(bench: Any, tmp_path: Path, g
     assert len(said) == len(poison)
     assert int(states[-1]["objective"]["seen"]) == 20 - len(poison), "forwards of the steps left out are undone"
 
-    fit.chance.reseed(0, fit.INIT)
+    chance.reseed(0, fit.INIT)
     plain, data = network(0.0), rows()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9)
     for step in set(range(20)) - set(poison):
@@ -736,7 +737,8 @@ class Acting(Rows):
         with torch.no_grad():
             self.memory = 0.9 * self.memory + model(batch["x"]).mean()
         self.calls += 1
-        return {"x": batch["x"], "y": batch["y"] + self.memory + torch.randn(size) * 0.1 * self.calls}
+        noise = torch.randn(size, generator=chance.generator(0, start))
+        return {"x": batch["x"], "y": batch["y"] + self.memory + noise * 0.1 * self.calls}
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory, "calls": self.calls}
@@ -866,13 +868,20 @@ def test_show_is_told_of_steps_and_validation(bench: Any, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_compile_compiles_and_resumes(bench: Any, tmp_path: Path) -> None:
     torch._dynamo.reset()
-    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    resumes(bench, recipe, tmp_path, 13, 9, compile="on")
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before
-    compiled, at = bench.train(recipe(), tmp_path / "whole", compile="on")
-    plain, _ = bench.train(recipe(), tmp_path / "plain")
+    counters = torch._dynamo.utils.counters
+    before = counters["stats"]["unique_graphs"]
+    resumes(bench, recipe, tmp_path / "noisy", 13, 9, compile="on")
+    assert counters["stats"]["unique_graphs"] > before
+    assert not counters["graph_break"]
+
+    def make() -> Any:
+        return recipe(make=lambda: network(0.0))
+
+    compiled, at = bench.train(make(), tmp_path / "compiled", compile="on")
+    plain, _ = bench.train(make(), tmp_path / "plain")
     assert at.compiled
     for a, b in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -907,12 +916,13 @@ def test_the_trials_verdict_is_written_down(bench: Any, tmp_path: Path, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_the_trial_itself(bench: Any, tmp_path: Path) -> None:
     session = fit.Session(recipe(), Folder(tmp_path), bench.setup(), [])
     batches = session.fetch()
     units = session.units(batches)
     before = bench.tensors(session.tree())
     _, why = parallel.compilation_pays(session.learner, lambda learner: session.backward(learner, batches[0], units)[0])
-    assert "ms a step compiled" in why or "torch.compile failed" in why
+    assert "ms a step compiled" in why
     bench.same(before, bench.tensors(session.tree()))
     assert all(p.grad is None for p in session.model.parameters())
