@@ -56,7 +56,7 @@ def optimizer(
     if name in _CLOSURES:
         raise UserError(
             f"optimizer '{name}' evaluates the loss several times per step (a closure), the loop evaluates it once; "
-            "use --optimizer adam, or momentum"
+            "use --set optimizer=adam, or momentum"
         )
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)

@@ -36,23 +36,37 @@ class Training:
     accumulate: int = 1
     """Micro-batches that a step is computed in."""
     lr: float = 1e-3
+    """Learning rate: the highest that the schedule reaches."""
     optimizer: str = "adamw"
+    """Name of the optimiser."""
     momentum: float = 0.9
+    """Of momentum, nesterov and muon."""
     schedule: str = "constant"
+    """Name of the learning-rate schedule."""
     weight_decay: float = 0.0
+    """Of matrices and kernels, as the optimiser does it (AdamW apart from the gradient, SGD in it)."""
     l1: float = 0.0
+    """Factor of Σ|w|, added to the loss."""
     l2: float = 0.0
+    """Factor of Σw²/2, added to the loss."""
     clip: float = math.inf
+    """Largest norm of the gradient, per parameter group."""
     loss: str = "auto"
+    """Name of the loss; auto: cross-entropy for classes, mse for numbers (or what the system introduces)."""
     label_smoothing: float = 0.0
+    """Share of the target's probability that is spread over all classes."""
     augment: tuple[str, ...] = ()
+    """What is done to training batches: crop:4, flip, shift:2, rotate:10, cutout:8, mixup:0.2."""
     ema: float = 0.0
+    """Decay of averaged weights, which are then validated and kept; 0: none."""
     patience: int = 0
+    """Early stopping: validations without improvement; 0: never."""
     validations: int = 20
     """Validations over the whole training (at most one per epoch)."""
     select_by: str = "auto"
     """The metric that decides which weights are kept: auto, none, or its name."""
     seed: int = 0
+    """Everything random follows from it."""
 
 
 def steps_of(how: Training, rows: int) -> tuple[int, int]:

@@ -38,25 +38,6 @@ CAPTIONS = {
     "lenet": f"The six {KERNELS}",
     "resnet": f"Six {KERNELS}",
 }
-SETTINGS = {
-    "lr": "Learning rate, before the schedule's factor.",
-    "optimizer": "See [optimisers](#optimisers).",
-    "momentum": "Of momentum, nesterov and muon.",
-    "schedule": "See [schedules](#schedules).",
-    "weight_decay": "Of matrices and kernels, not of biases.",
-    "l1": "Penalty on the sum of absolute weights.",
-    "l2": "Penalty on half the sum of squared weights.",
-    "clip": "Largest norm of a gradient.",
-    "loss": "See [losses](#losses); auto: cross-entropy for classes, mse for numbers.",
-    "label_smoothing": "Share of the target given to all classes alike.",
-    "augment": "See [augmentations](#augmentations).",
-    "ema": "Decay of averaged weights, which are then the ones that are kept; 0: none.",
-    "patience": "Validations without improvement before training ends; 0: never.",
-    "seed": "Everything random follows from it.",
-}
-"""Training settings whose own line in the code does not explain them."""
-
-
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -145,9 +126,9 @@ def explained(cls: type) -> dict[str, str]:
     return found
 
 
-def fields(cls: type, more: dict[str, str] | None = None) -> str:
+def fields(cls: type) -> str:
     """The table of a dataclass's fields, types and defaults."""
-    about = {**(more or {}), **explained(cls)}
+    about = explained(cls)
     rows = [
         (f"`{f.name}`", kind(str(f.type)), f"`{default(f.default)}`", about.get(f.name, ""))
         for f in dataclasses.fields(cls)
@@ -279,7 +260,7 @@ def names_page() -> str:
         "# Names\n\nAll that can be chosen by name, as it stands in the code.\n\n## Training\n\n`--set SETTING=VALUE`; "
     )
     text += "`epochs`, `steps`, `batch_size`, `lr` and `seed` are options too (`--epochs`, …). The defaults here are the general "
-    text += f"ones; each system's recipe has its own.\n\n{fields(recipes.Training, SETTINGS)}"
+    text += f"ones; each system's recipe has its own.\n\n{fields(recipes.Training)}"
     for title, how, entries in lists:
         rows = [(f"`{name}`", meaning) for name, meaning in entries.items()]
         body = table(("name", ""), rows) if any(entries.values()) else ", ".join(name for name, _ in rows) + "\n"

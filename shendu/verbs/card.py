@@ -6,6 +6,7 @@ from typing import Any
 
 from shendu.registry import entry
 from shendu.run import Folder
+from shendu.verbs.report import command
 
 
 def model_card(folder: Folder, result: dict[str, Any]) -> str:
@@ -16,12 +17,10 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
         for part, figures in result["metrics"].items()
         for name, value in figures.items()
     ]
-    choices = " ".join(f"--set {k}={v}" for k, v in recipe["choices"].items())
-    command = " ".join(f"shendu train {result['system']} {recipe['data']['given']} {choices}".split())
     return "\n".join([
         "---", "library_name: shendu", f"datasets: [{result['data']}]", "---", "",
         f"# {result['system']} on {result['data']}", "", f"{entry(result['system']).summary}.", "",
-        f"Made by `{command}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
+        f"Made by `{command(recipe)}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
         f"{result['device']} in {result['precision']}); {result['parameters']:,} parameters.", "",
         "| part | metric | figure |", "|---|---|---|", *rows, "",
         "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.", "",

@@ -69,4 +69,6 @@ def check_fits(run: Run, dataset: Dataset) -> None:
     if isinstance(target, Category) and target.names != mine.labels:
         missing = sorted(set(target.names) ^ set(mine.labels))
         differ = ", ".join(missing[:5]) or "in another order"
-        raise UserError(f"{run.path} and {theirs.name} have different classes ({differ}); give data of the same classes")
+        raise UserError(
+            f"{run.path} and {theirs.name} have different classes ({differ}); give data of the same classes"
+        )

@@ -13,7 +13,10 @@ import pytest
 import shendu
 
 ROOT = Path(shendu.__file__).parent
-FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+FILES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(ROOT.rglob("*.py"))
+}
 
 BASE = {"core", "chance", "config", "errors"}
 PARTS = BASE | {"nn"}
@@ -52,7 +55,9 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
 
 def calls(tree: ast.Module, method: str) -> list[ast.Call]:
     return [
-        n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == method
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == method
     ]
 
 
@@ -67,7 +72,9 @@ def test_dependencies_run_one_way(name: str) -> None:
 
 
 def test_the_rule_itself_sees_lazy_and_aliased_imports() -> None:
-    tree = ast.parse("def f():\n    from shendu import fit\n    import shendu.run as r\n    from shendu.verbs.train import train")
+    tree = ast.parse(
+        "def f():\n    from shendu import fit\n    import shendu.run as r\n    from shendu.verbs.train import train"
+    )
     assert [module for module, _ in imports(tree)] == ["shendu.fit", "shendu.run", "shendu.verbs.train"]
 
 
@@ -78,10 +85,7 @@ def test_one_backward_and_one_step() -> None:
                 if not isinstance(_.func.value, ast.Name) or _.func.value.id != "self"]  # type: ignore[attr-defined]  # fmt: skip
     assert backward == ["fit.py"]
     steps = [
-        name
-        for name, tree in loop.items()
-        for call in calls(tree, "step")
-        if "optimizer" in ast.unparse(call.func)
+        name for name, tree in loop.items() for call in calls(tree, "step") if "optimizer" in ast.unparse(call.func)
     ]
     assert steps == ["fit.py"]
     assert not any(calls(tree, "grad") for tree in loop.values())
@@ -100,10 +104,19 @@ def test_no_pickle_no_code_from_files(name: str) -> None:
     for node in ast.walk(FILES[name]):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
-            assert not {n.split(".")[0] for n in names} & {"pickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+            assert not {n.split(".")[0] for n in names} & {
+                "pickle",
+                "dill",
+                "joblib",
+                "shelve",
+                "marshal",
+                "cloudpickle",
+            }
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in ("torch.load", "torch.save", "eval", "exec", "compile", "__import__"), f"{name}: {called}"
+            assert called not in ("torch.load", "torch.save", "eval", "exec", "compile", "__import__"), (
+                f"{name}: {called}"
+            )
             for keyword in node.keywords:
                 assert keyword.arg != "allow_pickle" or ast.unparse(keyword.value) == "False"
             if called in ("np.load", "numpy.load"):
@@ -118,5 +131,7 @@ def test_global_generators_belong_to_the_loop(name: str) -> None:
 
 
 def test_importing_the_package_imports_no_torch() -> None:
-    code = "import sys, shendu, shendu.cli, shendu.registry; shendu.registry.systems(); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, shendu, shendu.cli, shendu.registry; shendu.registry.systems(); sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -24,7 +24,9 @@ from shendu.verbs.opened import Run, save_model
 NAMES = tuple(registry.systems())
 FORMS = {"lenet": ({}, {"form": "1998"})}
 """Choices that make another network of the same file."""
-CASES = [pytest.param(name, form, id=f"{name}{''.join(form.values())}") for name in NAMES for form in FORMS.get(name, ({},))]
+CASES = [
+    pytest.param(name, form, id=f"{name}{''.join(form.values())}") for name in NAMES for form in FORMS.get(name, ({},))
+]
 
 
 def steps(name: str) -> int:
@@ -81,7 +83,9 @@ def test_resumes_bit_for_bit(
     bench.same(bench.tensors(uninterrupted), bench.tensors(states[-1]))
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(model.state_dict()))
     assert bench.progress(dataclasses.asdict(at)) == bench.progress(dataclasses.asdict(again))
-    bench.same(bench.tensors(Folder(tmp_path / "whole").newest(print)), bench.tensors(Folder(tmp_path / "parts").newest(print)))
+    bench.same(
+        bench.tensors(Folder(tmp_path / "whole").newest(print)), bench.tensors(Folder(tmp_path / "parts").newest(print))
+    )
 
     finished, _ = bench.train(bench.recipe(name, data, **choices), tmp_path / "parts")
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(finished.state_dict()))
@@ -101,7 +105,9 @@ def test_same_seed_same_bytes_other_seed_others(bench: Any, tmp_path: Path) -> N
 def test_accumulates(name: str, form: dict[str, Any], bench: Any, tmp_path: Path, one_line: Any) -> None:
     data, _ = bench.opened(name)
     picture = isinstance(data.fields[data.input], Image)
-    words = ("crop:1", "flip", "shift:1", "cutout:2", *(("mixup:0.4",) if name != "perceptron" else ())) if picture else ()
+    words = (
+        ("crop:1", "flip", "shift:1", "cutout:2", *(("mixup:0.4",) if name != "perceptron" else ())) if picture else ()
+    )
     same = {**form, **bench.quiet(name), "augment": words, "optimizer": "momentum", "lr": 0.01, "clip": 1.0, "steps": 8,
             "batch_size": 22, "select_by": "none", "l2": 1e-3}  # fmt: skip
     recipe = bench.recipe(name, data, **same)
@@ -207,7 +213,11 @@ def test_wrong_shape_gets_one_line(name: str, bench: Any, one_line: Any) -> None
 
 @pytest.mark.parametrize(
     ("net", "size"),
-    [pytest.param(net, size, id=f"{name}-{size}") for name in NAMES for net, size in getattr(registry.load(name), "SIZES", ())],
+    [
+        pytest.param(net, size, id=f"{name}-{size}")
+        for name in NAMES
+        for net, size in getattr(registry.load(name), "SIZES", ())
+    ],
 )
 def test_size_is_the_papers(net: Any, size: int) -> None:
     with torch.device("meta" if size > 10**6 else "cpu"):

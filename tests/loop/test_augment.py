@@ -143,7 +143,9 @@ def test_words() -> None:
     assert augment.parse(()) == Augment()
 
 
-@pytest.mark.parametrize("word", ["crop", "crop:", "crop:x", "shift:-1", "rotate:nan", "mixup:inf", "cutout:1e300", "flipp", "", "crop:4:4"])
+@pytest.mark.parametrize(
+    "word", ["crop", "crop:", "crop:x", "shift:-1", "rotate:nan", "mixup:inf", "cutout:1e300", "flipp", "", "crop:4:4"]
+)
 def test_wrong_words_get_one_line(word: str) -> None:
     with pytest.raises(UserError) as caught:
         augment.parse((word,))
@@ -153,7 +155,9 @@ def test_wrong_words_get_one_line(word: str) -> None:
 def test_what_is_usual_can_be_parsed() -> None:
     x = np.zeros((3, 28, 28, 1), np.uint8)
     for name in ("mnist", "digits", "fashion-mnist", "cifar10", "mine"):
-        data = Dataset(name, name, "", {"x": Image(height=28, width=28, channels=1)}, {"train": Split({"x": x})}, "x", "y")
+        data = Dataset(
+            name, name, "", {"x": Image(height=28, width=28, channels=1)}, {"train": Split({"x": x})}, "x", "y"
+        )
         assert augment.parse(augment.usual(data)).geometric
     numbers = Dataset("mine", "mine", "", {"x": Number(shape=(3,))}, {"train": Split({"x": x})}, "x", "y")
     assert augment.usual(numbers) == ()

@@ -26,7 +26,9 @@ def test_fold_tells_places_apart(a: list[int], b: list[int]) -> None:
 
 
 def test_fold_of_neighbours_flips_half_of_the_bits() -> None:
-    flips = [bin(chance.fold(0, s, 0, m) ^ chance.fold(0, s + 1, 0, m)).count("1") for s in range(200) for m in range(5)]
+    flips = [
+        bin(chance.fold(0, s, 0, m) ^ chance.fold(0, s + 1, 0, m)).count("1") for s in range(200) for m in range(5)
+    ]
     assert sum(flips) / len(flips) == pytest.approx(31.5, abs=1.5)
 
 
@@ -62,7 +64,9 @@ def test_permute_at_the_edges_of_powers(rows: int) -> None:
 def test_permute_of_a_slice_is_the_slice_of_the_permutation(rows: int, data: st.DataObject) -> None:
     positions = torch.tensor(data.draw(st.lists(st.integers(0, rows - 1), min_size=1, max_size=20)))
     epochs = torch.tensor(data.draw(st.lists(st.integers(0, 9), min_size=len(positions), max_size=len(positions))))
-    one_by_one = [chance.permute(torch.arange(rows), rows, 5, epoch=int(e))[p] for p, e in zip(positions, epochs, strict=True)]
+    one_by_one = [
+        chance.permute(torch.arange(rows), rows, 5, epoch=int(e))[p] for p, e in zip(positions, epochs, strict=True)
+    ]
     assert torch.equal(chance.permute(positions, rows, 5, epoch=epochs), torch.stack(one_by_one))
 
 
@@ -112,7 +116,9 @@ def test_uniform_does_not_depend_on_the_slicing(start: int, size: int, draws: in
     samples = torch.arange(start, start + size)
     whole = chance.uniform(samples, draws, 3, 4)
     cut = data.draw(st.integers(0, size))
-    assert torch.equal(whole, torch.cat([chance.uniform(samples[:cut], draws, 3, 4), chance.uniform(samples[cut:], draws, 3, 4)]))
+    assert torch.equal(
+        whole, torch.cat([chance.uniform(samples[:cut], draws, 3, 4), chance.uniform(samples[cut:], draws, 3, 4)])
+    )
     assert float(whole.min()) >= 0
     assert float(whole.max()) < 1
 

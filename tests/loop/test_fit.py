@@ -76,7 +76,9 @@ class TwoTerms(Objective):
 
 @pytest.mark.parametrize("marks", [[1, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1], [0] * 7, [1] * 7])
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 7])
-def test_terms_with_their_own_units_over_uneven_micro_batches(bench: Any, tmp_path: Path, marks: list[int], accumulate: int) -> None:
+def test_terms_with_their_own_units_over_uneven_micro_batches(
+    bench: Any, tmp_path: Path, marks: list[int], accumulate: int
+) -> None:
     x, y = torch.randn(7, 3), torch.tensor(marks)
     model, _ = bench.train(
         recipe(
@@ -176,7 +178,10 @@ def test_trains_names_whole_prefixes() -> None:
     learner = fit.Learner(Two(), Temperature())
     assert names(fit.named_groups(learner, ("rbms.1",))) == [["rbms.1.weight", "rbms.1.bias"]]
     assert [n for n, p in learner.named_parameters() if p.requires_grad] == ["model.rbms.1.weight", "model.rbms.1.bias"]
-    assert names(fit.named_groups(learner, ("rbms.10", "head.weight"))) == [["rbms.10.weight", "rbms.10.bias"], ["head.weight"]]
+    assert names(fit.named_groups(learner, ("rbms.10", "head.weight"))) == [
+        ["rbms.10.weight", "rbms.10.bias"],
+        ["head.weight"],
+    ]
     learner = fit.Learner(Two(), Temperature())
     everything = names(fit.named_groups(learner, ("",)))[0]
     assert "objective.scale" in everything
@@ -281,7 +286,14 @@ class Scripted:
 )  # fmt: skip
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_the_best_weights_are_kept_and_patience_ends(
-    bench: Any, tmp_path: Path, values: tuple[float, ...], patience: int, higher: bool, best: int, validations: int, ema: float
+    bench: Any,
+    tmp_path: Path,
+    values: tuple[float, ...],
+    patience: int,
+    higher: bool,
+    best: int,
+    validations: int,
+    ema: float,
 ) -> None:
     metric = type("M", (Scripted,), {"values": values, "higher": higher})
     weights: list[dict[str, Tensor]] = []
@@ -292,7 +304,9 @@ def test_the_best_weights_are_kept_and_patience_ends(
         validate(self)
 
     made = dataclasses.replace(
-        recipe(stage(steps=24), validation=rows(20, seed=1), select_by="m", patience=patience, validate_every=4, ema=ema),
+        recipe(
+            stage(steps=24), validation=rows(20, seed=1), select_by="m", patience=patience, validate_every=4, ema=ema
+        ),
         metrics={"m": metric},
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -388,7 +402,9 @@ def test_a_signal_during_validation(bench: Any, tmp_path: Path, step: int, batch
         parts = bench.seen(patch)
         bench.train(make(), tmp_path / "parts")
     bench.same(bench.tensors(whole[-1]), bench.tensors(parts[-1]))
-    history = [[line for line in Folder(tmp_path / p).history() if "validation mse" in line] for p in ("whole", "parts")]
+    history = [
+        [line for line in Folder(tmp_path / p).history() if "validation mse" in line] for p in ("whole", "parts")
+    ]
     assert history[0] == history[1]
 
 
@@ -464,8 +480,17 @@ class Hungry(Squares):
         return super().forward(model, batch, step)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), MemoryError()])
-def test_out_of_memory_halves_the_micro_batch(bench: Any, tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("x"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_halves_the_micro_batch(
+    bench: Any, tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Hungry, "error", error)
     said: list[str] = []
     small = stage(objective=lambda m: Hungry())
@@ -494,7 +519,9 @@ def test_the_decision_to_split_is_resumed(bench: Any, tmp_path: Path) -> None:
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(model.state_dict()))
 
 
-def test_out_of_memory_where_nothing_can_be_split(bench: Any, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_where_nothing_can_be_split(
+    bench: Any, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Coupled(Hungry):
         coupled = True
 
@@ -572,7 +599,9 @@ def test_a_loss_that_is_not_finite_stops(bench: Any, tmp_path: Path, one_line: A
 
 @pytest.mark.parametrize("gradient", [False, True])
 @pytest.mark.parametrize("poison", [(12,), (0,), (5, 6, 13), (19,), (18, 19)])
-def test_skipping_leaves_exactly_the_bad_steps_out(bench: Any, tmp_path: Path, gradient: bool, poison: tuple[int, ...]) -> None:
+def test_skipping_leaves_exactly_the_bad_steps_out(
+    bench: Any, tmp_path: Path, gradient: bool, poison: tuple[int, ...]
+) -> None:
     def make(which: tuple[int, ...] = poison) -> Any:
         return recipe(stage(objective=lambda m: Poisoned(which, gradient)), make=lambda: network(0.0), validation=rows(9, seed=1),
                       validate_every=5)  # fmt: skip
@@ -604,7 +633,9 @@ def test_skipping_leaves_exactly_the_bad_steps_out(bench: Any, tmp_path: Path, g
             bench.same(bench.tensors(model.state_dict()), bench.tensors(again.state_dict()))
 
 
-def test_too_many_bad_steps_end_the_run(bench: Any, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_bad_steps_end_the_run(
+    bench: Any, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fit, "MOST_SKIPS", 3)
     with pytest.raises(UserError, match="3 steps were left out before") as caught:
         bench.train(recipe(stage(objective=lambda m: Poisoned(tuple(range(20)), True))), tmp_path, on_nan="skip")
@@ -642,7 +673,9 @@ def test_nothing_that_is_not_finite_is_saved(bench: Any, tmp_path: Path, monkeyp
     monkeypatch.setattr(fit, "FIRST_SAVE", 0.0)
     monkeypatch.setattr(fit, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(fit, "SAVE_SHARE", 1e9)
-    with pytest.raises(UserError, match=r"objective/chain was no longer finite at step 8; the last good checkpoint is .*step-00000007;"):
+    with pytest.raises(
+        UserError, match=r"objective/chain was no longer finite at step 8; the last good checkpoint is .*step-00000007;"
+    ):
         bench.train(recipe(stage(objective=lambda m: Chain())), tmp_path)
     saved = Folder(tmp_path).newest(print)
     assert saved is not None
@@ -693,7 +726,12 @@ def test_stages_follow_one_another(bench: Any, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         states = bench.seen(patch)
         model, at = bench.train(staged(), tmp_path)
-    assert [(s["at"]["stage"], s["at"]["step"], s["at"]["total"]) for s in states] == [(0, 6, 6), (1, 7, 13), (2, 0, 13), (3, 8, 21)]
+    assert [(s["at"]["stage"], s["at"]["step"], s["at"]["total"]) for s in states] == [
+        (0, 6, 6),
+        (1, 7, 13),
+        (2, 0, 13),
+        (3, 8, 21),
+    ]
     assert at.stage == 4
     assert len(model.layers) == 3  # type: ignore[arg-type]
     first, second = (s["model"] for s in states[:2])
@@ -888,7 +926,9 @@ def test_compile_compiles_and_resumes(bench: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pays", [True, False])
-def test_the_trials_verdict_is_written_down(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pays: bool) -> None:
+def test_the_trials_verdict_is_written_down(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
+) -> None:
     trials: list[bool] = []
     gradients: list[bool] = []
 

@@ -20,7 +20,11 @@ from shendu import run
 from shendu.errors import UserError
 from shendu.run import Folder, NonFinite, pack, unpack
 
-TREE = {"at": {"step": 3, "best": None, "name": "ü"}, "model": {"w": torch.arange(6.0).view(2, 3)}, 7: [torch.ones(2), (1, 2.5)]}
+TREE = {
+    "at": {"step": 3, "best": None, "name": "ü"},
+    "model": {"w": torch.arange(6.0).view(2, 3)},
+    7: [torch.ones(2), (1, 2.5)],
+}
 
 
 def round_trip(tree: Any) -> Any:
@@ -45,10 +49,18 @@ def test_trees_come_back(tree: Any) -> None:
     assert round_trip(tree) == tree
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
+)
 def test_tensors_come_back_bit_for_bit(dtype: torch.dtype, tmp_path: Path) -> None:
     t = (torch.randn(3, 4, 5) * 3).to(dtype)
-    tree = {"a": t, "nothing": torch.empty(0, 3, dtype=dtype), "scalar": t[0, 0, 0], "turned": t.permute(2, 0, 1), "part": t[1:, :2]}
+    tree = {
+        "a": t,
+        "nothing": torch.empty(0, 3, dtype=dtype),
+        "scalar": t[0, 0, 0],
+        "turned": t.permute(2, 0, 1),
+        "part": t[1:, :2],
+    }
     folder = Folder(tmp_path)
     folder.save(1, tree)
     back = folder.newest(print)
@@ -195,7 +207,14 @@ def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
 
-FAILURES = {errno.ENOSPC: "no space left", errno.EDQUOT: "quota", errno.EFBIG: "file size", errno.EIO: "failed", errno.EROFS: "--out", errno.EACCES: "--out"}
+FAILURES = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "quota",
+    errno.EFBIG: "file size",
+    errno.EIO: "failed",
+    errno.EROFS: "--out",
+    errno.EACCES: "--out",
+}
 
 
 @pytest.mark.parametrize("number", FAILURES)
@@ -214,7 +233,9 @@ def test_a_failed_write_is_one_line_and_harms_nothing(
         if place == "save_file":
             patch.setattr(run, "save_file", fail)
         elif place == "open":
-            patch.setattr(builtins, "open", lambda p, *a, **k: fail() if str(p).endswith("state.json") else real(p, *a, **k))
+            patch.setattr(
+                builtins, "open", lambda p, *a, **k: fail() if str(p).endswith("state.json") else real(p, *a, **k)
+            )
         else:
             patch.setattr(os, place, fail)
         with pytest.raises(UserError) as caught:

@@ -72,7 +72,9 @@ def test_batches_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_far_away_samples_are_as_cheap() -> None:
     stream = source(1000, shuffle=True)
-    assert torch.equal(rows_of(stream.batch(10**12 + 7, 5)), rows_of(source(1000, shuffle=True).batch(10**12, 20))[7:12])
+    assert torch.equal(
+        rows_of(stream.batch(10**12 + 7, 5)), rows_of(source(1000, shuffle=True).batch(10**12, 20))[7:12]
+    )
 
 
 def test_picked_rows_in_their_own_order() -> None:

@@ -79,7 +79,9 @@ def stage(**more: Any) -> Stage:
     return Stage(**{**chosen, **more})
 
 
-def recipe(*stages: Stage, make: Callable[[], nn.Module] = network, validation: Rows | None = None, **more: Any) -> Recipe:
+def recipe(
+    *stages: Stage, make: Callable[[], nn.Module] = network, validation: Rows | None = None, **more: Any
+) -> Recipe:
     return Recipe(
         model=Net(make=make),
         stages=stages or (stage(),),

@@ -32,7 +32,10 @@ def test_a_unit_for_each_gate(name: str, bench: Any, tmp_path: Path) -> None:
 
 def test_no_single_unit_is_exclusive_or() -> None:
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    right = [int((neuron.gate(list(kind), t).fires(x) == torch.tensor([False, True, True, False])).sum()) for kind, t in neuron.all_units(2)]
+    right = [
+        int((neuron.gate(list(kind), t).fires(x) == torch.tensor([False, True, True, False])).sum())
+        for kind, t in neuron.all_units(2)
+    ]
     assert max(right) == 3
     assert len(right) == 3**2 * 4
     assert neuron.exclusive_or(x).tolist() == [False, True, True, False]
@@ -49,7 +52,11 @@ def test_units_by_construction() -> None:
 
 
 def test_a_neuron_wants_a_truth_table() -> None:
-    for given in ((np.zeros((4, 2)), np.arange(4) % 3), (np.full((4, 2), 0.5), np.arange(4) % 2), (np.zeros((4, 9)), np.arange(4) % 2)):
+    for given in (
+        (np.zeros((4, 2)), np.arange(4) % 3),
+        (np.full((4, 2), 0.5), np.arange(4) % 2),
+        (np.zeros((4, 9)), np.arange(4) % 2),
+    ):
         with pytest.raises(UserError):
             neuron.recipe(data_module.open(given))
 

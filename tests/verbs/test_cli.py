@@ -37,7 +37,18 @@ def call(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
 
 def test_train_prints_its_result_as_json(monkeypatch, capsys, tmp_path):
     code, out, _ = call(
-        monkeypatch, capsys, "train", "mlp", "digits", "--steps", 5, "--set", "hidden=8,8", "--out", tmp_path / "r", "--json"
+        monkeypatch,
+        capsys,
+        "train",
+        "mlp",
+        "digits",
+        "--steps",
+        5,
+        "--set",
+        "hidden=8,8",
+        "--out",
+        tmp_path / "r",
+        "--json",
     )
     result = json.loads(out)
     assert code == 0
@@ -112,7 +123,18 @@ def test_report_is_written_anew(monkeypatch, capsys, run):
 
 
 def test_reproduce_writes_the_ledger(monkeypatch, capsys, tmp_path):
-    words = ("reproduce", "neuron", "--on", "xor", "--out", tmp_path / "runs", "--results", tmp_path / "results", "--json", "--quiet")
+    words = (
+        "reproduce",
+        "neuron",
+        "--on",
+        "xor",
+        "--out",
+        tmp_path / "runs",
+        "--results",
+        tmp_path / "results",
+        "--json",
+        "--quiet",
+    )
     for _ in range(2):  # the second time finds the finished run and replaces its own entry
         code, out, _ = call(monkeypatch, capsys, *words)
         assert code == 0
@@ -129,15 +151,24 @@ MISTAKES = [
     (["train", "lenet", "digits", "--epoch", "3"], "No such option '--epoch'"),
     (["train", "lenet", "digits", "--epochs", "three"], "'three' is not a valid float"),
     (["train", "lenet", "digits", "--set", "dropot=0.5"], "unknown setting 'dropot'; did you mean 'dropout'?"),
-    (["train", "lenet", "digits", "--set", "dropout=much"], "dropout='much' is not of type float; write it like dropout=0.1"),
+    (
+        ["train", "lenet", "digits", "--set", "dropout=much"],
+        "dropout='much' is not of type float; write it like dropout=0.1",
+    ),
     (["train", "lenet", "digits", "--set", "dropout"], "'dropout' is not a setting; write it as --set key=value"),
     (["train", "lenet", "digits", "--lr", "1", "--set", "lr=2"], "lr is given twice"),
     (["train", "lenet", "digits", "--set", "optimizer=adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
     (["train", "lenet", "digits", "--set", "optimizer=lbfgs"], "a closure"),
     (["train", "lenet", "digits", "--set", "schedule=cosin"], "unknown schedule 'cosin'; did you mean 'cosine'?"),
-    (["train", "lenet", "digits", "--set", "loss=crossentropy"], "unknown loss 'crossentropy'; did you mean 'cross-entropy'?"),
+    (
+        ["train", "lenet", "digits", "--set", "loss=crossentropy"],
+        "unknown loss 'crossentropy'; did you mean 'cross-entropy'?",
+    ),
     (["train", "lenet", "digits", "--set", "activation=rellu"], "unknown activation 'rellu'; did you mean 'relu'?"),
-    (["train", "lenet", "digits", "--set", "augment=crop"], "augmentation 'crop' lacks its number; write it like crop:4"),
+    (
+        ["train", "lenet", "digits", "--set", "augment=crop"],
+        "augmentation 'crop' lacks its number; write it like crop:4",
+    ),
     (["train", "lenet", "digits", "--set", "form=1999"], "unknown value for form: '1999'; did you mean '1998'?"),
     (["train", "lenet", "digits", "--device", "gpu"], "unknown device 'gpu'"),
     (["train", "lenet", "digits", "--precision", "fp16"], "unknown precision 'fp16'"),
@@ -145,7 +176,10 @@ MISTAKES = [
     (["train", "lenet", "digits", "--batch-size", "-3"], "a batch of -3 rows"),
     (["train", "lenet", "xor"], "lenet reads pictures and xor holds numbers; use mlp"),
     (["train", "neuron", "digits"], "needs inputs of 0 and 1 and two classes"),
-    (["train", "resnet", "digits", "--set", "depth=18", "--set", "stem=large"], "8 pixels a side, too few; use --set stem=small"),
+    (
+        ["train", "resnet", "digits", "--set", "depth=18", "--set", "stem=large"],
+        "8 pixels a side, too few; use --set stem=small",
+    ),
     (["train", "resnet", "digits", "--set", "depth=21"], "unknown value for depth: '21'"),
     (["train", "resnet", "digits", "--set", "accumulate=2"], "accumulate must be 1"),
     (["train"], "train needs a system and data"),

@@ -157,7 +157,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_depth(net, side, data.name)
     made = supervised(data, net, how, coupled=True)
     if made.stages[0].batch_size == 1:
-        raise UserError("resnet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32")
+        raise UserError(
+            "resnet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
+        )
     return made
 
 
