@@ -64,7 +64,8 @@ class Training:
     validations: int = 20
     """Validations over the whole training (at most one per epoch)."""
     select_by: str = "auto"
-    """The metric that decides which weights are kept: auto, none, or its name."""
+    """The metric whose best validation decides which weights are kept; none: the last ones; auto: the last ones where the
+    schedule ends near zero and there is no early stopping, else the task's first metric."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -163,7 +164,7 @@ def supervised(
         processor=processor,
         splits={part: held(data, processor, part) for part in data.splits},
         metrics=metrics,
-        select_by=selection(how.select_by, metrics) if "validation" in data.splits else "",
+        select_by=selection(how, metrics) if "validation" in data.splits else "",
         validate_every=max(1, steps // validations),
         patience=how.patience,
         ema=how.ema,
@@ -173,15 +174,19 @@ def supervised(
     )
 
 
-def selection(name: str, metrics: dict[str, Callable[[], Metric]]) -> str:
-    """The metric that chooses the weights: the task's first one unless another is named."""
-    if name == "auto":
-        return next(iter(metrics))
-    if name == "none":
+SETTLES = ("one-cycle", "cosine", "warmup-linear")
+"""Schedules whose last weights are the ones that were aimed at; the best of noisy validations comes before they settle."""
+
+
+def selection(how: Training, metrics: dict[str, Callable[[], Metric]]) -> str:
+    """The metric that chooses the weights; empty: the last ones are kept."""
+    if how.select_by == "none" or (how.select_by == "auto" and how.schedule in SETTLES and not how.patience):
         return ""
-    if name not in metrics:
-        raise unknown("metric for select_by", name, [*metrics, "auto", "none"])
-    return name
+    if how.select_by == "auto":
+        return next(iter(metrics))
+    if how.select_by not in metrics:
+        raise unknown("metric for select_by", how.select_by, [*metrics, "auto", "none"])
+    return how.select_by
 
 
 def check_augment(how: Training, data: Dataset) -> None:

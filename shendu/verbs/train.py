@@ -189,7 +189,8 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
         ]
         folder.write("recipe.json", {
             "system": order.system, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
-            "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages, "select_by": recipe.select_by, "ema": recipe.ema,
+            "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages,
+            "select_by": recipe.select_by, "ema": recipe.ema,
             "shendu": shendu.__version__,
         })  # fmt: skip
     folder.write("env.json", machine())

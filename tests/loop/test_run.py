@@ -297,10 +297,10 @@ def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     """model.safetensors holds each tensor under its own name, tied ones once."""
     from safetensors.torch import load_file
 
-    from shendu.verbs.opened import save_model, unaliased
     from shendu.data.columns import Category, Number
     from shendu.data.processor import Supervised
     from shendu.systems.foundations.mlp import Config
+    from shendu.verbs.opened import save_model, unaliased
 
     net = Config(hidden=(3,)).build()
     net.again = nn.Linear(2, 3)

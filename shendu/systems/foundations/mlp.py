@@ -38,8 +38,8 @@ class Config:
     outputs: int = 2
     hidden: tuple[int, ...] = (1024, 1024)
     activation: str = "relu"
-    input_dropout: float = 0.1
-    dropout: float = 0.4
+    input_dropout: float = 0.2
+    dropout: float = 0.5
 
     def build(self) -> MLP:
         return MLP(self)
@@ -65,11 +65,14 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small tanh network without noise for small data, a wide one with dropout for large."""
     processor = Supervised.of(data)
     net = Config(inputs=math.prod(processor.shape), outputs=len(processor.labels) or processor.target_mean.numel())
-    how = Training(epochs=20, batch_size=128, lr=1e-3, optimizer="adamw", schedule="one-cycle", weight_decay=0.01)
+    how = Training(
+        epochs=20, batch_size=128, lr=1e-3, optimizer="adamw", schedule="one-cycle", weight_decay=0.01,
+        label_smoothing=0.1 if processor.labels else 0.0,
+    )  # fmt: skip
     rows = len(data.splits["train"])
     if rows < 5000:
         net = replace(net, hidden=(64,), activation="tanh", input_dropout=0.0, dropout=0.0)
-        how = replace(how, steps=1000, batch_size=64, lr=0.01)
+        how = replace(how, steps=1000, batch_size=64, lr=0.01, label_smoothing=0.0)
     if rows < 100:
         net = replace(net, hidden=(16,))
         how = replace(how, steps=500, batch_size=0, lr=0.03, optimizer="adam", schedule="constant", weight_decay=0.0)

@@ -146,8 +146,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if side >= 64:
         net = replace(net, depth=18)
     how = Training(
-        epochs=13, batch_size=128, lr=0.2, optimizer="nesterov", schedule="one-cycle", weight_decay=5e-4,
+        epochs=12, batch_size=128, lr=0.2, optimizer="nesterov", schedule="one-cycle", weight_decay=5e-4,
         label_smoothing=0.1, augment=augment.usual(data),
+        validations=6,
     )  # fmt: skip
     if len(data.splits["train"]) < 10_000:
         how = replace(how, epochs=20, batch_size=64, lr=0.1)
