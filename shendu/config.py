@@ -100,11 +100,13 @@ def _convert_scalar(key: str, value: Any, wanted: Any) -> Any:
     raise UserError(f"{key}={value!r} is not of type {name}; write it like {key}={example}")
 
 
-def settle(choices: dict[str, Any], *configs: Any) -> tuple[Any, ...]:
+def settle(choices: dict[str, Any], *configs: Any, given: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """Spreads flat choices over several dataclasses: each gets the fields it knows, converted to their types.
 
-    Raises UserError, naming the near one, for a key that none of them knows.
+    Raises UserError, naming the near one, for a key that none of them knows, and for one of `given`: what the data say.
     """
+    if taken_from_data := sorted(set(choices) & set(given)):
+        raise UserError(f"{taken_from_data[0]} follows from the data and cannot be set; leave it out")
     known = {name: i for i, config in reversed(list(enumerate(configs))) for name in hints(type(config))}
     taken: list[dict[str, Any]] = [{} for _ in configs]
     for key, value in choices.items():

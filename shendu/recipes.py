@@ -69,6 +69,15 @@ class Training:
     seed: int = 0
     """Everything random follows from it."""
 
+    def __post_init__(self) -> None:
+        for name, right, like in (
+            ("epochs", 0 <= self.epochs < math.inf, "10"), ("steps", self.steps >= 0, "1000"), ("clip", self.clip > 0, "1.0"),
+            ("l1", 0 <= self.l1 < math.inf, "1e-5"), ("l2", 0 <= self.l2 < math.inf, "1e-4"), ("ema", 0 <= self.ema < 1, "0.999"),
+            ("patience", self.patience >= 0, "5"), ("validations", self.validations >= 1, "20"),
+        ):  # fmt: skip
+            if not right:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
+
 
 def steps_of(how: Training, rows: int) -> tuple[int, int]:
     """(steps, batch size) of a training over `rows` rows."""
@@ -134,11 +143,21 @@ def supervised(
     loss = ("cross-entropy" if labelled else "mse") if how.loss == "auto" else how.loss
     if loss not in LOSSES:
         raise unknown("loss", loss, [*LOSSES, "auto"])
+    if objective and (how.loss != "auto" or how.label_smoothing):
+        raise UserError("this system's loss is its own: leave loss and label_smoothing out, or use mlp, lenet, resnet")
+    if how.patience and how.select_by == "none":
+        raise UserError("patience needs a metric to watch; leave select_by=none out, or name a metric")
     metrics = metrics_for(data)
+    smoothing = how.label_smoothing if loss in SMOOTHED else 0.0
+    if smoothing != how.label_smoothing:
+        notes = (
+            *notes,
+            f"label_smoothing={how.label_smoothing:g} is left out: {loss} has no target probabilities to smooth",
+        )
 
     def build_objective(model: nn.Module) -> Objective:
         built = objective(model) if objective else SupervisedObjective(
-            loss, label_smoothing=how.label_smoothing, mean=processor.target_mean.tolist(),
+            loss, label_smoothing=smoothing, mean=processor.target_mean.tolist(),
             std=processor.target_std.tolist(), coupled=coupled,
         )  # fmt: skip
         return Penalised(built, l1=how.l1, l2=how.l2) if how.l1 or how.l2 else built
@@ -174,6 +193,7 @@ def supervised(
     )
 
 
+SMOOTHED = ("cross-entropy", "bce")
 SETTLES = ("one-cycle", "cosine", "warmup-linear")
 """Schedules whose last weights are the ones that were aimed at; the best of noisy validations comes before they settle."""
 

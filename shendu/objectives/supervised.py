@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from shendu.core import Batch, Loss, Objective
+from shendu.core import Batch, Loss, Objective, Source
 from shendu.objectives.losses import loss
 
 
@@ -60,6 +60,9 @@ class Penalised(Objective):
         weights = [p for p in model.parameters() if p.dim() > 1]
         penalty = torch.stack([self.l1 * w.abs().sum() + self.l2 / 2 * w.square().sum() for w in weights]).sum()
         return Loss({**sums, "penalty": penalty}, {**logs, "penalty": penalty.detach()})
+
+    def enter(self, model: nn.Module, source: Source) -> None:
+        self.inner.enter(model, source)
 
     def update(self, model: nn.Module, step: int) -> None:
         self.inner.update(model, step)

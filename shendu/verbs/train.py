@@ -22,7 +22,7 @@ from shendu.data.dataset import Dataset
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, measure
-from shendu.run import Folder
+from shendu.run import Folder, write_text
 from shendu.verbs import report
 from shendu.verbs.card import model_card
 from shendu.verbs.display import Display
@@ -134,7 +134,7 @@ def wanted(
     if kept is None:
         if resume and path is None:
             raise UserError("--resume needs the run: shendu train --resume RUN, or give --out RUN as well")
-        if path is not None and path.is_dir() and any(path.iterdir()):
+        if path is not None and path.is_dir() and not begun_only(path):
             raise UserError(f"{path} is not empty and no run; choose another folder with --out")
         if system is None or source is None:
             raise UserError("train needs a system and data: shendu train lenet mnist (`shendu list` shows both)")
@@ -147,9 +147,7 @@ def wanted(
             f"{path} holds a run of {kept['system']}, not of {system}; continue it with: shendu train --resume {path}"
         )
     changed = [
-        k
-        for k, v in choices.items()
-        if (k in kept["choices"] and str(kept["choices"][k]) != str(v)) or k not in kept["choices"]
+        k for k, v in choices.items() if k not in kept["choices"] or str(kept["choices"][k]) != str(config.to_json(v))
     ]
     if changed:
         was = ", ".join(f"{k}={kept['choices'].get(k, 'its default')}" for k in changed)
@@ -166,6 +164,13 @@ def wanted(
             f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}"
         )
     return order
+
+
+def begun_only(path: Path) -> bool:
+    """Whether a folder holds nothing, or what a run leaves that dies before its recipe.json is there."""
+    return all(
+        (p.name == "checkpoints" and not any(p.iterdir())) or p.name.startswith(".recipe.json.") for p in path.iterdir()
+    )
 
 
 def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> None:
@@ -258,6 +263,6 @@ def finish(
     }  # fmt: skip
     folder.write("result.json", result)
     display.result(result, folder)
-    (folder.path / "README.md").write_text(model_card(folder, result), encoding="utf-8")
+    write_text(folder.path / "README.md", model_card(folder, result))
     report.write(folder, recipe, model, shown, last)
     display.say(f"report: {folder.path / 'report.html'}")

@@ -72,7 +72,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         how = replace(
             how, steps=1000, batch_size=0, lr=0.03, optimizer="nesterov", schedule="constant", select_by="none"
         )
-    net, how = settle(choices, net, how)
+    net, how = settle(choices, net, how, given=("inputs", "outputs"))
     return supervised(data, net, how, objective=(lambda model: IndicatorSquares()) if processor.labels else None)
 
 

@@ -25,6 +25,7 @@ from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.processor import Supervised
+from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, supervised
@@ -40,6 +41,10 @@ class Config:
     activation: str = "relu"
     input_dropout: float = 0.2
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, default=1) < 1:
+            raise UserError(f"hidden={self.hidden} has a layer without units; write it like hidden=64,64")
 
     def build(self) -> MLP:
         return MLP(self)
@@ -76,7 +81,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if rows < 100:
         net = replace(net, hidden=(16,))
         how = replace(how, steps=500, batch_size=0, lr=0.03, optimizer="adam", schedule="constant", weight_decay=0.0)
-    net, how = settle(choices, net, how)
+    net, how = settle(choices, net, how, given=("inputs", "outputs"))
     return supervised(data, net, how)
 
 

@@ -117,7 +117,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         raise UserError(
             f"all units of {column.shape[0]} inputs are too many to try (at most {MOST_INPUTS}); use perceptron"
         )
-    net, how = settle(choices, Config(), Training(steps=0))
+    net, how = settle(choices, Config(), Training(steps=0), given=("inputs",))
     net = Config(inputs=column.shape[0])
     processor = Supervised(column, data.fields[data.target], [0.0], [1.0])
     stage = Stage(

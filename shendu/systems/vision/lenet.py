@@ -50,6 +50,10 @@ class Config:
     activation: str = "relu"
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        if min(*self.maps, *self.units) < 1:
+            raise UserError(f"maps={self.maps} and units={self.units} must be 1 or more; write them like maps=6,16")
+
     def build(self) -> nn.Module:
         return LeNet1998(self) if self.form == "1998" else LeNet(self)
 
@@ -200,7 +204,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     )
     if len(data.splits["train"]) < 10_000:
         how = replace(how, epochs=12, batch_size=32)
-    net, how = settle(choices, net, how)
+    net, how = settle(choices, net, how, given=("channels", "classes"))
     if net.form == "1998":
         how = settle(choices, net, replace(how, lr=2e-3))[1]
         return supervised(data, net, how, objective=lambda model: Discriminative())

@@ -152,7 +152,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     )  # fmt: skip
     if len(data.splits["train"]) < 10_000:
         how = replace(how, epochs=20, batch_size=64, lr=0.1)
-    net, how = settle(choices, net, how)
+    net, how = settle(choices, net, how, given=("channels", "classes"))
     if net.depth in CIFAR and net.stem == "large":
         net = replace(net, stem="small")
     check_depth(net, side, data.name)
