@@ -24,7 +24,10 @@ SYSTEMS = {
     "resnet": ("resnet", {"depth": 18, "optimizer": "momentum", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4,
                           "augment": ("crop:4", "flip")}),
 }  # fmt: skip
-COMMAND = ("train", "lenet", "mnist", "--epochs", "5")
+COMMAND = (
+    "train", "lenet", "mnist", "--batch-size", "64", "--set", "maps=8,32", "--set", "augment=", "--set", "validations=1",
+    "--epochs", "2",
+)  # fmt: skip
 
 
 def watched() -> list[tuple[int, float]]:
