@@ -49,7 +49,23 @@ def add_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 DATA_DIR = click.option("--data-dir", metavar="DIR", help="Where known data sets are looked for (else $SHENDU_DATA).")
-SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave unreadable files out, and count them.")
+READING = add_options(
+    click.option("--target", metavar="COLUMN", help="Table: the column to predict."),
+    click.option("--time", metavar="COLUMN", help="Series: the column that orders the rows."),
+    click.option("--horizon", type=int, metavar="N", help="Series: how many steps ahead to forecast."),
+    click.option("--type", "types", multiple=True, metavar="COLUMN=KIND", help="Table: what a column is; repeatable."),
+    click.option(
+        "--task", metavar="classes|numbers|forecast", help="What is to be learned, where it is inferred wrongly."
+    ),
+    click.option(
+        "--label-from", metavar="PATTERN", help="Files: where their names hold the label, like '{label}_*.wav'."
+    ),
+    click.option("--test-from", metavar="REGEX", help="Files: those whose names it finds are the test part."),
+    click.option(
+        "--split", metavar="0.2|0.2@SEED|2/5|last:N", help="Which rows are the test part, where there is none."
+    ),
+    click.option("--skip-bad", is_flag=True, default=None, help="Leave unreadable files and rows out, and count them."),
+)
 DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="Where to compute.")
 PRECISION = click.option(
     "--precision", default="auto", metavar="auto|fp32|bf16", help="auto: bf16 where the hardware has it."
@@ -70,7 +86,7 @@ TRAINING = add_options(
     ),
     click.option("--on-nan", default="stop", metavar="stop|skip", help="What to do when the loss is not finite."),
     DATA_DIR,
-    SKIP_BAD,
+    READING,
 )
 
 
@@ -102,9 +118,11 @@ def list_(data_dir: str | None, as_json: bool) -> None:
 @AS_JSON
 def train(system: str | None, data: str | None, settings: tuple[str, ...], out: str | None, resume: str | None,
           quiet: bool, as_json: bool, **options: Any) -> None:  # fmt: skip
-    """Train SYSTEM on DATA (a name, or a path) into a run folder.
+    """Train SYSTEM on DATA (a name, or a path) into a run folder; without SYSTEM the one that suits the data.
 
     \b
+    shendu train photos/
+    shendu train people.csv --target income
     shendu train lenet mnist
     shendu train mlp digits --epochs 5 --set hidden=64,64
     shendu train --resume runs/2026-11-22_lenet_mnist_1
@@ -122,20 +140,20 @@ def train(system: str | None, data: str | None, settings: tuple[str, ...], out: 
 @cli.command()
 @click.argument("run")
 @click.argument("data", required=False)
-@click.option("--split", default="test", help="Which part of the data.")
+@click.option("--part", default="test", help="Which part of the data: test, validation or train.")
 @DEVICE
 @PRECISION
 @DATA_DIR
-@SKIP_BAD
+@READING
 @AS_JSON
 def evaluate(run: str, data: str | None, as_json: bool, **options: Any) -> None:
     """Figures of RUN on its test part, or on DATA."""
     from shendu.verbs.evaluate import evaluate as verb
 
-    result = verb(run, data, **options)
+    result = verb(run, data, **{key: value for key, value in options.items() if value not in (None, ())})
     if as_json:
         return emit(result)
-    click.echo(f"{result['run']} on {result['data']} ({result['split']}, {result['rows']:,} rows)")
+    click.echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
     table([[name, f"{value:.4f}"] for name, value in result["metrics"].items()])
     return None
 
@@ -227,13 +245,13 @@ def reproduce(system: str, as_json: bool, **options: Any) -> None:
 
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
-ENGINE = ("device", "precision", "compile", "on_nan", "data_dir", "skip_bad")
+ENGINE = ("device", "precision", "compile", "on_nan", "data_dir")
 
 
 def split_choices(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
     """Engine options, the system's own (those that were given), and --set's; a setting given twice is an error."""
     engine = {k: v for k, v in options.items() if k in ENGINE}
-    given = {k: v for k, v in options.items() if k not in ENGINE and v is not None}
+    given = {k: v for k, v in options.items() if k not in ENGINE and v not in (None, ())}
     named = config.parse_settings(settings)
     for key in named:
         if key in given:

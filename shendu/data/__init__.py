@@ -11,26 +11,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shendu import config
 from shendu.data import archive, arrays, cache, cifar, folder, idx
 from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.dataset import Dataset, Split
+from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
 
-__all__ = ["Category", "Column", "Dataset", "Image", "Number", "Split", "open"]
+__all__ = ["Category", "Column", "Dataset", "Image", "Number", "Reading", "Split", "open"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
 _EXPECTED = "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, or an .npz"
 
 
-def open(data: Any, *, data_dir: str | Path | None = None, skip_bad: bool = False) -> Dataset:
+def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | None = None, **how: Any) -> Dataset:
     """A data set by name, by path, or from arrays; decoded once, then memory-mapped from the cache.
 
     `data`: a known name; a path to pictures in class folders (folder, zip, tar), IDX files, CIFAR-10 binary files or
     an .npz; a Dataset; (x, y) of arrays or tensors; a dict with x_train, y_train (or x, y), x_val, …, y_test; or
     `cache:<hash>`. A name wins over a file of the same name (write ./mnist for the file). `data_dir` is where known
-    sets are looked for; `skip_bad` leaves unreadable pictures out and notes them. The splits are those of the source
-    (`split_off()` adds what is missing). Raises UserError.
+    sets are looked for; `how` (or a `reading`) says how it is to be read: target, label_from, skip_bad, … (see
+    `Reading`). The splits are those of the source (`split_off()` adds what is missing). Raises UserError.
     """
+    said: Reading = reading or config.settle(how, Reading())[0]
     if isinstance(data, Dataset):
         return data
     if isinstance(data, Mapping):
@@ -41,12 +44,12 @@ def open(data: Any, *, data_dir: str | Path | None = None, skip_bad: bool = Fals
         raise UserError(f"data cannot be a {type(data).__name__}: give a name, a path, (x, y), or a dict of arrays")
     if isinstance(data, str) and data.startswith("cache:"):
         return cache.reopen(data)
-    if isinstance(data, str) and (named := _open_name(data, data_dir)):
+    if isinstance(data, str) and (named := _open_name(data, data_dir, said)):
         return named
-    return _open_path(Path(os.path.expanduser(data)), skip_bad)
+    return _open_path(Path(os.path.expanduser(data)), said)
 
 
-def _open_name(name: str, data_dir: str | Path | None) -> Dataset | None:
+def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Dataset | None:
     """A known set; None where the word is a path. Raises UserError where it is neither."""
     from shendu.data import catalogue
 
@@ -73,24 +76,24 @@ def _open_name(name: str, data_dir: str | Path | None) -> Dataset | None:
     )
 
 
-def _open_path(path: Path, skip_bad: bool) -> Dataset:
+def _open_path(path: Path, reading: Reading) -> Dataset:
     try:
         if path.is_dir():
-            return _open_folder(path, skip_bad)
+            return _open_folder(path, reading)
         if not path.exists():
             raise UserError(f"there is no file or folder {path}: check the path")
         if not path.is_file():
             raise UserError(f"{path} is no regular file: expected {_EXPECTED}")
         if not path.stat().st_size:
             raise UserError(f"{path} is empty: download or copy it again")
-        return _open_file(path, skip_bad)
+        return _open_file(path, reading)
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _open_folder(path: Path, skip_bad: bool) -> Dataset:
+def _open_folder(path: Path, reading: Reading) -> Dataset:
     tree = archive.Folder(path)
     names = sorted(tree.sizes)
     if not names:
@@ -106,20 +109,20 @@ def _open_folder(path: Path, skip_bad: bool) -> Dataset:
         raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
     laid = folder.plan(names, str(path))
     files = {entry: path / entry for entry in laid.names()}
-    options = {"kind": "pictures", "skip_bad": skip_bad, "notes": laid.notes}
+    options = {"kind": "pictures", "skip_bad": reading.skip_bad, "notes": laid.notes}
     return cache.through_files(
-        files, options, name, source, lambda room: folder.read(tree, laid, str(path), room, skip_bad)
+        files, options, name, source, lambda room: folder.read(tree, laid, str(path), room, reading.skip_bad)
     )
 
 
-def _open_file(path: Path, skip_bad: bool) -> Dataset:
+def _open_file(path: Path, reading: Reading) -> Dataset:
     name, source = _stem(path), str(path.absolute())
     kind = _sniff(path)
     if kind == "idx":
         files = idx.pairs(path.parent, (entry.name for entry in path.parent.iterdir()))
         if path not in files.values() and path.with_suffix("") not in files.values():
             raise UserError(f"{path} is an IDX file of unknown part: name it like train-images-idx3-ubyte")
-        return _open_folder(path.parent, skip_bad)
+        return _open_folder(path.parent, reading)
     if kind == "npz":
         return cache.through_files(
             {"npz": path}, {"kind": "npz"}, name, source, lambda room: arrays.decode(arrays.load(path), str(path))
@@ -132,9 +135,11 @@ def _open_file(path: Path, skip_bad: bool) -> Dataset:
             raise UserError(f"{path} is empty: expected {_EXPECTED}")
         if cifar.relevant(names):
             return cifar.read(tree, str(path))
-        return folder.read(tree, folder.plan(names, str(path)), str(path), room, skip_bad)
+        return folder.read(tree, folder.plan(names, str(path)), str(path), room, reading.skip_bad)
 
-    return cache.through_files({"archive": path}, {"kind": "archive", "skip_bad": skip_bad}, name, source, decode)
+    return cache.through_files(
+        {"archive": path}, {"kind": "archive", "skip_bad": reading.skip_bad}, name, source, decode
+    )
 
 
 def _tree(path: Path) -> archive.Tree:

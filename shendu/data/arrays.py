@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.cache import Decoded, chunks
+from shendu.data.cache import Decoded
 from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.moments import chunks
 from shendu.errors import UserError
 
 _PARTS = {"train": "train", "validation": "val", "test": "test"}

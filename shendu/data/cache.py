@@ -8,33 +8,33 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from shendu.data import columns
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
+from shendu.data.moments import chunks
 from shendu.errors import UserError
 
-VERSION = 1
+VERSION = 2
 """Part of every hash: to be raised when the same bytes would decode to other columns."""
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "Image": np.dtype(np.uint8),
-    "Number": np.dtype(np.float32),
-    "Category": np.dtype(np.int64),
-}
-_CHUNK = 1 << 20
 _SETTLED_NS = 2 * 10**9
 """A file changed within the last two seconds may change again under the same time stamp, so it is not indexed."""
 _ABANDONED_S = 24 * 3600
 
-Room = Callable[[str, str, tuple[int, ...]], np.ndarray]
-"""(split, field, shape) -> an empty uint8 array in the entry that is being written."""
+
+class Room(Protocol):
+    """Makes room in the entry that is being written."""
+
+    def __call__(self, split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+        """A zeroed array of a split's field, on the disk already."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Decoded:
     splits: dict[str, dict[str, np.ndarray]]
     input: str
     target: str
+    ordered: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -119,70 +120,18 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
             target=about["target"],
             mean=tuple(map(float, about["mean"])),
             std=tuple(map(float, about["std"])),
+            ordered=bool(about["ordered"]),
             notes=tuple(about["notes"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EOFError):
         return None  # whatever is wrong with an entry, decoding again mends it
 
 
-def chunks(values: np.ndarray, most: int = _CHUNK) -> Iterator[np.ndarray]:
-    """Slices of at most `most` rows and about a million elements, so that temporary copies stay small."""
-    if values.ndim == 0:
-        yield values
-        return
-    step = min(most, max(1, _CHUNK // max(1, values.size // max(1, len(values)))))
-    for start in range(0, len(values), step):
-        yield values[start : start + step]
-
-
-def moments(values: np.ndarray, column: Column) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation (0 replaced by 1) of a column: per channel of an image, per element of a number."""
-    if isinstance(column, Category):
-        return (0.0,), (1.0,)
-    if isinstance(column, Image):
-        mean, variance = _image_moments(values, column.channels)
-    else:
-        mean, variance = _number_moments(values.reshape(len(values), -1))
-    std = np.sqrt(variance)
-    std[std == 0] = 1.0
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _image_moments(values: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact: a square fits 16 bits, and 65,536 of them fit 32."""
-    per_pixel = values.reshape(len(values), -1)
-    total, squares = np.zeros(per_pixel.shape[1]), np.zeros(per_pixel.shape[1])
-    for part in chunks(per_pixel, most=65_536):
-        total += part.sum(axis=0, dtype=np.uint32)
-        squares += np.square(part, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
-    count = values.size // channels
-    mean = total.reshape(-1, channels).sum(axis=0) / count
-    return mean, np.maximum(squares.reshape(-1, channels).sum(axis=0) / count - mean**2, 0.0)
-
-
-def _number_moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two passes: the sum of squares alone would lose all digits of a column far from zero."""
-    mean, variance = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
-    for part in chunks(flat):
-        mean += part.sum(axis=0, dtype=np.float64)
-    mean /= len(flat)
-    for part in chunks(flat):
-        variance += ((part - mean) ** 2).sum(axis=0)
-    return mean, variance / len(flat)
-
-
 def _map(path: Path, rows: int, column: Column) -> np.ndarray:
     values = np.load(path, mmap_mode="c", allow_pickle=False)
-    if values.shape != (rows, *_shape(column)) or values.dtype != _DTYPES[type(column).__name__]:
+    if values.shape != (rows, *column.stored) or values.dtype != np.dtype(column.dtype):
         raise ValueError(f"{path} is not what dataset.json says")
     return np.asarray(values)
-
-
-def _shape(column: Column) -> tuple[int, ...]:
-    """The dimensions of one row."""
-    if isinstance(column, Image):
-        return (column.height, column.width, column.channels)
-    return () if isinstance(column, Category) else tuple(column.shape)
 
 
 def _is_digest(text: str) -> bool:
@@ -198,6 +147,7 @@ def _describe(decoded: Decoded) -> dict[str, Any]:
         "fields": {key: columns.to_json(column) for key, column in decoded.fields.items()},
         "input": decoded.input,
         "target": decoded.target,
+        "ordered": decoded.ordered,
         "notes": list(decoded.notes),
     }
 
@@ -294,9 +244,9 @@ def _store(digest: str, name: str, source: str, decode: Callable[[Room], Decoded
 
 
 def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
-    def room(split: str, field: str, shape: tuple[int, ...]) -> np.ndarray:
+    def room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
         path = folder / f"{split}.{field}.npy"
-        values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        values = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
         if hasattr(os, "posix_fallocate"):  # a full disk is then an error here, not a bus error at some later write
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -313,9 +263,9 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
             else:
                 path.unlink(missing_ok=True)
                 with path.open("wb") as file:
-                    np.save(file, values.astype(_DTYPES[type(decoded.fields[field]).__name__], copy=False))
+                    np.save(file, values.astype(decoded.fields[field].dtype, copy=False))
                     _sync(file)
-    mean, std = moments(splits["train"][decoded.input], decoded.fields[decoded.input])
+    mean, std = decoded.fields[decoded.input].moments(splits["train"][decoded.input])
     rows = {split: len(arrays[decoded.target]) for split, arrays in splits.items()}
     about = {"version": VERSION, "name": name, **_describe(decoded), "splits": rows, "mean": mean, "std": std}
     with (folder / "dataset.json").open("wb") as file:

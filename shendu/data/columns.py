@@ -1,40 +1,224 @@
-"""Typed columns: what a field of a data set holds and how its array is stored."""
+"""Typed columns: what a field of a data set holds, how its array is stored, and how a network takes it.
+
+A kind of column is a frozen dataclass that keeps the protocol `Column`. Everything else (the cache, the processor,
+prediction, the report) asks the column and knows no kind by name.
+
+Shape letters: B batch, N rows, H height, W width, C channels.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
 
 from shendu import config
-from shendu.errors import unknown
+from shendu.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation (1 where it would be 0)."""
+
+
+class Column(Protocol):
+    """What a kind of column answers."""
+
+    dtype: ClassVar[str]
+    """Of the stored array."""
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The dimensions of one stored row."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions of one row as a network takes it."""
+        ...
+
+    def moments(self, values: np.ndarray) -> Moments:
+        """What `prepare` needs to know of the training rows; ((0,), (1,)) where it needs nothing."""
+        ...
+
+    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Stored rows [B, *stored] -> what a network takes, [B, *shape], by tensor operations on the whole batch."""
+        ...
+
+    def store(self, raw: Any) -> np.ndarray:
+        """A person's input -> stored rows [n, *stored]; raises UserError where it does not fit."""
+        ...
+
+    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
+        """What a person wants predicted, in pieces of some rows: (a name per row, what `store` takes)."""
+        ...
+
+    def show(self, row: np.ndarray) -> str | np.ndarray:
+        """One stored row for the eye: a picture (uint8 [H, W, 1 or 3]) or a line of text."""
+        ...
+
+    def example(self, n: int) -> Tensor:
+        """n inputs of ordinary size as a network takes them, drawn under a fixed seed."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """Pictures of one size: uint8 [N, height, width, channels], channels last."""
+    """Pictures of one size: uint8 [N, height, width, channels], channels last; a network takes float [B, C, H, W]."""
+
+    dtype: ClassVar[str] = "uint8"
 
     height: int
     width: int
     channels: int
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return (self.height, self.width, self.channels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.height, self.width)
+
+    def moments(self, values: np.ndarray) -> Moments:
+        """Per channel, on the scale of 0 to 255."""
+        from shendu.data import moments
+
+        return moments.of_images(values)
+
+    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Standardised, and in channels-last memory."""
+        return ((x - mean) * (1 / std)).permute(0, 3, 1, 2)
+
+    def store(self, raw: Any) -> np.ndarray:
+        """From a file, a Pillow picture, or an array of one or several."""
+        from shendu.data import folder
+
+        if isinstance(raw, str | Path) and Path(raw).suffix.lower() not in (".npy", ".npz"):
+            return folder.read_picture(Path(raw), self)[None]
+        if hasattr(raw, "convert") and hasattr(raw, "getexif"):
+            return folder.fit_picture(raw, self)[None]
+        array = as_array(raw)
+        if array.ndim in (2, 3) and array.shape[:2] == self.stored[:2] and array.ndim + (self.channels == 1) >= 3:
+            array = array[None]
+        if array.ndim == 3:
+            array = array[..., None]
+        if array.shape[1:] != self.stored or array.dtype != np.uint8:
+            height, width, channels = self.stored
+            raise UserError(
+                f"the model takes pictures of {height}x{width} pixels and {channels} channels as uint8 "
+                f"[n, {height}, {width}, {channels}]; this array is {array.dtype} {list(array.shape)}"
+            )
+        return array
+
+    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
+        from shendu.data import folder
+
+        return files_of(given, tuple(sorted(folder.SUFFIXES)), "pictures")
+
+    def show(self, row: np.ndarray) -> np.ndarray:
+        return row
+
+    def example(self, n: int) -> Tensor:
+        import torch
+
+        return drawn(n, self.shape).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
     """Real numbers: float32 [N, *shape]."""
 
+    dtype: ClassVar[str] = "float32"
+
     shape: tuple[int, ...] = ()
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return self.shape
+
+    def moments(self, values: np.ndarray) -> Moments:
+        """Per element."""
+        from shendu.data import moments
+
+        return moments.of_numbers(values.reshape(len(values), -1))
+
+    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return ((x.flatten(1) - mean) * (1 / std)).reshape(x.shape) if x.dim() > 1 else (x - mean) / std
+
+    def store(self, raw: Any) -> np.ndarray:
+        """From one row, or an array of rows."""
+        array = as_array(raw)
+        if array.shape == self.shape:
+            array = array[None]
+        if array.shape[1:] != self.shape:
+            raise UserError(
+                f"the model takes rows of shape {list(self.shape)}, this input has shape {list(array.shape)}"
+            )
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise UserError("the input holds NaN or infinity; replace them first")
+        return array
+
+    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
+        return files_of(given, (".npy",), "arrays")
+
+    def show(self, row: np.ndarray) -> str:
+        numbers = row.reshape(-1).tolist()
+        return ", ".join(f"{v:.4g}" for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
+
+    def example(self, n: int) -> Tensor:
+        return drawn(n, self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
     """One of several classes: int64 [N], an index into `names`."""
 
+    dtype: ClassVar[str] = "int64"
+
     names: tuple[str, ...]
 
+    stored: ClassVar[tuple[int, ...]] = ()
+    shape: ClassVar[tuple[int, ...]] = ()
 
-Column = Image | Number | Category
+    def moments(self, values: np.ndarray) -> Moments:
+        return (0.0,), (1.0,)
 
-_KINDS: dict[str, type] = {"image": Image, "number": Number, "category": Category}
+    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return x
+
+    def store(self, raw: Any) -> np.ndarray:
+        """From a class's name, or a list of them."""
+        words = [raw] if isinstance(raw, str) else list(raw)
+        for word in words:
+            if word not in self.names:
+                raise unknown("class", str(word), self.names)
+        return np.array([self.names.index(word) for word in words], np.int64)
+
+    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
+        yield [str(given)], given
+
+    def show(self, row: np.ndarray) -> str:
+        return self.names[int(row)]
+
+    def example(self, n: int) -> Tensor:
+        import torch
+
+        return torch.arange(n) % len(self.names)
+
+
+_KINDS = {
+    "image": ("shendu.data.columns", "Image"),
+    "number": ("shendu.data.columns", "Number"),
+    "category": ("shendu.data.columns", "Category"),
+}
+"""Kind in a file -> where its class stands: a closed list, so that no file can name code."""
 
 
 def to_json(column: Column) -> dict[str, Any]:
@@ -45,4 +229,54 @@ def from_json(values: dict[str, Any]) -> Column:
     kind = values.get("kind", "")
     if kind not in _KINDS:
         raise unknown("column type", str(kind), _KINDS)
-    return config.from_json(_KINDS[kind], {key: value for key, value in values.items() if key != "kind"})
+    module, name = _KINDS[kind]
+    cls = getattr(importlib.import_module(module), name)
+    return config.from_json(cls, {key: value for key, value in values.items() if key != "kind"})
+
+
+# ---- what several kinds share ----------------------------------------------------------------------------------------
+
+
+def drawn(n: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers [n, *shape] under a fixed seed."""
+    import torch
+
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(n))
+
+
+def files_of(given: Any, suffixes: tuple[str, ...], what: str) -> Iterator[tuple[list[str], Any]]:
+    """A file as it is, a folder's files of some kinds in the order of their names, anything else as one input.
+
+    Raises UserError for a path that is not there, and for a folder without such files.
+    """
+    if not isinstance(given, str | Path):
+        yield [type(given).__name__], given
+        return
+    path = Path(given)
+    if not path.exists():
+        raise UserError(f"no such file: {path}")
+    if not path.is_dir():
+        yield [str(path)], path
+        return
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+    if not found:
+        raise UserError(f"{path} holds no {what} ({', '.join(suffixes)})")
+    for file in found:
+        yield [str(file)], file
+
+
+def as_array(raw: Any) -> np.ndarray:
+    """An array from a .npy file, a tensor, nested lists or an array; raises UserError."""
+    if isinstance(raw, str | Path):
+        try:
+            loaded = np.load(raw, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"no such file: {raw}") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{raw} is not a NumPy array file ({error}); save it with numpy.save") from None
+        if not isinstance(loaded, np.ndarray):
+            raise UserError(
+                f"{raw} holds several arrays ({', '.join(loaded.files)}); save the one to predict with numpy.save"
+            )
+        return loaded
+    return raw.detach().cpu().numpy() if hasattr(raw, "detach") else np.asarray(raw)

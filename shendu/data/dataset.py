@@ -20,6 +20,8 @@ VALIDATION_SHARE, VALIDATION_MOST, SPLIT_SEED = 0.1, 5000, 20261122
 """A validation part is a tenth of the training rows, at most 5,000 of them."""
 SMALLEST_TO_SPLIT = 20
 """Below this many rows nothing is split off."""
+SMALL, SMALL_SHARE = 1000, 0.2
+"""Of fewer rows a fifth is the test part: a tenth would measure nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Dataset:
     mean: tuple[float, ...] = (0.0,)
     """Of the input over the training rows: per channel of an image (0 to 255), per element of a number."""
     std: tuple[float, ...] = (1.0,)
+    ordered: bool = False
+    """True: the order of the rows means something (a time series), so parts are never drawn from their middle."""
     notes: tuple[str, ...] = field(default=())
     """What was decided while reading, each with its reason."""
 
@@ -72,25 +76,48 @@ class Dataset:
             )
         return column.names
 
-    def split_off(self) -> Dataset:
+    def split_off(self, how: str = "") -> Dataset:
         """The same data with the parts that it lacks: a test part (where it has none), then a validation part.
 
-        Deterministic, and per class in equal shares where the target is a category.
+        `how` says which rows are the test part: a share (`0.2`), a share under a seed (`0.2@3`), a fold (`2/5`) or the
+        last rows (`last:24`). Deterministic, and per class in equal shares where the target is a category; the rows of
+        a series are never drawn, its last ones are taken. Raises UserError where `how` does not fit the data.
         """
+        if how and "test" in self.splits:
+            raise UserError(f"{self.name} has a test part of its own; leave --split {how} out")
         done = self
         for part in ("test", "validation"):
-            if part in done.splits or len(done.splits["train"]) < SMALLEST_TO_SPLIT:
-                continue
             train = done.splits["train"]
-            most = VALIDATION_MOST if part == "validation" else len(train)
-            share = min(VALIDATION_SHARE, most / len(train))
-            held = _stratified(train.column(self.target), share, isinstance(self.fields[self.target], Category), part)
-            rows = np.arange(len(train))
-            kept = np.setdiff1d(rows, held)
+            if part in done.splits or (len(train) < SMALLEST_TO_SPLIT and not (how and part == "test")):
+                continue
+            held = self._held(train, part, how if part == "test" else "")
+            kept = np.setdiff1d(np.arange(len(train)), held)
+            if not len(kept) or not len(held):
+                raise UserError(f"{self.name} has {len(train):,} rows, too few for --split {how}; use a share like 0.2")
             note = f"no {part} part in {self.name}: {len(held):,} of {len(train):,} training rows set aside for it"
             splits = {**done.splits, "train": train.take(kept), part: train.take(held)}
             done = replace(done, splits=splits, notes=(*done.notes, note))
         return done
+
+    def _held(self, train: Split, part: str, how: str) -> np.ndarray:
+        """Sorted row numbers of a part that is set aside."""
+        rows = len(train)
+        if how.startswith("last:"):
+            return np.arange(max(0, rows - int(how.removeprefix("last:"))), rows)
+        share, _, seed = how.partition("@")
+        fold, _, folds = share.partition("/")
+        if not how:
+            usual = SMALL_SHARE if part == "test" and rows < SMALL else VALIDATION_SHARE
+            most = VALIDATION_MOST if part == "validation" else rows
+            wanted = min(usual, most / rows)
+        else:
+            wanted = 1 / int(folds) if folds else float(share)
+        if self.ordered:
+            return np.arange(rows - max(1, round(wanted * rows)), rows)
+        target = train.column(self.target)
+        by_class = isinstance(self.fields[self.target], Category)
+        key = (len(part), *([int(seed)] if seed else []))
+        return _drawn(target, wanted, by_class, key, int(fold) - 1 if folds else 0)
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{len(v):,} rows</td></tr>" for k, v in self.splits.items())
@@ -111,18 +138,15 @@ class Dataset:
         return "".join(tags)
 
 
-def _stratified(target: np.ndarray, share: float, by_class: bool, part: str) -> np.ndarray:
-    """Sorted row numbers of a share of the rows, drawn by a keyed permutation."""
+def _drawn(target: np.ndarray, share: float, by_class: bool, key: tuple[int, ...], nth: int) -> np.ndarray:
+    """Sorted row numbers of the nth share of the rows, drawn by a keyed permutation."""
     import torch
 
     from shendu import chance
 
-    order: Tensor = chance.permute(torch.arange(len(target)), len(target), SPLIT_SEED, len(part))
+    order: Tensor = chance.permute(torch.arange(len(target)), len(target), SPLIT_SEED, *key)
     shuffled = order.numpy()
-    if not by_class:
-        return np.sort(shuffled[: max(1, round(share * len(target)))])
-    held = []
-    for label in np.unique(target):
-        rows = shuffled[target[shuffled] == label]
-        held.append(rows[: round(share * len(rows))])
-    return np.sort(np.concatenate(held))
+    groups = [shuffled[target[shuffled] == label] for label in np.unique(target)] if by_class else [shuffled]
+    held = [rows[round(nth * share * len(rows)) : round((nth + 1) * share * len(rows))] for rows in groups]
+    chosen = np.sort(np.concatenate(held))
+    return chosen if len(chosen) or not len(target) else np.sort(shuffled[:1])

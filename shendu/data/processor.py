@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,15 @@ from torch import Tensor, nn
 
 from shendu.core import Batch, Json
 from shendu.data import columns
-from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 
 
 class Supervised:
-    """One input `x`, one target `y`: pictures or numbers in, a class or a number out.
+    """One input `x`, one target `y`: a column of any kind in, a class or numbers out.
 
-    `mean` and `std` are the input's (per channel on the 0-255 scale, or per element); `target_mean` and `target_std`
+    `mean` and `std` are the input column's moments; `target_mean` and `target_std`
     turn a regression's outputs into the target's own unit.
     """
 
@@ -49,10 +48,8 @@ class Supervised:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one input row as the model takes it: [C, H, W] or the number's own."""
-        if isinstance(self.input, Image):
-            return (self.input.channels, self.input.height, self.input.width)
-        return self.input.shape if isinstance(self.input, Number) else ()
+        """The shape of one input row as the model takes it."""
+        return self.input.shape
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -67,63 +64,17 @@ class Supervised:
         return (outputs.flatten(1) * std + mean).reshape(-1, *getattr(self.target, "shape", ()))
 
     def prepare(self, batch: Batch) -> Batch:
-        """x: uint8 [B, H, W, C] -> float [B, C, H, W] in channels-last memory, or float [B, *shape]; y as it is."""
+        """x: stored rows -> what the model takes, as the column says; y as it is."""
         x = batch["x"]
-        mean, std = self.mean.to(x.device), self.std.to(x.device)
-        if isinstance(self.input, Image):
-            x = ((x - mean) * (1 / std)).permute(0, 3, 1, 2)
-        else:
-            x = ((x.flatten(1) - mean) * (1 / std)).reshape(x.shape) if x.dim() > 1 else (x - mean) / std
-        return {**batch, "x": x}
-
-    def restore(self, x: Tensor) -> Tensor:
-        """A model's input back as it was stored: uint8 [B, H, W, C] for pictures, else float."""
-        if isinstance(self.input, Image):
-            return (x.permute(0, 2, 3, 1) * self.std.to(x) + self.mean.to(x)).round().clamp(0, 255).to(torch.uint8)
-        return (x.flatten(1) * self.std.to(x) + self.mean.to(x)).reshape(x.shape)
+        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
 
     def encode(self, raw: Any) -> Batch:
-        """A path, a Pillow picture, an array, or a list of them -> a prepared batch; raises UserError for a wrong shape."""
+        """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
         rows = raw if isinstance(raw, list | tuple) else [raw]
-        stored = [self._picture(r) if isinstance(self.input, Image) else self._numbers(r) for r in rows]
-        if not stored:
-            raise UserError("nothing to predict: give at least one picture or array")
-        return self.prepare({"x": torch.from_numpy(np.concatenate(stored))})
-
-    def _numbers(self, raw: Any) -> np.ndarray:
-        """float32 [n, *shape] from one row, or an array of rows."""
-        array = _array(raw)
-        shape = self.shape
-        if array.shape == shape:
-            array = array[None]
-        if array.shape[1:] != shape:
-            raise UserError(f"the model takes rows of shape {list(shape)}, this input has shape {list(array.shape)}")
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise UserError("the input holds NaN or infinity; replace them first")
-        return array
-
-    def _picture(self, raw: Any) -> np.ndarray:
-        """uint8 [n, H, W, C] from a file, a Pillow picture or an array of one or several."""
-        from shendu.data import folder
-
-        assert isinstance(self.input, Image)
-        wanted = (self.input.height, self.input.width, self.input.channels)
-        if isinstance(raw, str | Path) and Path(raw).suffix.lower() not in (".npy", ".npz"):
-            return folder.read_picture(Path(raw), self.input)[None]
-        if hasattr(raw, "convert") and hasattr(raw, "getexif"):
-            return folder.fit_picture(raw, self.input)[None]
-        array = _array(raw)
-        if array.ndim in (2, 3) and array.shape[:2] == wanted[:2] and array.ndim + (wanted[2] == 1) >= 3:
-            array = array[None]
-        if array.ndim == 3:
-            array = array[..., None]
-        if array.shape[1:] != wanted or array.dtype != np.uint8:
-            raise UserError(
-                f"the model takes pictures of {wanted[0]}x{wanted[1]} pixels and {wanted[2]} channels as uint8 "
-                f"[n, {wanted[0]}, {wanted[1]}, {wanted[2]}]; this array is {array.dtype} {list(array.shape)}"
-            )
-        return array
+        if not rows:
+            raise UserError("nothing to predict: give at least one input")
+        stored = np.concatenate([self.input.store(row) for row in rows])
+        return self.prepare({"x": torch.from_numpy(stored)})
 
     def decode(self, outputs: Tensor) -> Json:
         """Per row: `label`, `probability` and all `probabilities`; or `value`."""
@@ -138,8 +89,7 @@ class Supervised:
 
     def example(self, n: int) -> Batch:
         """n inputs of ordinary size, drawn under a fixed seed."""
-        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(n))
-        return {"x": x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x}
+        return {"x": self.input.example(n)}
 
     def to_json(self) -> Json:
         figures = ("mean", "std", "target_mean", "target_std")
@@ -156,20 +106,3 @@ class Supervised:
             k: columns.from_json(v) if k in ("input", "target") else v for k, v in values.items() if k != "kind"
         }
         return cls(**fields)
-
-
-def _array(raw: Any) -> np.ndarray:
-    """An array from a .npy file, a tensor, nested lists or an array."""
-    if isinstance(raw, str | Path):
-        try:
-            loaded = np.load(raw, allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"no such file: {raw}") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{raw} is not a NumPy array file ({error}); save it with numpy.save") from None
-        if not isinstance(loaded, np.ndarray):
-            raise UserError(
-                f"{raw} holds several arrays ({', '.join(loaded.files)}); save the one to predict with numpy.save"
-            )
-        return loaded
-    return raw.detach().cpu().numpy() if isinstance(raw, Tensor) else np.asarray(raw)

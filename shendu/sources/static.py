@@ -58,6 +58,10 @@ class Static:
             batch = self._mixed(batch, start, size)
         return batch
 
+    def stored(self, start: int, size: int) -> Batch:
+        """Rows as they are stored, for the eye."""
+        return self._gathered(start, size)
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

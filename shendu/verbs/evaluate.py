@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from shendu import config, parallel, recipes
 from shendu import data as data_module
-from shendu import parallel, recipes
 from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
+from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.verbs.opened import Run
@@ -18,28 +20,26 @@ def evaluate(
     run: Run | str | Path,
     data: Any = None,
     *,
-    split: str = "test",
+    part: str = "test",
     device: str = "auto",
     precision: str = "auto",
     data_dir: str | Path | None = None,
-    skip_bad: bool = False,
+    **how: Any,
 ) -> dict[str, Any]:
-    """`{"run", "data", "split", "rows", "metrics"}` for a split of the run's data, or of `data` (a name, path, arrays).
+    """`{"run", "data", "part", "rows", "metrics"}` for a part of the run's data, or of `data` (a name, path, arrays).
 
-    Data without a test part is measured whole (`split` says so). Raises UserError where it does not fit the model.
+    Data without a test part is measured whole (`part` says so). Raises UserError where it does not fit the model.
     """
     opened = run if isinstance(run, Run) else Run(run)
-    dataset = (
-        _of_run(opened, data_dir) if data is None else data_module.open(data, data_dir=data_dir, skip_bad=skip_bad)
-    )
-    if split not in dataset.splits:
-        if split != "test":
-            raise UserError(f"{dataset.name} has no part called {split}; it has {', '.join(dataset.splits)}")
-        split = "train"
+    dataset = _of_run(opened, data_dir) if data is None else _other(opened, data, data_dir, how)
+    if part not in dataset.splits:
+        if part != "test":
+            raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
+        part = "train"
     check_fits(opened, dataset)
     chosen = parallel.choose_device(device)
     model = parallel.place(opened.model, chosen)
-    source = recipes.held(dataset, opened.processor, split)
+    source = recipes.held(dataset, opened.processor, part)
     figures = measure(
         model,
         opened.processor,
@@ -48,14 +48,23 @@ def evaluate(
         chosen,
         parallel.choose_precision(precision, chosen),
     )
-    return {"run": str(opened.path), "data": dataset.name, "split": split, "rows": source.rows, "metrics": figures}
+    return {"run": str(opened.path), "data": dataset.name, "part": part, "rows": source.rows, "metrics": figures}
 
 
 def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
     about = run.recipe["data"]
-    return data_module.open(
-        about["source"], data_dir=data_dir or about["data_dir"], skip_bad=about["skip_bad"]
-    ).split_off()
+    reading = config.from_json(Reading, about["reading"])
+    opened = data_module.open(about["source"], data_dir=data_dir or about["data_dir"], reading=reading)
+    return opened.split_off(reading.split)
+
+
+def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
+    """Other data, read as the run's own was where nothing else is said."""
+    return data_module.open(data, data_dir=data_dir, reading=config.settle(how, _reading(run))[0])
+
+
+def _reading(run: Run) -> Reading:
+    return replace(config.from_json(Reading, run.recipe["data"]["reading"]), split="", test_from="")
 
 
 def check_fits(run: Run, dataset: Dataset) -> None:

@@ -21,12 +21,13 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Recipe, Source
+from shendu.core import Recipe
 from shendu.data.columns import Image
 from shendu.data.processor import Supervised
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
 from shendu.run import Folder, write_text
+from shendu.sources.static import Static
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.opened import Run
 
@@ -77,7 +78,9 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
     processor = recipe.processor
     assert isinstance(processor, Supervised)
     made, result = folder.read("recipe.json"), folder.read("result.json")
-    rows = Rows(processor, recipe.splits[part], torch.cat(shown.outputs).float(), torch.cat(shown.targets))
+    source = recipe.splits[part]
+    assert isinstance(source, Static)
+    rows = Rows(processor, source, torch.cat(shown.outputs).float(), torch.cat(shown.targets))
     history = folder.history()
     page = {
         "made": made, "result": result, "part": part, "parts": PARTS, "summary": registry.entry(made["system"]).summary,
@@ -211,7 +214,7 @@ def chosen(history: list[dict[str, Any]], select_by: str) -> dict[str, Any] | No
 class Rows:
     """The measured rows of a part: outputs and targets, and how wrong each one is (0: right)."""
 
-    def __init__(self, processor: Supervised, source: Source, outputs: Tensor, targets: Tensor) -> None:
+    def __init__(self, processor: Supervised, source: Static, outputs: Tensor, targets: Tensor) -> None:
         self.processor, self.source, self.outputs, self.targets = processor, source, outputs, targets
         self.pictured = isinstance(processor.input, Image)
         if processor.labels:
@@ -238,10 +241,9 @@ class Rows:
         else:
             words = {"true": values(self.targets[row]), "predicted": values(self.outputs[row])}
             words["sure"] = figure(float(self.badness[row]))
-        x = self.inputs([row])
-        stored = self.processor.restore(x)[0]
+        stored = self.processor.input.show(self.source.stored(row, 1)["x"][0].cpu().numpy())
         right = bool(self.badness[row] == 0)
-        shown = {"picture": picture(stored.numpy())} if self.pictured else {"input": values(stored)}
+        shown = {"input": stored} if isinstance(stored, str) else {"picture": picture(stored)}
         return {"row": row, "right": right, **words, **shown}
 
 

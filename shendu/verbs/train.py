@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from torch import nn
 import shendu
 from shendu import config, data, parallel, registry
 from shendu.core import Recipe
+from shendu.data import catalogue
 from shendu.data.dataset import Dataset
+from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, measure
 from shendu.run import Folder, write_text
-from shendu.verbs import report
+from shendu.verbs import choose, report
 from shendu.verbs.card import model_card
 from shendu.verbs.display import Display
 from shendu.verbs.opened import Run, save_model
@@ -45,7 +48,6 @@ def train(
     compile: str = "auto",
     on_nan: str = "stop",
     data_dir: str | Path | None = None,
-    skip_bad: bool = False,
     quiet: bool = False,
     say: Callable[[str], None] | None = None,
     **choices: Any,
@@ -54,16 +56,18 @@ def train(
 
     `data` is a name, a path or arrays (see `shendu.open_data`). `out` is the run folder (else a dated one under runs/).
     `resume` continues: True what lies in `out`, a path that run, "approximate" even where exact bytes are impossible.
-    `choices` are the system's settings: epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError,
-    and Interrupted after a signal, with everything saved.
+    `choices` are how the data is read (target, label_from, split, …: see `shendu.data.Reading`) and the system's settings:
+    epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError, and Interrupted after a signal, with
+    everything saved.
     """
     for kind, value, known in (("--compile", compile, COMPILE), ("--on-nan", on_nan, ON_NAN)):
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
     display = Display(quiet, say)
-    order = wanted(system, data, out, resume, choices, data_dir, skip_bad)
-    module = registry.load(order.system)
+    order = wanted(system, data, out, resume, choices, data_dir)
     dataset = order.open()
+    assert order.system is not None
+    module = registry.load(order.system)
     recipe = module.recipe(dataset, **order.choices)
     for note in (*dataset.notes, *recipe.notes):
         display.say(note)
@@ -89,18 +93,29 @@ class Order:
     """What is to be trained: as given now, or as a run's recipe.json has it."""
 
     def __init__(
-        self, system: str, source: Any, choices: dict[str, Any], path: Path | None, data_dir: Any, skip_bad: bool
+        self,
+        system: str | None,
+        source: Any,
+        choices: dict[str, Any],
+        path: Path | None,
+        data_dir: Any,
+        reading: Reading,
     ) -> None:
         self.system, self.source, self.choices, self.path = system, source, choices, path
-        self.data_dir, self.skip_bad = data_dir, skip_bad
+        self.data_dir, self.reading = data_dir, reading
         self.expected_hash: str | None = None
 
     def open(self) -> Dataset:
-        dataset = data.open(self.source, data_dir=self.data_dir, skip_bad=self.skip_bad).split_off()
+        """The data, split; where no system was named, the one that suits it is chosen now."""
+        dataset = data.open(self.source, data_dir=self.data_dir, reading=self.reading).split_off(self.reading.split)
         if self.expected_hash and dataset.hash != self.expected_hash:
             raise UserError(
                 f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out"
             )
+        if self.system is None:
+            system, why = choose.usual(dataset)
+            self.system = system
+            dataset = replace(dataset, notes=(*dataset.notes, why))
         return dataset
 
     def folder(self, dataset: Dataset) -> Folder:
@@ -119,11 +134,14 @@ class Order:
         raise UserError(f"there are 9,999 runs called {stem}; choose a folder with --out")
 
 
-def wanted(
-    system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, skip_bad: bool
-) -> Order:
+def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any) -> Order:
     """Settles what a call means; raises UserError where it contradicts the run that it wants to continue."""
     path = Path(out) if out else None
+    if system is not None and source is None and system not in registry.systems():
+        source, system = known_data(system), None
+    said = {key: value for key, value in choices.items() if key in config.hints(Reading)}
+    settings = {key: value for key, value in choices.items() if key not in said}
+    (reading,) = config.settle(said, Reading())
     if resume and not isinstance(resume, bool) and resume not in RESUME:
         path = Path(resume)
         if not (path / "recipe.json").exists():
@@ -136,34 +154,44 @@ def wanted(
             raise UserError("--resume needs the run: shendu train --resume RUN, or give --out RUN as well")
         if path is not None and path.is_dir() and not begun_only(path):
             raise UserError(f"{path} is not empty and no run; choose another folder with --out")
-        if system is None or source is None:
-            raise UserError("train needs a system and data: shendu train lenet mnist (`shendu list` shows both)")
-        registry.entry(system)
-        return Order(system, source, choices, path, data_dir, skip_bad)
+        if source is None:
+            raise UserError(
+                "train needs data: shendu train PATH, or shendu train lenet mnist (`shendu list` shows systems and data)"
+            )
+        if system is not None:
+            registry.entry(system)
+        return Order(system, source, settings, path, data_dir, reading)
     if not resume:
         raise UserError(f"{path} holds a run already; add --resume to continue it, or choose another --out")
     if system is not None and system != kept["system"]:
         raise UserError(
             f"{path} holds a run of {kept['system']}, not of {system}; continue it with: shendu train --resume {path}"
         )
-    changed = [
-        k for k, v in choices.items() if k not in kept["choices"] or str(kept["choices"][k]) != str(config.to_json(v))
-    ]
+    about = kept["data"]
+    then = {**kept["choices"], **about["reading"]}
+    changed = [k for k, v in settings.items() if k not in then or str(then[k]) != str(config.to_json(v))]
+    changed += [k for k in said if config.to_json(reading)[k] != then[k]]
     if changed:
-        was = ", ".join(f"{k}={kept['choices'].get(k, 'its default')}" for k in changed)
+        was = ", ".join(f"{k}={then.get(k, 'its default')}" for k in changed)
         raise UserError(
             f"{path} was begun with {was}; a resumed run keeps its settings (leave the option out, or use another --out)"
         )
-    about = kept["data"]
-    order = Order(
-        kept["system"], about["source"], kept["choices"], path, data_dir or about["data_dir"], about["skip_bad"]
-    )
+    where, how = data_dir or about["data_dir"], config.from_json(Reading, about["reading"])
+    order = Order(kept["system"], about["source"], kept["choices"], path, where, how)
     order.expected_hash = about["hash"]
     if source is not None and isinstance(source, str) and source not in (about["source"], about["given"]):
         raise UserError(
             f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}"
         )
     return order
+
+
+def known_data(word: str) -> str:
+    """The one word that was given, where it is data; raises UserError that names the near system or data set."""
+    known = {**registry.systems(), **catalogue.KNOWN}
+    if word not in catalogue.KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
+        raise UserError(f"{unknown('system or data set', word, known)} (there is no file or folder of that name)")
+    return word
 
 
 def begun_only(path: Path) -> bool:
@@ -185,7 +213,7 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
         about = {
             "name": dataset.name, "source": source, "given": order.source if isinstance(order.source, str) else dataset.source,
             "hash": dataset.hash, "data_dir": str(Path(order.data_dir).resolve()) if order.data_dir else None,
-            "skip_bad": order.skip_bad, "rows": {part: len(split) for part, split in dataset.splits.items()},
+            "reading": config.to_json(order.reading), "rows": {part: len(split) for part, split in dataset.splits.items()},
             "notes": list(dataset.notes),
         }  # fmt: skip
         stages = [

@@ -16,7 +16,7 @@ import torch
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Category, Dataset, Image, Number, cache, cifar, folder, idx
+from shendu.data import Category, Dataset, Image, Number, cache, cifar, folder, idx, moments
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -308,14 +308,14 @@ def test_moments_against_numpy() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (70_000, 2, 3, 3), np.uint8)
     images[..., 2] = 7
-    mean, std = cache.moments(images, Image(height=2, width=3, channels=3))
+    mean, std = moments.of_images(images)
     assert np.allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
     assert np.allclose(std[:2], images.std((0, 1, 2))[:2], rtol=1e-9)
     assert std[2] == 1
     bright = np.full((70_000, 1, 1, 1), 255, np.uint8)
-    assert cache.moments(bright, Image(height=1, width=1, channels=1)) == ((255.0,), (1.0,))
+    assert moments.of_images(bright) == ((255.0,), (1.0,))
     far = rng.normal(size=(3000, 2, 400)).astype(np.float32) + 1000
-    mean, std = cache.moments(far, Number(shape=(2, 400)))
+    mean, std = moments.of_numbers(far.reshape(len(far), -1))
     assert np.allclose(mean, far.astype(np.float64).mean(0).ravel(), rtol=1e-12)
     assert np.allclose(std, far.astype(np.float64).std(0).ravel(), rtol=1e-9)
 

@@ -80,7 +80,7 @@ def test_evaluate_on_other_arrays(run):
     names = np.array(data.classes)[y]
     whole = run.evaluate((np.concatenate([x, x]), np.concatenate([names, names])))
     assert whole["rows"] == 100
-    assert whole["split"] == "train"
+    assert whole["part"] == "train"
 
 
 def test_predict_reads_pictures_folders_and_arrays(monkeypatch, capsys, run, tmp_path):
@@ -182,7 +182,7 @@ MISTAKES = [
     ),
     (["train", "resnet", "digits", "--set", "depth=21"], "unknown value for depth: '21'"),
     (["train", "resnet", "digits", "--set", "accumulate=2"], "accumulate must be 1"),
-    (["train"], "train needs a system and data"),
+    (["train"], "train needs data"),
     (["train", "--resume"], "--resume needs the run"),
     (["train", "--resume", "nowhere"], "nowhere is no run that could be continued"),
     (["train", "lenet", "digits", "--out", "/proc/none"], "choose another folder with --out"),
@@ -215,7 +215,7 @@ def test_mistakes_about_a_run(monkeypatch, capsys, run, tmp_path):
         (["train", "lenet", "digits", "--steps", 9, "--out", run.path, "--resume"], "was begun with steps=60"),
         (["train", "lenet", "mnist", "--out", run.path, "--resume"], "was trained on digits, not on mnist"),
         (["evaluate", run.path, "xor"], "give data of the same size and kind"),
-        (["evaluate", run.path, "--split", "tset"], "has no part called tset"),
+        (["evaluate", run.path, "--part", "tset"], "has no part called tset"),
         (["predict", run.path], "nothing to predict"),
         (["predict", run.path, tmp_path / "none.png"], "no such file"),
         (["predict", run.path, tmp_path / "five.npy"], "the model takes pictures of 8x8 pixels"),

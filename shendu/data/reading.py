@@ -1,0 +1,51 @@
+"""How outside data is to be read: everything a person may say about it, kept with a run so that it can be reopened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from shendu.errors import UserError, unknown
+
+TASKS = ("auto", "classes", "numbers", "forecast")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Options of a path's reading; empty: to be found out."""
+
+    target: str = ""
+    """Column to predict."""
+    time: str = ""
+    """Column that orders the rows of a time series."""
+    horizon: int = 0
+    """Steps ahead that a forecast covers."""
+    label_from: str = ""
+    """Where files' names hold their label: a regular expression with one group, or a word pattern with {label}."""
+    test_from: str = ""
+    """A regular expression: files whose names it finds are the test part."""
+    types: tuple[str, ...] = ()
+    """Column types that a person knows better: age=number, zip=category."""
+    task: str = "auto"
+    """classes, numbers or forecast."""
+    split: str = ""
+    """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), or the last rows (last:24)."""
+    skip_bad: bool = False
+    """Leave unreadable files out, and count them."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        if self.horizon < 0:
+            raise UserError(f"horizon={self.horizon} is no number of steps; write it like --horizon 12")
+        for word in self.types:
+            if not re.fullmatch(r".+=\w+", word):
+                raise UserError(f"--type {word} does not say what the column is; write it like --type zip=category")
+        if self.split and not re.fullmatch(r"0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
+            raise UserError(
+                f"--split {self.split} is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5 or last:24"
+            )
+        if self.split and "/" in self.split:
+            fold, folds = map(int, self.split.split("/"))
+            if not 1 <= fold <= folds or folds < 2:
+                raise UserError(f"--split {self.split} is no fold: write 1/5 … 5/5")

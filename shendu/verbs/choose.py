@@ -1,0 +1,19 @@
+"""Which system is trained where a person names none, and why."""
+
+from __future__ import annotations
+
+from shendu.data.dataset import Dataset
+
+USUAL = {
+    "Image": ("resnet", "pictures are learned by residual convolutions"),
+    "Number": ("mlp", "rows of numbers are learned by fully connected layers"),
+}
+"""Kind of the input column -> system, reason."""
+
+
+def usual(dataset: Dataset) -> tuple[str, str]:
+    """(system, the note that says why and how to choose another one)."""
+    column = dataset.fields[dataset.input]
+    system, why = USUAL[type(column).__name__]
+    note = f"network: {system}, since {why} (another one: shendu train SYSTEM {dataset.name}; `shendu list` shows them)"
+    return system, note
