@@ -7,12 +7,12 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from shendu import config
-from shendu.data import archive, arrays, cache, cifar, folder, idx
+from shendu.data import archive, arrays, cache, cifar, folder, idx, layout
 from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.reading import Reading
@@ -21,6 +21,8 @@ from shendu.errors import UserError, unknown
 __all__ = ["Category", "Column", "Dataset", "Image", "Number", "Reading", "Split", "open"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
+_READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read}
+"""Kind of files (layout.KINDS) -> what reads them."""
 _EXPECTED = "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, or an .npz"
 
 
@@ -105,13 +107,13 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
         files = {entry: path / entry for entry in records}
         return cache.through_files(files, {"kind": "cifar"}, name, source, lambda room: cifar.read(tree, str(path)))
     inner = [entry for entry in names if "/" not in entry and entry.lower().endswith(_ARCHIVES)]
-    if inner and not any(folder.is_picture(entry) for entry in names):
+    if inner and not any(layout.kind_of(entry) for entry in names):
         raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
-    laid = folder.plan(names, str(path))
+    laid = layout.plan(names, str(path), reading)
     files = {entry: path / entry for entry in laid.names()}
-    options = {"kind": "pictures", "skip_bad": reading.skip_bad, "notes": laid.notes}
+    options = {"kind": laid.kind, "reading": config.to_json(reading), "laid": [laid.splits, laid.notes]}
     return cache.through_files(
-        files, options, name, source, lambda room: folder.read(tree, laid, str(path), room, reading.skip_bad)
+        files, options, name, source, lambda room: _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
     )
 
 
@@ -135,10 +137,11 @@ def _open_file(path: Path, reading: Reading) -> Dataset:
             raise UserError(f"{path} is empty: expected {_EXPECTED}")
         if cifar.relevant(names):
             return cifar.read(tree, str(path))
-        return folder.read(tree, folder.plan(names, str(path)), str(path), room, reading.skip_bad)
+        laid = layout.plan(names, str(path), reading)
+        return _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
 
     return cache.through_files(
-        {"archive": path}, {"kind": "archive", "skip_bad": reading.skip_bad}, name, source, decode
+        {"archive": path}, {"kind": "archive", "reading": config.to_json(reading)}, name, source, decode
     )
 
 

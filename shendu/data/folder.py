@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shendu.data.archive import Read, Tree
+from shendu.data.archive import Tree
 from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Category, Column, Image
+from shendu.data.layout import KINDS, Plan, each, first, refuse, skipped
 from shendu.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,101 +22,14 @@ if TYPE_CHECKING:
 PIXELS_MOST = 100_000_000
 SIDE_MOST = 224
 """Pictures of mixed sizes are stored no larger than this."""
-SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".dib"),
-    *(".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2"),
-}
+SUFFIXES = KINDS["picture"]
 _FORMATS = ("PNG", "JPEG", "PPM", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000")
 _GRAY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-_IN_FLIGHT = 256
-_WORTH_THREADS = 16_384
-"""Bytes per file: below, threads wait for the interpreter's lock and take twice as long as one."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which pictures are in which split and class: (name, class) in the order of the rows."""
-
-    splits: dict[str, list[tuple[str, str]]]
-    notes: tuple[str, ...]
-
-    def names(self) -> list[str]:
-        return [name for rows in self.splits.values() for name, _ in rows]
-
-
-def plan(names: list[str], place: str) -> Plan:
-    """Splits and classes as the folders' names say; raises UserError where there are no class folders."""
-    pictures = sorted(name for name in names if is_picture(name))
-    others = Counter(_suffix(name) or "without suffix" for name in names if not is_picture(name))
-    rows = _unwrap([(name, tuple(name.split("/"))) for name in pictures])
-    tops = {parts[0] for _, parts in rows if len(parts) > 1}
-    split_tops = {top for top in tops if top.lower() in _SPLITS}
-    by_split = bool(tops) and split_tops == tops and any(len(parts) > 2 for _, parts in rows)
-    if by_split and not any(top.lower() == "train" for top in tops):
-        found = ", ".join(sorted(tops))
-        raise UserError(f"{place} has {found} but no train folder: put the training pictures into {place}/train")
-    splits: dict[str, list[tuple[str, str]]] = {}
-    loose = 0
-    for name, parts in rows:
-        if by_split and len(parts) > 2:
-            splits.setdefault(_SPLITS[parts[0].lower()], []).append((name, _text(parts[1])))
-        elif not by_split and len(parts) > 1:
-            splits.setdefault("train", []).append((name, _text(parts[0])))
-        else:
-            loose += 1
-    if not splits.get("train"):
-        what = f"{_count(len(pictures), 'picture')} but no class folders" if pictures else "no pictures"
-        raise UserError(f"{place} has {what}: put each class into a folder of its own, such as {place}/cat/1.png")
-    notes = []
-    if loose:
-        notes.append(f"outside of the class folders, left out: {_count(loose, 'picture')}")
-    if others:
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in others.most_common(5))
-        notes.append(f"no pictures, left out: {_count(others.total(), 'file')} ({kinds})")
-    return Plan({split: splits[split] for split in ("train", "validation", "test") if split in splits}, tuple(notes))
-
-
-def _unwrap(rows: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
-    """Drops folders around everything; the last folder above a picture, and a split, are never dropped."""
-    while rows and len({parts[0] for _, parts in rows}) == 1 and rows[0][1][0].lower() not in _SPLITS:
-        if min(len(parts) for _, parts in rows) < 3:
-            return rows
-        rows = [(name, parts[1:]) for name, parts in rows]
-    return rows
-
-
-def is_picture(name: str) -> bool:
-    """By its suffix: a picture that cannot be decoded is then an error, and a README is not."""
-    return _suffix(name) in SUFFIXES
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def _text(name: str) -> str:
-    """A folder's name as text that can be printed on a line and stored, whatever its bytes are."""
-    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
     """Images uint8 [N, H, W, 1 or 3] and labels int64 [N]; raises UserError for unreadable pictures."""
-    classes = tuple(sorted({label for _, label in laid.splits["train"]}))
-    for split, rows in laid.splits.items():
-        if strange := sorted({label for _, label in rows} - set(classes)):
-            raise UserError(
-                f"{name} has the class {strange[0]} in its {split} part but not in train: "
-                f"add training pictures of it, or take {strange[0]} out of {split}"
-            )
-    if len(classes) < 2:
-        raise UserError(
-            f"{name} has only one class ({classes[0]}): there is nothing to tell apart, add a folder for a second class"
-        )
+    classes = laid.classes(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; only what cannot be decoded matters here
         return _read(tree, laid, name, room, skip_bad, classes)
@@ -136,10 +45,10 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
         else:
             sizes[entry] = found
 
-    _each(tree, laid.names(), _probe, keep)
-    _refuse(bad, name, skip_bad)
+    each(tree, laid.names(), _probe, keep, _reason)
+    refuse(bad, name, "picture", skip_bad)
     if not sizes:
-        raise UserError(f"{name} has no readable picture: {_first(bad)}")
+        raise UserError(f"{name} has no readable picture: {first(bad)}")
     height, width, notes = _common(list(sizes.values()))
     column = Image(height=height, width=width, channels=1 if all(gray for _, _, gray in sizes.values()) else 3)
     rows = {split: [(e, label) for e, label in entries if e in sizes] for split, entries in laid.splits.items()}
@@ -158,8 +67,8 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
             array, i = places[entry]
             array[i] = found
 
-    _each(tree, list(places), lambda data: _pixels(data, column), put)
-    _refuse(bad, name, skip_bad)
+    each(tree, list(places), lambda data: _pixels(data, column), put, _reason)
+    refuse(bad, name, "picture", skip_bad)
     number = {label: i for i, label in enumerate(classes)}
     splits = {}
     for split, array in images.items():
@@ -167,21 +76,9 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
         labels = np.array([number[label] for _, label in rows[split]], np.int64)
         splits[split] = {"image": array if good.all() else array[good], "label": labels[good]}
     if bad:
-        some = ", ".join(map(_text, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
-        notes.append(f"{_count(len(bad), 'unreadable picture')} skipped: {some}")
+        notes.append(skipped(bad, "picture"))
     fields: dict[str, Column] = {"image": column, "label": Category(names=classes)}
     return Decoded(fields=fields, splits=splits, input="image", target="label", notes=(*laid.notes, *notes))
-
-
-def _refuse(bad: dict[str, str], name: str, skip_bad: bool) -> None:
-    if bad and not skip_bad:
-        count = _count(len(bad), "unreadable picture")
-        raise UserError(f"{name} has {count}, the first is {_first(bad)}: mend or remove them, or add --skip-bad")
-
-
-def _first(bad: dict[str, str]) -> str:
-    entry = min(bad)
-    return f"{_text(entry)} ({bad[entry]})"
 
 
 def _common(sizes: list[tuple[int, int, bool]]) -> tuple[int, int, list[str]]:
@@ -196,30 +93,6 @@ def _common(sizes: list[tuple[int, int, bool]]) -> tuple[int, int, list[str]]:
         f"{side}×{side}: the median shorter side, at most {SIDE_MOST}; the rest is cropped around the centre"
     )
     return side, side, [note]
-
-
-def _each(tree: Tree, names: list[str], work: Callable[[bytes], Any], done: Callable[[str, Any], None]) -> None:
-    """Runs `work` on every file and hands the outcome (text: what was wrong) to `done`, in this thread."""
-
-    def one(data: Read) -> Any:
-        try:
-            return work(data())
-        except Exception as error:  # Pillow's plugins raise anything on damaged bytes
-            return _reason(error)
-
-    if sum(tree.sizes[name] for name in names) < _WORTH_THREADS * len(names):
-        for entry, data in tree.each(names):
-            done(entry, one(data))
-        return
-    waiting: deque[tuple[str, Future[Any]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for entry, data in tree.each(names):
-            waiting.append((entry, pool.submit(one, data)))
-            if len(waiting) >= _IN_FLIGHT:
-                first, future = waiting.popleft()
-                done(first, future.result())
-        for entry, future in waiting:
-            done(entry, future.result())
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import torch
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Category, Dataset, Image, Number, cache, cifar, folder, idx, moments
+from shendu.data import Category, Dataset, Image, Number, cache, cifar, folder, idx, layout, moments
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -206,7 +206,7 @@ def test_symlink_loops_end(tmp_path: Path, make: SimpleNamespace) -> None:
 def test_threads_and_one_thread_agree(tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make.write(tmp_path / "x", make.pictures([f"{c}/{i}.png" for c in "ab" for i in range(40)]))
     one = column(shendu.data.open(root), "image")
-    monkeypatch.setattr(folder, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(layout, "_WORTH_THREADS", 0)
     monkeypatch.setattr(folder, "_IN_FLIGHT", 7)
     monkeypatch.setattr(cache, "VERSION", -1)
     assert np.array_equal(column(shendu.data.open(root), "image"), one)

@@ -1,0 +1,224 @@
+"""Files as data: which kind they are, which split and class each belongs to, and reading them all in a pool of threads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from shendu.data.archive import Read, Tree
+from shendu.data.reading import Reading
+from shendu.errors import UserError
+
+KINDS = {
+    "picture": {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".dib"),
+        *(".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2"),
+    },
+    "recording": {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"},
+    "text": {".txt"},
+}
+"""What is learned from files, by their suffixes: one that cannot be decoded is then an error, and a README.md is not."""
+SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+_IN_FLIGHT = 256
+_WORTH_THREADS = 16_384
+"""Bytes per file: below, threads wait for the interpreter's lock and take twice as long as one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which files are in which split and class: (name, class) in the order of the rows."""
+
+    kind: str
+    splits: dict[str, list[tuple[str, str]]]
+    notes: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        return [name for rows in self.splits.values() for name, _ in rows]
+
+    def classes(self, place: str) -> tuple[str, ...]:
+        """Sorted class names; raises UserError for one class only, and for a class that no training file has."""
+        found = tuple(sorted({label for _, label in self.splits["train"]}))
+        for split, rows in self.splits.items():
+            if strange := sorted({label for _, label in rows} - set(found)):
+                raise UserError(
+                    f"{place} has the class {strange[0]} in its {split} part but not in train: "
+                    f"add training {self.kind}s of it, or take {strange[0]} out of {split}"
+                )
+        if len(found) < 2:
+            raise UserError(
+                f"{place} has only one class ({found[0]}): there is nothing to tell apart, "
+                "add a folder for a second class"
+            )
+        return found
+
+
+def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
+    """Kind, splits and classes, as folders' and files' names say; raises UserError where they say none."""
+    reading = reading or Reading()
+    counts = Counter(kind for name in names if (kind := kind_of(name)))
+    kind = counts.most_common(1)[0][0] if counts else "picture"
+    entries = sorted(name for name in names if kind_of(name) == kind)
+    others = Counter(suffix(name) or "without suffix" for name in names if kind_of(name) != kind)
+    rows = _unwrap([(name, tuple(name.split("/"))) for name in entries])
+    tops = {parts[0] for _, parts in rows if len(parts) > 1}
+    split_tops = {top for top in tops if top.lower() in SPLITS}
+    deep = 1 if reading.label_from else 2
+    by_split = bool(tops) and split_tops == tops and any(len(parts) > deep for _, parts in rows)
+    if by_split and not any(top.lower() == "train" for top in tops):
+        found = ", ".join(sorted(tops))
+        raise UserError(f"{place} has {found} but no train folder: put the training {kind}s into {place}/train")
+    splits: dict[str, list[tuple[str, str]]] = {}
+    labels = label_pattern(reading.label_from)
+    test = test_pattern(reading.test_from)
+    loose = 0
+    for name, parts in rows:
+        split = SPLITS[parts[0].lower()] if by_split and len(parts) > 1 else "train"
+        if labels:
+            match = labels.search(parts[-1])
+            label = match.group(1) if match else None
+        else:
+            at = 1 if by_split else 0
+            label = parts[at] if len(parts) > at + 1 else None
+        if test and test.search(name):
+            split = "test"
+        if label:
+            splits.setdefault(split, []).append((name, printable(label)))
+        else:
+            loose += 1
+    if not splits.get("train"):
+        raise _without_classes(place, kind, len(entries), loose, reading)
+    where = "that --label-from does not fit" if labels else "outside of the class folders"
+    notes = [f"{where}, left out: {count(loose, kind)}"] if loose else []
+    if others:
+        kinds = ", ".join(f"{number:,} {end}" for end, number in others.most_common(5))
+        notes.append(f"no {kind}s, left out: {count(others.total(), 'file')} ({kinds})")
+    ordered = dict(sorted(splits.items(), key=lambda part: ("train", "validation", "test").index(part[0])))
+    return Plan(kind, ordered, tuple(notes))
+
+
+def _without_classes(place: str, kind: str, entries: int, loose: int, reading: Reading) -> UserError:
+    if reading.label_from and loose:
+        return UserError(
+            f"--label-from '{reading.label_from}' fits none of the {count(entries, kind)} of {place}: write it like "
+            "'{label}_*' or as a regular expression with one group"
+        )
+    if entries and not loose:
+        return UserError(f"--test-from '{reading.test_from}' leaves no training {kind}s in {place}: choose fewer")
+    what = f"{count(entries, kind)} but no class folders" if entries else "no pictures, recordings or texts"
+    end = sorted(KINDS[kind])[0] if kind == "text" else {"picture": ".png", "recording": ".wav"}[kind]
+    return UserError(f"{place} has {what}: put each class into a folder of its own, such as {place}/cat/1{end}")
+
+
+def label_pattern(pattern: str) -> re.Pattern[str] | None:
+    """`{label}_*.wav`, or a regular expression with one group, over a file's own name; None for an empty one.
+
+    Raises UserError.
+    """
+    if not pattern:
+        return None
+    if "{label}" in pattern:
+        words = re.split(r"(\{label\}|\*|\?)", pattern)
+        turned = {"{label}": "(.+?)", "*": ".*", "?": "."}
+        return re.compile("^" + "".join(turned.get(word, re.escape(word)) for word in words) + "$")
+    found = _compiled(pattern, "--label-from")
+    if found.groups != 1:
+        raise UserError(
+            f"--label-from '{pattern}' has {found.groups} groups: write one around the label, like '^([a-z]+)_'"
+        )
+    return found
+
+
+def test_pattern(pattern: str) -> re.Pattern[str] | None:
+    """The regular expression that test files' names hold; raises UserError."""
+    return _compiled(pattern, "--test-from") if pattern else None
+
+
+def _compiled(pattern: str, option: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{option} '{pattern}' is no regular expression: {error}") from None
+
+
+def _unwrap(rows: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Drops folders around everything; the last folder above a file, and a split, are never dropped."""
+    while rows and len({parts[0] for _, parts in rows}) == 1 and rows[0][1][0].lower() not in SPLITS:
+        if min(len(parts) for _, parts in rows) < 3:
+            return rows
+        rows = [(name, parts[1:]) for name, parts in rows]
+    return rows
+
+
+def kind_of(name: str) -> str:
+    """picture, recording, text; empty: none of them."""
+    end = suffix(name)
+    return next((kind for kind, ends in KINDS.items() if end in ends), "")
+
+
+def suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def printable(name: str) -> str:
+    """A name as text that can be printed on a line and stored, whatever its bytes are."""
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+# ---- reading them ----------------------------------------------------------------------------------------------------
+
+
+def each(
+    tree: Tree,
+    names: list[str],
+    work: Callable[[bytes], Any],
+    done: Callable[[str, Any], None],
+    reason: Callable[[Exception], str],
+) -> None:
+    """Runs `work` on every file and hands the outcome (text: what was wrong) to `done`, in this thread."""
+
+    def one(data: Read) -> Any:
+        try:
+            return work(data())
+        except Exception as error:  # decoders raise anything on damaged bytes
+            return reason(error)
+
+    if sum(tree.sizes[name] for name in names) < _WORTH_THREADS * len(names):
+        for entry, data in tree.each(names):
+            done(entry, one(data))
+        return
+    waiting: deque[tuple[str, Future[Any]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for entry, data in tree.each(names):
+            waiting.append((entry, pool.submit(one, data)))
+            if len(waiting) >= _IN_FLIGHT:
+                first, future = waiting.popleft()
+                done(first, future.result())
+        for entry, future in waiting:
+            done(entry, future.result())
+
+
+def refuse(bad: dict[str, str], place: str, kind: str, skip_bad: bool) -> None:
+    """Raises UserError for files that cannot be read, unless they are to be left out."""
+    if bad and not skip_bad:
+        number = count(len(bad), f"unreadable {kind}")
+        raise UserError(f"{place} has {number}, the first is {first(bad)}: mend or remove them, or add --skip-bad")
+
+
+def first(bad: dict[str, str]) -> str:
+    entry = min(bad)
+    return f"{printable(entry)} ({bad[entry]})"
+
+
+def skipped(bad: dict[str, str], kind: str) -> str:
+    """The note of files that were left out."""
+    some = ", ".join(map(printable, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
+    return f"{count(len(bad), f'unreadable {kind}')} skipped: {some}"

@@ -1,0 +1,1 @@
+"""Networks for tables: rows of numbers, categories, dates and short texts."""
