@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from shendu.data import open as open_data
+    from shendu.verbs.audit import audit
     from shendu.verbs.evaluate import evaluate
     from shendu.verbs.listing import list_runs, list_systems
     from shendu.verbs.opened import Run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Run": ("shendu.verbs.opened", "Run"),
+    "audit": ("shendu.verbs.audit", "audit"),
     "train": ("shendu.verbs.train", "train"),
     "evaluate": ("shendu.verbs.evaluate", "evaluate"),
     "predict": ("shendu.verbs.predict", "predict"),
@@ -38,7 +40,7 @@ _WHERE = {
 }
 
 __all__ = [
-    "Run", "UserError", "__version__", "evaluate", "list_runs", "list_systems", "open_data", "predict", "report",
+    "Run", "UserError", "__version__", "audit", "evaluate", "list_runs", "list_systems", "open_data", "predict", "report",
     "reproduce", "train",
 ]  # fmt: skip
 

@@ -108,6 +108,32 @@ def list_(data_dir: str | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("given", metavar="DATA")
+@click.option("--out", metavar="FILE", help="Also write the findings as a page: audit.html.")
+@DATA_DIR
+@READING
+@AS_JSON
+def audit(given: str, out: str | None, as_json: bool, **options: Any) -> None:
+    """What is wrong with DATA: unreadable files, copies, leaks, odd columns, suspicious labels.
+
+    \b
+    shendu audit photos/
+    shendu audit people.csv --target income --out audit.html
+    """
+    from shendu.verbs.audit import audit as verb
+
+    found = verb(given, **{key: value for key, value in options.items() if value not in (None, ())})
+    page = found.write(out) if out else None
+    if as_json:
+        return emit(found.to_json())
+    click.echo(found.summary())
+    table(found.lines())
+    if page:
+        click.echo(page)
+    return None
+
+
+@cli.command()
 @click.argument("system", required=False)
 @click.argument("data", required=False)
 @TRAINING
@@ -154,28 +180,52 @@ def evaluate(run: str, data: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         return emit(result)
     click.echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
-    table([[name, f"{value:.4f}"] for name, value in result["metrics"].items()])
+    sure = result["intervals"]
+    table([
+        ["metric", "figure", "95% interval"],
+        *([name, f"{value:.4f}", "–".join(f"{end:.4f}" for end in sure.get(name, ()))] for name, value in result["metrics"].items()),
+    ])  # fmt: skip
     return None
 
 
 @cli.command()
 @click.argument("run")
 @click.argument("inputs", nargs=-1)
+@click.option("--out", metavar="FILE", help="Write all rows into a .csv, .jsonl or .parquet file.")
 @DEVICE
 @PRECISION
 @AS_JSON
-def predict(run: str, inputs: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """What RUN says of INPUTS: picture files, folders of them, .npy arrays."""
-    from shendu.verbs.predict import predict as verb
+def predict(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
+    """What RUN says of INPUTS: picture, recording or text files, folders of them, tables, a text, .npy arrays.
 
-    rows = verb(run, *inputs, **options)
+    \b
+    shendu predict runs/2026-11-22_tabm_people_1 new.csv --out predictions.csv
+    shendu predict runs/2026-11-22_resnet_photos_1 cat.jpg holiday/
+    """
+    from shendu.verbs import predict as verb
+
+    if out:
+        path, rows = verb.write(run, *inputs, out=out, **options)
+        click.echo(f"{rows:,} row{'s' * (rows != 1)} -> {path}")
+        return None
     if as_json:
-        return emit(rows)
-    if "label" in rows[0]:
-        table([["input", "label", "probability"], *([r["input"], r["label"], f"{r['probability']:.4f}"] for r in rows)])
-    else:
-        table([["input", "value"], *([r["input"], str(r["value"])] for r in rows)])
+        return emit(verb.predict(run, *inputs, **options))
+    shown: list[list[str]] = []
+    count = 0
+    for part in verb.predictions(run, *inputs, **options):
+        shown += [words_of(row) for row in part[: max(0, ROWS_SHOWN - count)]]
+        count += len(part)
+    table([["input", "label", "probability"] if len(shown[0]) == 3 else ["input", "value"], *shown])
+    if count > len(shown):
+        click.echo(f"… and {count - len(shown):,} more (--out predictions.csv writes all)")
     return None
+
+
+def words_of(row: dict[str, Any]) -> list[str]:
+    """A prediction as cells."""
+    if "label" in row:
+        return [row["input"], row["label"], f"{row['probability']:.4f}"]
+    return [row["input"], ", ".join(f"{value:.6g}" for value in row.get("values", [row.get("value")]))]
 
 
 @cli.command()
@@ -245,6 +295,8 @@ def reproduce(system: str, as_json: bool, **options: Any) -> None:
 
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
+ROWS_SHOWN = 20
+"""Predictions that are printed; a file takes them all."""
 ENGINE = ("device", "precision", "compile", "on_nan", "data_dir")
 
 

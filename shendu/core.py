@@ -37,9 +37,12 @@ class Objective(nn.Module):
     coupled = False
     """True: the rows of a batch affect each other (InfoNCE; BatchNorm in the model), so it cannot be accumulated."""
 
-    def units(self, batch: Batch) -> dict[str, Tensor]:
-        """How many samples, tokens or boxes each term is averaged over, from the batch alone; may be 0."""
-        return {"loss": torch.tensor(len(next(iter(batch.values()))))}
+    def units(self, batch: Batch) -> dict[str, Tensor | int]:
+        """How many samples, tokens or boxes each term is averaged over, from the batch alone; may be 0.
+
+        Whole numbers where shapes tell; a 0-d tensor where values have to be counted, so that no step waits for a device.
+        """
+        return {"loss": len(next(iter(batch.values())))}
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         """The loss of one micro-batch; `step` is a 0-d int64 tensor (a compiled graph would specialise on an int)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import operator
 import signal
 import threading
 import time
@@ -63,6 +64,7 @@ class Progress:
     position: int = 0
     micro: int = 1
     compiled: bool | None = None
+    layout: str = "channels_last"
     skips: list[list[int]] = field(default_factory=list)
     validation: dict[str, float] = field(default_factory=dict)
 
@@ -211,6 +213,7 @@ class Session:
         self.learner = Learner(self.model, self.objective)
         self.groups = named_groups(self.learner, self.stage.trains)
         self.optimizer = self.stage.optimizer(self.groups) if self.stage.steps else None
+        parallel.arrange(self.learner, self.at.layout)
         if saved:
             self.restore(saved)
         set_modes(self.learner)
@@ -294,7 +297,9 @@ class Session:
         factor = stage.schedule(at.step, stage.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        for group in self.groups:
+            for p in group["params"]:
+                p.grad = None
         batches = self.fetch()
         units = self.units(batches)
         self.step_tensor.fill_(at.step)
@@ -315,7 +320,9 @@ class Session:
             average(self.averaged, model, min(self.recipe.ema, (1 + at.total) / (10 + at.total)))
         return total
 
-    def backward(self, learner: nn.Module, batch: Batch, units: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def backward(
+        self, learner: nn.Module, batch: Batch, units: dict[str, Tensor | int]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Adds a micro-batch's share of the gradient; returns its share of the loss, and what to show."""
         with parallel.autocast(self.setup.device, self.setup.precision):
             loss = learner(batch, self.step_tensor)
@@ -331,13 +338,13 @@ class Session:
         edges = [start + i * stage.batch_size // count for i in range(count + 1)]
         mine = range(parallel.rank() * count // parallel.world(), (parallel.rank() + 1) * count // parallel.world())
         slices = [self.source.batch(edges[i], edges[i + 1] - edges[i], self.model) for i in mine]
-        return [parallel.to_device(batch, self.setup.device) for batch in slices]
+        return [parallel.to_device(batch, self.setup.device, self.at.layout) for batch in slices]
 
-    def units(self, batches: list[Batch]) -> dict[str, Tensor]:
+    def units(self, batches: list[Batch]) -> dict[str, Tensor | int]:
         """Per term, what it is averaged over: added up over micro-batches and ranks; never below 1."""
         counts = [self.objective.units(batch) for batch in batches]
-        summed = {name: functools.reduce(torch.add, (c[name] for c in counts)) for name in counts[0]}
-        return {name: parallel.sum_over_ranks(count).clamp(min=1) for name, count in summed.items()}
+        summed = {name: functools.reduce(operator.add, (c[name] for c in counts)) for name in counts[0]}
+        return {name: parallel.units_over_ranks(count) for name, count in summed.items()}
 
     # ---- housekeeping
 
@@ -443,14 +450,22 @@ class Session:
             )
             batches = self.fetch()
             units = self.units(batches)
-            pays, why = parallel.compilation_pays(
-                self.learner, lambda learner: self.backward(learner, batches[0], units)[0]
-            )
+
+            def backward(learner: nn.Module, layout: str) -> Tensor:
+                return self.backward(learner, parallel.to_device(batches[0], self.setup.device, layout), units)[0]
+
+            self.at.compiled, self.at.layout, why = parallel.fastest(self.learner, backward)
             self.setup.say(why)
-            self.at.compiled = pays
-            if pays:
+            if self.at.compiled:
+                self.lay_out()
                 self.learner.compile()
             self.save()
+
+    def lay_out(self) -> None:
+        """Kernels, and the optimiser's figures on them, in the memory format that was decided."""
+        parallel.arrange(self.learner, self.at.layout)
+        assert self.optimizer is not None
+        restore_optimizer(self.optimizer, self.optimizer.state_dict()["state"])
 
     def shrink(self, error: Exception) -> None:
         """Memory ran out: halve the micro-batch, double the accumulation, go back to the last checkpoint."""

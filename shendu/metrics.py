@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu.core import Batch, Metric
+from shendu.errors import UserError
 
 
 def _double(t: Tensor) -> Tensor:
@@ -26,8 +27,14 @@ class _Mean:
         self.total = torch.zeros((), dtype=torch.float64)
         self.count = 0
 
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """One value per thing that is counted, [B, …]."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it is the mean of")
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        self.add(self.values(outputs, batch["y"]))
+
     def add(self, values: Tensor) -> None:
-        """One value per thing that is counted."""
         values = _double(values)
         self.total = self.total.to(values.device) + values.sum()
         self.count += values.numel()
@@ -61,8 +68,8 @@ class Accuracy(_Mean):
 
     higher = True
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        self.add(_hits(outputs, batch["y"]))
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return _hits(outputs, target)
 
 
 class ErrorRate(_Mean):
@@ -70,8 +77,8 @@ class ErrorRate(_Mean):
 
     higher = False
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        self.add(~_hits(outputs, batch["y"]))
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return ~_hits(outputs, target)
 
 
 class CrossEntropy(_Mean):
@@ -79,14 +86,12 @@ class CrossEntropy(_Mean):
 
     higher = False
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        target = batch["y"]
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
         single = _single(outputs, target)
         if single is None:
-            self.add(F.cross_entropy(outputs, target, reduction="none"))
-        else:
-            self.add(F.binary_cross_entropy_with_logits(single, (target > 0).to(single.dtype), reduction="none"))
+            return F.cross_entropy(outputs, target, reduction="none")
+        return F.binary_cross_entropy_with_logits(single, (target > 0).to(single.dtype), reduction="none")
 
 
 def _errors(outputs: Tensor, target: Tensor) -> Tensor:
@@ -99,8 +104,8 @@ class MSE(_Mean):
 
     higher = False
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        self.add(_errors(outputs, batch["y"]).square())
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return _errors(outputs, target).square()
 
 
 class RMSE(MSE):
@@ -115,8 +120,32 @@ class MAE(_Mean):
 
     higher = False
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        self.add(_errors(outputs, batch["y"]).abs())
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return _errors(outputs, target).abs()
+
+
+class MASE(MAE):
+    """Mean absolute error over that of a naive forecast (Hyndman and Koehler 2006): below 1 is better than naive.
+
+    `naive`: the error, within the training part, of forecasting the value of one season ago.
+    """
+
+    def __init__(self, naive: float = 1.0) -> None:
+        super().__init__()
+        self.naive = naive
+
+    def compute(self) -> float:
+        return super().compute() / self.naive
+
+
+class SMAPE(_Mean):
+    """Symmetric mean absolute percentage error, 0 to 200 (Makridakis 1993); 0 where both are 0."""
+
+    higher = False
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        size = _double(outputs).abs() + _double(target).reshape(outputs.shape).abs()
+        return 200 * _errors(outputs, target).abs() / size.clamp(min=1e-300)
 
 
 class R2:
@@ -158,13 +187,51 @@ class R2:
         return float(explained.mean()) if float(count.min()) >= 2 else math.nan
 
 
+class AUC:
+    """Area under the ROC curve of two classes: how often a row of the second ranks above one of the first, ties half.
+
+    Exact (Mann and Whitney 1947): every row's score is kept, 8 bytes each. NaN while one of the classes is missing.
+    """
+
+    higher = True
+
+    def __init__(self) -> None:
+        self.scores: list[Tensor] = []
+        self.second: list[Tensor] = []
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        target = batch["y"]
+        score = _single(outputs, target)
+        if score is None:
+            if outputs.shape[1:] != (2,):
+                raise UserError(f"auc is for two classes, these outputs are {list(outputs.shape)}: use accuracy")
+            score = _double(outputs[:, 1]) - _double(outputs[:, 0])
+        self.scores.append(_double(score))
+        self.second.append((target > 0).to(self.scores[-1].device))
+
+    def compute(self) -> float:
+        from shendu.parallel import concat_over_ranks
+
+        empty = torch.empty(0, dtype=torch.float64)
+        scores = concat_over_ranks(torch.cat(self.scores) if self.scores else empty)
+        second = concat_over_ranks(torch.cat(self.second).double() if self.second else empty)
+        _, place, rows = scores.unique(return_inverse=True, return_counts=True)
+        ours = torch.zeros(len(rows), dtype=torch.float64, device=scores.device).index_add_(0, place, second)
+        theirs = rows - ours
+        pairs = float(ours.sum() * theirs.sum())
+        return float((ours * (theirs.cumsum(0) - theirs / 2)).sum()) / pairs if pairs else math.nan
+
+
 METRICS: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
+    "auc": AUC,
     "error-rate": ErrorRate,
     "cross-entropy": CrossEntropy,
     "mse": MSE,
     "rmse": RMSE,
     "mae": MAE,
+    "mase": MASE,
+    "smape": SMAPE,
     "r2": R2,
 }
 """Name -> metric."""

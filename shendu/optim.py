@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from shendu.core import Groups, Schedule
 from shendu.errors import UserError, near, unknown
@@ -26,7 +27,7 @@ OPTIMIZERS: dict[str, str] = {
     "rmsprop": "rates divided by the root of recent squared gradients (Hinton 2012)",
     "adam": "RMSProp with momentum and bias correction (Kingma and Ba 2015)",
     "adamw": "Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)",
-    "muon": "orthogonalised momentum for matrices, AdamW for all else (Jordan 2024; Liu et al. 2025)",
+    "muon": "orthogonalised momentum for matrices and kernels, AdamW for all else (Jordan 2024; Liu et al. 2025)",
 }
 """Name -> what it is, in one line."""
 
@@ -48,8 +49,8 @@ def optimizer(
     `momentum` is for momentum, nesterov and muon, `betas` for adam, adamw and muon's AdamW. Weight decay (added to the
     gradient, except in adamw and muon) goes to parameters of two or more dimensions only, unless `decay_all`.
 
-    `muon`: parameters of exactly two dimensions; biases, gains and convolution kernels go to AdamW. The same `lr` and
-    `weight_decay` suit both, since its updates are scaled to AdamW's usual size, 0.2 √max(rows, columns) (Liu et al.).
+    `muon`: matrices and convolution kernels (`Muon`); biases and gains go to AdamW. The same `lr` and `weight_decay` suit
+    both, since its updates are scaled to AdamW's usual size.
 
     Raises UserError for an unknown name, one that needs a closure, or a number out of range.
     """
@@ -127,16 +128,66 @@ def _muon(groups: Groups, lr: float, momentum: float, betas: tuple[float, float]
     matrices, rest = ([group for group in part if group["params"]] for part in (matrices, rest))
     parts: list[torch.optim.Optimizer] = []
     if matrices:
-        parts.append(torch.optim.Muon(matrices, lr=lr, momentum=momentum, adjust_lr_fn="match_rms_adamw"))
+        parts.append(Muon(matrices, lr=lr, momentum=momentum))
     if rest:
         parts.append(torch.optim.AdamW(rest, lr=lr, betas=betas, **_fast(rest)))
     return Together(parts)
 
 
 def _only(group: dict[str, Any], matrix: bool) -> dict[str, Any]:
-    """The group's matrices, or the others."""
-    chosen = [(p, n) for p, n in zip(group["params"], group["names"], strict=True) if (p.ndim == 2) == matrix]
+    """The group's matrices and kernels, or the others."""
+    chosen = [(p, n) for p, n in zip(group["params"], group["names"], strict=True) if (p.ndim >= 2) == matrix]
     return {**group, "params": [p for p, _ in chosen], "names": [n for _, n in chosen]}
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is the nearest orthogonal matrix (Jordan 2024), Nesterov form, decoupled weight decay.
+
+    A kernel [out, in, ...] is the matrix [out, in · ...]. Updates are scaled by 0.2 √max(rows, columns), so that their
+    entries are of AdamW's usual size (Liu et al. 2025, equation 4). torch's own takes matrices alone, one by one, and
+    multiplies in bfloat16, which is slow where the processor has no such products; here all of one shape go together.
+    """
+
+    def __init__(self, params: Any, *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step; there is no closure in the loop."""
+        for group in self.param_groups:
+            shapes: dict[tuple[int, int], list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes.setdefault((len(p), p[0].numel()), []).append(p)
+            for shape, params in shapes.items():
+                self._move(params, shape, group["lr"], group["momentum"], group["weight_decay"])
+
+    def _move(self, params: list[Tensor], shape: tuple[int, int], lr: float, momentum: float, decay: float) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in params]
+        torch._foreach_lerp_(buffers, grads, 1 - momentum)
+        ahead = torch._foreach_lerp(grads, buffers, momentum)
+        updates = orthogonal(torch.stack([u.reshape(shape) for u in ahead]))
+        torch._foreach_mul_(params, 1 - lr * decay)
+        scale = 0.2 * math.sqrt(max(shape))
+        moved = [u.view(p.shape) for u, p in zip(updates.to(params[0].dtype), params, strict=True)]
+        torch._foreach_add_(params, moved, alpha=-lr * scale)
+
+
+def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """About U Vᵀ of each U S Vᵀ, by Newton-Schulz iteration with Jordan's quintic. [N, rows, columns], any norm."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class Together(torch.optim.Optimizer):

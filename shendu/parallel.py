@@ -40,6 +40,25 @@ def sum_over_ranks(t: Tensor) -> Tensor:
     return t
 
 
+def units_over_ranks(count: Tensor | int) -> Tensor | int:
+    """A term's units on every rank together, never below 1."""
+    if world() == 1 and not torch.is_tensor(count):
+        return max(1, count)
+    return sum_over_ranks(torch.as_tensor(count)).clamp(min=1)
+
+
+def concat_over_ranks(t: Tensor) -> Tensor:
+    """Every rank's rows in the order of the ranks, however many each has; the tensor itself on one process."""
+    if world() == 1:
+        return t
+    rows = torch.zeros(world(), dtype=torch.int64, device=t.device)
+    rows[rank()] = len(t)
+    counts = sum_over_ranks(rows).tolist()
+    whole = t.new_zeros((sum(counts), *t.shape[1:]))
+    whole[sum(counts[: rank()]) :][: len(t)] = t
+    return sum_over_ranks(whole)
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes CUDA, then Apple's GPU, then the processor; raises UserError for one that is not here."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -80,20 +99,30 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+"""Memory formats of pictures and convolution kernels."""
+
+
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on its device; convolution kernels channels last, which oneDNN and cuDNN compute faster."""
-    model.to(device)
+    return arrange(model.to(device), "channels_last")
+
+
+def arrange(model: nn.Module, layout: str) -> nn.Module:
+    """The model with its convolution kernels in a memory format."""
     for p in model.parameters():
         if p.dim() == 4:
-            p.data = p.data.contiguous(memory_format=torch.channels_last)
+            p.data = p.data.contiguous(memory_format=LAYOUTS[layout])
     return model
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device, without waiting for the copy."""
-    if device.type == "cpu":
+def to_device(batch: Batch, device: torch.device, layout: str = "channels_last") -> Batch:
+    """The batch on the device, without waiting for the copy; pictures in a memory format where it is not the usual one."""
+    if device.type != "cpu":
+        batch = {name: t.to(device, non_blocking=True) for name, t in batch.items()}
+    if layout == "channels_last":
         return batch
-    return {name: t.to(device, non_blocking=True) for name, t in batch.items()}
+    return {name: t.contiguous() if t.dim() == 4 else t for name, t in batch.items()}
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
@@ -121,31 +150,37 @@ TRIAL_WORTH = 900.0
 GAIN = 1.05
 
 
-def compilation_pays(learner: nn.Module, backward: Callable[[nn.Module], Tensor]) -> tuple[bool, str]:
-    """Times forward and backward of a copy, eager against compiled; returns the decision and its reason.
+def fastest(learner: nn.Module, backward: Callable[[nn.Module, str], Tensor]) -> tuple[bool, str, str]:
+    """Times forward and backward of copies, eager and compiled; returns (compiled?, memory format, the reason).
 
-    `backward` is the loop's own: it adds up a learner's gradients on a batch and returns the loss.
+    `backward` is the loop's own: it adds up a learner's gradients on a batch in a memory format, and returns the loss.
+    Compiled on a processor, convolutions may be quicker on contiguous pictures, so both formats are tried.
     """
 
-    def seconds(module: nn.Module, warm: int, runs: int = 5) -> float:
-        times = []
+    def seconds(layout: str, compiled: bool, runs: int = 5) -> float:
+        candidate, times = arrange(copy.deepcopy(learner), layout), []
+        if compiled:
+            candidate.compile()
+        warm = 1 + compiled
         for i in range(warm + runs):
             began = time.perf_counter()
-            float(backward(module))
+            float(backward(candidate, layout))
             if i >= warm:
                 times.append(time.perf_counter() - began)
         return sorted(times)[len(times) // 2]
 
-    eager = seconds(copy.deepcopy(learner), warm=1)
-    candidate = copy.deepcopy(learner)
-    candidate.compile()
+    kernels = [p for p in learner.parameters() if p.dim() == 4]
+    layouts = ["channels_last", *(["contiguous"] if kernels and not kernels[0].is_cuda else [])]
+    eager = seconds("channels_last", False)
     try:
-        compiled = seconds(candidate, warm=2)
+        compiled = {layout: seconds(layout, True) for layout in layouts}
     except Exception as error:
-        return False, f"stays uncompiled: torch.compile failed here ({type(error).__name__})"
-    pays = eager > GAIN * compiled
+        return False, "channels_last", f"stays uncompiled: torch.compile failed here ({type(error).__name__})"
+    layout = min(compiled, key=lambda name: compiled[name])
+    pays = eager > GAIN * compiled[layout]
     verdict = "compiled" if pays else "stays uncompiled"
-    return pays, f"{verdict}: a trial took {compiled * 1000:.0f} ms a step compiled, {eager * 1000:.0f} ms without"
+    why = f"{verdict}: a trial took {compiled[layout] * 1000:.0f} ms a step compiled, {eager * 1000:.0f} ms without"
+    return pays, layout if pays else "channels_last", why
 
 
 @contextlib.contextmanager

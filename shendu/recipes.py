@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,11 +13,12 @@ from torch import nn
 from shendu import config, optim
 from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
 from shendu.data import augment
-from shendu.data.columns import Category, Image
+from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
 from shendu.data.processor import Supervised
+from shendu.data.series import Series
 from shendu.errors import UserError, unknown
-from shendu.metrics import METRICS
+from shendu.metrics import MASE, METRICS
 from shendu.objectives.losses import LOSSES
 from shendu.objectives.supervised import Penalised
 from shendu.objectives.supervised import Supervised as SupervisedObjective
@@ -56,7 +58,7 @@ class Training:
     label_smoothing: float = 0.0
     """Share of the target's probability that is spread over all classes."""
     augment: tuple[str, ...] = ()
-    """What is done to training batches: crop:4, flip, shift:2, rotate:10, cutout:8, mixup:0.2."""
+    """What is done to training batches: crop:4, flip, shift:2, rotate:10, cutout:8, mixup:0.2, delay:0.1, specmask:8."""
     ema: float = 0.0
     """Decay of averaged weights, which are then validated and kept; 0: none."""
     patience: int = 0
@@ -101,7 +103,7 @@ def shuffled(data: Dataset, processor: Supervised, how: Training, device: torch.
         y=data.target,
         seed=how.seed,
         shuffle=True,
-        augment=augment.parse(how.augment),
+        augment=augment.of(how.augment, data.fields[data.input]),
         classes=len(processor.labels),
         device=device,
     )
@@ -113,12 +115,14 @@ def held(data: Dataset, processor: Supervised, part: str) -> Static:
 
 
 def metrics_for(data: Dataset) -> dict[str, Callable[[], Metric]]:
-    """The figures of a task: accuracy and error for classes, errors in the target's unit for numbers."""
-    names = (
-        ("accuracy", "error-rate", "cross-entropy")
-        if isinstance(data.fields[data.target], Category)
-        else ("rmse", "mae", "r2")
-    )
+    """The figures of a task: accuracy and error for classes (of two, the ROC curve's area), errors in the target's unit."""
+    target, series = data.fields[data.target], data.fields[data.input]
+    if isinstance(series, Series):
+        return {"mase": partial(MASE, series.naive), **{name: METRICS[name] for name in ("mae", "rmse", "smape")}}
+    names: tuple[str, ...] = ("rmse", "mae", "r2")
+    if isinstance(target, Category):
+        ranked = ("auc",) if len(target.names) == 2 else ()
+        names = ("accuracy", *ranked, "error-rate", "cross-entropy")
     return {name: METRICS[name] for name in names}
 
 
@@ -210,11 +214,6 @@ def selection(how: Training, metrics: dict[str, Callable[[], Metric]]) -> str:
 
 
 def check_augment(how: Training, data: Dataset) -> None:
-    chosen = augment.parse(how.augment)
-    column = data.fields[data.input]
-    if (chosen.geometric or chosen.cutout) and not isinstance(column, Image):
-        raise UserError(
-            f"augment={','.join(how.augment)} is for pictures, and {data.name} has numbers; leave it out or use mixup:0.2"
-        )
+    chosen = augment.of(how.augment, data.fields[data.input])
     if chosen.mixup and not isinstance(data.fields[data.target], Category):
         raise UserError(f"mixup blends classes, and {data.name} has a number as its target; leave it out")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shendu import config
-from shendu.data import archive, arrays, cache, cifar, folder, idx, layout
+from shendu.data import archive, arrays, audio, cache, cifar, folder, idx, layout, text
 from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.reading import Reading
@@ -21,25 +21,32 @@ from shendu.errors import UserError, unknown
 __all__ = ["Category", "Column", "Dataset", "Image", "Number", "Reading", "Split", "open"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
-_READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read}
+_READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read, "recording": audio.read, "text": text.read}
 """Kind of files (layout.KINDS) -> what reads them."""
-_EXPECTED = "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, or an .npz"
+_EXPECTED = (
+    "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, or a table (CSV, Parquet, JSONL)"
+)
 
 
 def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | None = None, **how: Any) -> Dataset:
     """A data set by name, by path, or from arrays; decoded once, then memory-mapped from the cache.
 
-    `data`: a known name; a path to pictures in class folders (folder, zip, tar), IDX files, CIFAR-10 binary files or
-    an .npz; a Dataset; (x, y) of arrays or tensors; a dict with x_train, y_train (or x, y), x_val, …, y_test; or
-    `cache:<hash>`. A name wins over a file of the same name (write ./mnist for the file). `data_dir` is where known
-    sets are looked for; `how` (or a `reading`) says how it is to be read: target, label_from, skip_bad, … (see
-    `Reading`). The splits are those of the source (`split_off()` adds what is missing). Raises UserError.
+    `data`: a known name; a path to pictures in class folders (folder, zip, tar), IDX files, CIFAR-10 binary files, an
+    .npz or a table (CSV, Parquet, JSONL, Excel); a Dataset; a pandas, polars or pyarrow table; (x, y) of arrays or
+    tensors; a dict with x_train, y_train (or x, y), x_val, …, y_test; or `cache:<hash>`. A name wins over a file of the
+    same name (write ./mnist for the file). `data_dir` is where known sets are looked for; `how` (or a `reading`) says
+    how it is to be read: target, label_from, skip_bad, … (see `Reading`). The splits are those of the source
+    (`split_off()` adds what is missing). Raises UserError.
     """
     said: Reading = reading or config.settle(how, Reading())[0]
     if isinstance(data, Dataset):
         return data
     if isinstance(data, Mapping):
         return cache.through_arrays(arrays.decode(data, "data"), "data")
+    if hasattr(data, "__arrow_c_stream__"):
+        from shendu.data import table
+
+        return table.open_object(data, said)
     if isinstance(data, tuple | list) and len(data) == 2:
         return cache.through_arrays(arrays.decode({"x": data[0], "y": data[1]}, "data"), "data")
     if not isinstance(data, str | os.PathLike):
@@ -68,6 +75,13 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
     if found.kind == "idx":
         files = {key.replace("-", "_"): path for key, path in found.files.items()}
         return cache.through_files(files, options, name, name, lambda room: idx.read(files, name, classes))
+    if found.kind == "table":
+        from shendu.data import table
+
+        entry = catalogue.KNOWN[name]
+        return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
+    if found.kind == "archive":
+        return _open_file(found.files["archive"], reading.over(catalogue.KNOWN[name].reading), name)
     if unpacked := found.files.get("folder"):
         tree = archive.Folder(unpacked)
         files = {entry: unpacked / entry for entry in cifar.relevant(sorted(tree.sizes))}
@@ -106,6 +120,8 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
     if records := cifar.relevant(names):
         files = {entry: path / entry for entry in records}
         return cache.through_files(files, {"kind": "cifar"}, name, source, lambda room: cifar.read(tree, str(path)))
+    if not any(layout.kind_of(entry) for entry in names) and (tables := _open_tables(path, names, reading)):
+        return tables
     inner = [entry for entry in names if "/" not in entry and entry.lower().endswith(_ARCHIVES)]
     if inner and not any(layout.kind_of(entry) for entry in names):
         raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
@@ -117,8 +133,24 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
     )
 
 
-def _open_file(path: Path, reading: Reading) -> Dataset:
-    name, source = _stem(path), str(path.absolute())
+def _open_tables(path: Path, names: list[str], reading: Reading) -> Dataset | None:
+    """A folder of a table, of train.csv and test.csv, or of what `datasets` saved; None for another folder."""
+    from shendu.data import table
+
+    name, source = path.absolute().name, str(path.absolute())
+    if saved := table.saved_parts(path, names):
+        return table.open_saved(path, saved, name, source, reading)
+    if parts := table.in_folder(path, names):
+        return table.open_files(parts, name, source, reading)
+    return None
+
+
+def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
+    from shendu.data import table
+
+    name, source = known or _stem(path), known or str(path.absolute())
+    if table.recognised(path):
+        return table.open_files({"train": path}, name, source, reading)
     kind = _sniff(path)
     if kind == "idx":
         files = idx.pairs(path.parent, (entry.name for entry in path.parent.iterdir()))
@@ -137,6 +169,9 @@ def _open_file(path: Path, reading: Reading) -> Dataset:
             raise UserError(f"{path} is empty: expected {_EXPECTED}")
         if cifar.relevant(names):
             return cifar.read(tree, str(path))
+        inner = [entry for entry in names if entry.lower().endswith(_ARCHIVES)]
+        if inner and not any(layout.kind_of(entry) for entry in names):
+            raise UserError(f"{path} holds other archives, such as {inner[0]}: unpack it and name one of them")
         laid = layout.plan(names, str(path), reading)
         return _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
 
@@ -152,7 +187,7 @@ def _tree(path: Path) -> archive.Tree:
 def _stem(path: Path) -> str:
     """The name without the suffixes that only say how it is packed."""
     name = path.name
-    for suffix in (".gz", ".tgz", ".tar", ".zip", ".npz"):
+    for suffix in (".gz", ".tgz", ".tar", ".zip", ".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".xlsx"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name or path.name
 

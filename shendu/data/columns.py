@@ -217,6 +217,11 @@ _KINDS = {
     "image": ("shendu.data.columns", "Image"),
     "number": ("shendu.data.columns", "Number"),
     "category": ("shendu.data.columns", "Category"),
+    "text": ("shendu.data.text", "Text"),
+    "audio": ("shendu.data.audio", "Audio"),
+    "row": ("shendu.data.row", "Row"),
+    "series": ("shendu.data.series", "Series"),
+    "sequence": ("shendu.data.sequence", "Sequence"),
 }
 """Kind in a file -> where its class stands: a closed list, so that no file can name code."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,21 @@ class Dataset:
             )
         return column.names
 
+    @property
+    def overlap(self) -> int:
+        """How many neighbouring rows share values of the target: a forecast's steps, where the order means something."""
+        return max(1, math.prod(self.fields[self.target].stored)) if self.ordered else 1
+
     def split_off(self, how: str = "") -> Dataset:
         """The same data with the parts that it lacks: a test part (where it has none), then a validation part.
 
         `how` says which rows are the test part: a share (`0.2`), a share under a seed (`0.2@3`), a fold (`2/5`) or the
-        last rows (`last:24`). Deterministic, and per class in equal shares where the target is a category; the rows of
-        a series are never drawn, its last ones are taken. Raises UserError where `how` does not fit the data.
+        last rows (`last:24`). Deterministic, and per class in equal shares where the target is a category. A series
+        is returned as it is: its windows overlap, so its reader alone can keep the parts apart. Raises UserError where
+        `how` does not fit the data.
         """
+        if self.ordered:
+            return self
         if how and "test" in self.splits:
             raise UserError(f"{self.name} has a test part of its own; leave --split {how} out")
         done = self
@@ -112,8 +121,6 @@ class Dataset:
             wanted = min(usual, most / rows)
         else:
             wanted = 1 / int(folds) if folds else float(share)
-        if self.ordered:
-            return np.arange(rows - max(1, round(wanted * rows)), rows)
         target = train.column(self.target)
         by_class = isinstance(self.fields[self.target], Category)
         key = (len(part), *([int(seed)] if seed else []))

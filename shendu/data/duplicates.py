@@ -1,6 +1,6 @@
 """Rows that are there twice: exactly, by their stored bytes, and pictures that only look the same.
 
-Shape letters: N rows, P pairs.
+Shape letters: N rows, C channels, P pairs.
 """
 
 from __future__ import annotations
@@ -8,33 +8,43 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
+from shendu import chance
 from shendu.data.moments import chunks
 
-NEAR_BITS = 10
-"""Of 64 bits of the difference hash, how many may differ before two pictures are looked at more closely."""
-NEAR_SIDE, NEAR_DIFFERENCE, NEAR_SHARE = 16, 12.0, 0.15
-"""The closer look, on areas of 16 x 16: the mean difference per area may be so many of 255 levels, and so much of the
-spread of the picture itself (flat pictures all look alike)."""
-NEAR_MOST = 100_000
-"""The most pictures that are compared each with each."""
+SIDE = 16
+"""Pictures are compared as SIDE x SIDE areas, after a sieve of half that side: 64 numbers for a picture."""
+NEAR_SHARE, NEAR_MOST = 1 / 12, 0.15
+"""How far apart copies are: this share of how far the alikest tenth of all pairs is, and at most so much."""
+SAMPLE, PAIRS_MOST = 1000, 100_000
 _BLOCK = 2048
 
 
-def same(values: np.ndarray) -> np.ndarray:
-    """Per row of [N, ...] the number of the first row with equal content: int64 [N]. NaN equals NaN, and 0 equals -0."""
-    flat = values.reshape(len(values), -1)
-    digests = np.concatenate([_digests(part) for part in chunks(flat)]) if len(flat) else np.zeros(0, np.uint64)
-    order = np.argsort(digests, kind="stable")
-    first = np.arange(len(flat))
-    starts = np.flatnonzero(np.diff(digests[order], prepend=~digests[order[:1]]) != 0)
-    for group in np.split(order, starts[1:]):
-        while len(group) > 1:  # rows of one digest are compared: chance may have brought unequal ones together
-            equal = (_canonical(flat[group]) == _canonical(flat[group[:1]])).all(axis=1)
-            first[group[equal]] = group[0]
-            group = group[~equal]
+def same(parts: list[np.ndarray]) -> np.ndarray:
+    """Per row of [N, ...] arrays, one behind the other, the number of the first row with equal content: int64 [N].
+
+    NaN equals NaN, and 0 equals -0.
+    """
+    flat = [values.reshape(len(values), -1) for values in parts]
+    digests = np.concatenate([_digests(piece) for values in flat for piece in chunks(values)])
+    ends = np.cumsum([len(values) for values in flat])
+    first, order = np.arange(len(digests)), np.argsort(digests, kind="stable")
+    starts = np.flatnonzero(np.diff(digests[order])) + 1
+    for group in np.split(order, starts):
+        if len(group) > 1:
+            _settle(first, group, flat, ends)
     return first
+
+
+def _settle(first: np.ndarray, group: np.ndarray, parts: list[np.ndarray], ends: np.ndarray) -> None:
+    """Compares rows of one digest: chance may have brought unequal ones together."""
+    at = np.searchsorted(ends, group, side="right")
+    rows = np.stack([_canonical(parts[p][row - ends[p]][None])[0] for p, row in zip(at, group, strict=True)])
+    while len(group) > 1:
+        equal = (rows == rows[0]).all(axis=1)
+        first[group[equal]] = group[0]
+        group, rows = group[~equal], rows[~equal]
 
 
 def _canonical(rows: np.ndarray) -> np.ndarray:
@@ -45,57 +55,72 @@ def _canonical(rows: np.ndarray) -> np.ndarray:
 
 
 def _digests(rows: np.ndarray) -> np.ndarray:
-    """uint64 [N]: a multilinear hash of the bytes under fixed odd factors (Carter and Wegman 1979)."""
+    """uint64 [N]: a multilinear hash under fixed odd factors (Carter and Wegman 1979)."""
     data = _canonical(rows).view(np.uint8).reshape(len(rows), -1)
-    padded = np.pad(data, ((0, 0), (0, -data.shape[1] % 8)))
-    words = np.ascontiguousarray(padded).view(np.uint64)
-    words = words ^ (words >> np.uint64(29))  # so that the high bytes of a word reach the digest's low bits
+    words = np.ascontiguousarray(np.pad(data, ((0, 0), (0, -data.shape[1] % 8)))).view(np.uint64)
+    words = words ^ (words >> np.uint64(29))  # high bits would never reach the digest's low ones
     factors = np.random.default_rng(0).integers(0, 2**63, words.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     return (words * factors).sum(axis=1, dtype=np.uint64)
 
 
-def areas(pictures: np.ndarray, height: int, width: int) -> Tensor:
-    """uint8 [N, H, W, C] -> means over areas, float32 [N, C, height, width], 0 to 255; pieces keep memory small."""
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def areas(pictures: np.ndarray) -> Tensor:
+    """uint8 [N, H, W, C] -> means over areas, float32 [N, C, SIDE, SIDE], 0 to 255; in pieces, to keep memory small."""
     done = [
-        interpolate(torch.from_numpy(part).permute(0, 3, 1, 2).float(), size=(height, width), mode="area")
-        for part in chunks(pictures)
+        interpolate(torch.from_numpy(piece).permute(0, 3, 1, 2).float(), size=(SIDE, SIDE), mode="area")
+        for piece in chunks(pictures)
     ]
-    return torch.cat(done) if done else torch.empty(0, pictures.shape[-1], height, width)
+    return torch.cat([*done, torch.empty(0, pictures.shape[-1], SIDE, SIDE)])
 
 
-def hashes(pictures: np.ndarray) -> Tensor:
-    """The difference hash (dHash) of uint8 [N, H, W, C]: whether gray grows to the right, ±1 in float32 [N, 64]."""
-    gray = areas(pictures, 8, 9).mean(1)
-    return torch.where(gray[:, :, 1:] > gray[:, :, :-1], 1.0, -1.0).flatten(1)
+def near(seen: Tensor) -> np.ndarray:
+    """Pairs i < j of pictures [N, C, SIDE, SIDE] that look the same, the alikest first: int64 [P, 2].
 
-
-def near(pictures: np.ndarray) -> np.ndarray:
-    """Pairs (i < j) of uint8 [N, H, W, C] that look the same, int64 [P, 2].
-
-    First those whose 64 bits differ in at most NEAR_BITS, found in blocks by one product of matrices each (the product
-    of ±1 vectors is 64 minus twice the bits that differ); of them those whose areas agree.
+    A perceptual hash of 64 real numbers (gray areas of 8 x 8, standardised) is the sieve, one product of matrices per
+    block of rows; what passes is compared on all areas. Signs alone, as dHash and pHash keep them, would not do: where a
+    picture has a flat background they are decided by noise, so that a JPEG copy of a digit differs from it in more bits
+    than another digit. How near is near follows from how far apart the pictures are in general.
     """
-    bits = hashes(pictures)
-    found = []
-    for start in range(0, len(bits), _BLOCK):
-        close = bits[start : start + _BLOCK] @ bits[start:].T >= 64 - 2 * NEAR_BITS
-        pairs = close.triu(1).nonzero() + start
-        found.append(pairs[_alike(pictures, pairs.numpy())])
-    return torch.cat(found).numpy() if found else np.zeros((0, 2), np.int64)
+    limit = _limit(seen)
+    gray = _standard(avg_pool2d(seen.mean(1, keepdim=True), 2).flatten(1))
+    least = (1 - 2 * limit**2) * gray.shape[1]
+    pairs: list[Tensor] = []
+    distances: list[Tensor] = []
+    for start in range(0, len(gray), _BLOCK):
+        close = (gray[start : start + _BLOCK] @ gray[start:].T >= least).triu(1).nonzero()[:PAIRS_MOST] + start
+        distance = _distance(seen, close)
+        pairs.append(close[distance <= limit])
+        distances.append(distance[distance <= limit])
+    if not pairs:
+        return np.zeros((0, 2), np.int64)
+    order = torch.cat(distances).argsort(stable=True)[:PAIRS_MOST]
+    return torch.cat(pairs)[order].numpy()
 
 
-def _alike(pictures: np.ndarray, pairs: np.ndarray) -> Tensor:
-    """Which pairs agree on their areas: bool [P]."""
+def _limit(seen: Tensor) -> float:
+    """The distance up to which pictures look the same, from a sample of all pairs."""
+    rows = chance.permute(torch.arange(min(SAMPLE, len(seen))), len(seen), 1)
+    pairs = torch.combinations(torch.arange(len(rows)))
+    pairs = pairs[:: max(1, len(pairs) // 20_000)]
     if not len(pairs):
-        return torch.zeros(0, dtype=torch.bool)
-    rows, places = np.unique(pairs, return_inverse=True)
-    side = min(NEAR_SIDE, *pictures.shape[1:3])
-    seen = areas(pictures[rows], side, side).flatten(1)
-    spread = seen.std(1)
-    verdicts = []
-    for part in torch.from_numpy(places.reshape(-1, 2)).split(4096):
-        one, other = part.T
-        difference = (seen[one] - seen[other]).abs().mean(1)
-        least = torch.minimum(spread[one], spread[other])
-        verdicts.append((difference <= NEAR_DIFFERENCE) & (difference <= NEAR_SHARE * least))
-    return torch.cat(verdicts)
+        return 0.0
+    distance = _distance(seen, rows[pairs])
+    return min(NEAR_MOST, NEAR_SHARE * float(distance.quantile(0.1)))
+
+
+def _distance(seen: Tensor, pairs: Tensor) -> Tensor:
+    """Mean difference of areas [P], relative to the spread within the flatter picture of the two."""
+    found = []
+    for part in pairs.split(4096):
+        one, other = seen[part[:, 0]].flatten(1), seen[part[:, 1]].flatten(1)
+        spread = torch.minimum(one.std(1), other.std(1))
+        found.append((one - other).abs().mean(1) / spread.clamp(min=0.5))
+    return torch.cat([*found, torch.empty(0)])
+
+
+def _standard(x: Tensor) -> Tensor:
+    """Rows of mean 0 and variance 1; flat ones are 0."""
+    std, mean = torch.std_mean(x, 1, correction=0, keepdim=True)
+    return torch.where(std > 0.5, (x - mean) / std.clamp(min=0.5), 0.0)

@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from shendu.data.audio import Audio
 from shendu.data.columns import Category, Image, Number
+from shendu.data.row import MISSING, NAMED, Field, Row
+from shendu.data.sequence import Sequence
+from shendu.data.text import column as column_of
+from shendu.data.text import encode
 
 DIGITS = Path(__file__).with_name("digits.npz")
 
@@ -20,6 +25,34 @@ GATES: dict[str, tuple[int, Callable[..., int]]] = {
     "xor": (2, lambda a, b: a ^ b),
 }
 """Name -> how many inputs, and the truth function."""
+
+OPINIONS = {
+    "opening": (
+        "well",
+        "honestly",
+        "in short",
+        "to me",
+        "last night",
+        "once more",
+        "as my sister says",
+        "I must admit",
+    ),
+    "thing": ("plot", "cast", "music", "ending", "dialogue", "film", "sequel", "camera", "pace", "dubbing"),
+    "good": ("good", "funny", "moving", "clever", "gripping", "fresh"),
+    "bad": ("bad", "boring", "clumsy", "silly", "endless", "stale"),
+    "closing": (
+        "",
+        "so there",
+        "what a day",
+        "popcorn in hand",
+        "as announced",
+        "with or without glasses",
+        "once again",
+    ),
+}
+"""What made-up opinions are made of."""
+
+CITIES = ("Aarhus", "Bergen", "Cork", "Dijon", "Essen", "Faro", "Genoa", "Haarlem")
 
 
 def digits() -> dict[str, Any]:
@@ -56,3 +89,141 @@ def gate(name: str) -> dict[str, Any]:
         "target": "output",
         "notes": (),
     }
+
+
+def chirps(rows: int = 240, rate: int = 8_000, seconds: float = 0.3) -> dict[str, Any]:
+    """Whistles that fall, rise or keep their pitch: `recording` int16 [rows, samples] and `label` int64 [rows].
+
+    The pitch lies between 400 and 3,000 Hz and moves by an octave or not at all; under a little noise, at any loudness.
+    """
+    import torch
+
+    from shendu import chance
+
+    column = Audio(rate=rate, length=round(rate * seconds))
+    middle, phase, loud = chance.uniform(torch.arange(rows), 3, 1).double().numpy().T[..., None]
+    noise = chance.uniform(torch.arange(rows), column.length, 2).double().numpy()
+    label = np.arange(rows) % 3
+    octaves = (label - 1)[:, None] * np.linspace(-0.5, 0.5, column.length)
+    turns = np.cumsum(600 * 2 ** (1.8 * middle + octaves) / rate, axis=1) + phase
+    x = (np.sin(2 * np.pi * turns) + 0.1 * (2 * noise - 1)) * 10 ** (-1.5 * loud) * 0.9
+    return {
+        "fields": {"recording": column, "label": Category(names=("falling", "steady", "rising"))},
+        "splits": {"train": {"recording": np.rint(x * 32767).astype(np.int16), "label": label.astype(np.int64)}},
+        "input": "recording",
+        "target": "label",
+        "notes": (),
+    }
+
+
+def mixed(rows: int = 600) -> dict[str, Any]:
+    """Made-up subscribers, of whom some stay: `subscriber` (a Row of six columns) and `stays` int64 [rows].
+
+    Who stays follows from months, price and plan, and from visits where they are known (a fifth is missing); the city
+    says little, letters nothing. A tenth of the answers is chance.
+    """
+    import torch
+
+    from shendu import chance
+
+    u = chance.uniform(torch.arange(rows), 8, 3).double().numpy()
+    months, price = np.floor(60 * u[:, 0] ** 2), np.round(5 + 35 * u[:, 1], 2)
+    visits = np.where(u[:, 6] < 0.2, np.nan, np.floor(-6 * np.log(1 - u[:, 2])))
+    plan, city = np.floor(3 * u[:, 3] ** 1.5), np.floor(8 * u[:, 4] ** 2)
+    letters = u[:, 5] < 0.4
+    score = months / 15 - price / 12 + plan + np.nan_to_num(visits, nan=3.0) / 4 + (city == 2) - 0.8
+    stays = np.where(u[:, 7] < 0.1, (100 * u[:, 7]).astype(int) % 2 == 0, score > 0)
+    fields = (
+        Field(name="months", kind="number"),
+        Field(name="price", kind="number"),
+        Field(name="visits", kind="number"),
+        Field(name="plan", kind="category", names=("basic", "plus", "family")),
+        Field(name="city", kind="category", names=CITIES),
+        Field(name="letters", kind="boolean", names=("no", "yes")),
+    )
+    codes = [np.where(u[:, 5] > 0.95, MISSING, plan + NAMED), city + NAMED, letters + NAMED]
+    x = np.stack([months, price, visits, *codes], 1).astype(np.float32)
+    return {
+        "fields": {"subscriber": Row(fields=fields), "stays": Category(names=("no", "yes"))},
+        "splits": {"train": {"subscriber": x, "stays": stays.astype(np.int64)}},
+        "input": "subscriber",
+        "target": "stays",
+        "notes": (),
+    }
+
+
+def opinions(rows: int = 400) -> dict[str, Any]:
+    """Made-up opinions on films: `text` (a Text) and `label` int64 [rows], bad or good.
+
+    Half of them say what the film was not, so that no word by itself tells bad from good; two neighbouring words do.
+    """
+    import torch
+
+    from shendu import chance
+
+    u = chance.uniform(torch.arange(rows), 5, 4).double().numpy()
+    good, denied = u[:, 0] < 0.5, u[:, 1] < 0.5
+    words = zip(
+        _picked(OPINIONS["opening"], u[:, 2]),
+        _picked(OPINIONS["thing"], u[:, 3]),
+        np.where(denied, "not ", ""),
+        np.where(good != denied, _picked(OPINIONS["good"], 7 * u[:, 2] % 1), _picked(OPINIONS["bad"], 7 * u[:, 3] % 1)),
+        _picked(OPINIONS["closing"], u[:, 4]),
+        strict=True,
+    )
+    texts = [f"{opening}, the {thing} was {no}{what}! {closing}" for opening, thing, no, what, closing in words]
+    column, _ = column_of(texts)
+    return {
+        "fields": {"text": column, "label": Category(names=("bad", "good"))},
+        "splits": {"train": {"text": encode(texts, column), "label": good.astype(np.int64)}},
+        "input": "text",
+        "target": "label",
+        "notes": (),
+    }
+
+
+def _picked(words: tuple[str, ...], u: np.ndarray) -> np.ndarray:
+    """Words by numbers in [0, 1)."""
+    return np.array(words)[(u * len(words)).astype(int)]
+
+
+def motifs(rows: int = 400, length: int = 24, motif: str = "TGACGT") -> dict[str, Any]:
+    """Random bases `bases` uint8 [rows, length]; in every second row the motif stands somewhere: `label` int64 [rows]."""
+    import torch
+
+    from shendu import chance
+
+    column = Sequence(letters=tuple("ACGT"), length=length)
+    u = chance.uniform(torch.arange(rows), length + 1, 4).numpy()
+    bases = (1 + np.floor(4 * u[:, :length])).astype(np.uint8)
+    label = np.arange(rows) % 2
+    starts = np.floor(u[:, length] * (length - len(motif) + 1)).astype(np.int64)
+    for i, letter in enumerate(motif):
+        bases[label == 1, starts[label == 1] + i] = 1 + column.letters.index(letter)
+    return {
+        "fields": {"bases": column, "label": Category(names=("absent", "present"))},
+        "splits": {"train": {"bases": bases, "label": label.astype(np.int64)}},
+        "input": "bases",
+        "target": "label",
+        "notes": (),
+    }
+
+
+def tides(steps: int = 160) -> dict[str, Any]:
+    """A monthly series with a trend, a season that grows with it, and noise, as windows (series.py)."""
+    import torch
+
+    from shendu import chance
+    from shendu.data import series
+    from shendu.data.reading import Reading
+
+    t = np.arange(steps)
+    noise = chance.uniform(torch.arange(steps), 2, 5).double().numpy().sum(1) - 1
+    values = (100 + 0.8 * t) * (1 + 0.2 * np.sin(2 * np.pi * t / 12) + 0.1 * np.cos(4 * np.pi * t / 12) + 0.03 * noise)
+    line = series.Line(t + 360, values.astype(np.float32), "month", 1)
+    made = series.windowed(line, "month", "height", "tides", Reading(), _room)
+    return {name: getattr(made, name) for name in ("fields", "splits", "input", "target", "ordered", "notes")}
+
+
+def _room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+    return np.zeros(shape, dtype)

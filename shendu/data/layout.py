@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from shendu.data.archive import Read, Tree
+from shendu.data.archive import ENTRY_BYTES_MOST, Read, Tree
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 
@@ -24,6 +24,8 @@ KINDS = {
 }
 """What is learned from files, by their suffixes: one that cannot be decoded is then an error, and a README.md is not."""
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+UNLABELLED = {"unsup"}
+"""Class folders that hold no class: the reviews without a label that IMDb's set comes with."""
 _IN_FLIGHT = 256
 _WORTH_THREADS = 16_384
 """Bytes per file: below, threads wait for the interpreter's lock and take twice as long as one."""
@@ -75,7 +77,7 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
     splits: dict[str, list[tuple[str, str]]] = {}
     labels = label_pattern(reading.label_from)
     test = test_pattern(reading.test_from)
-    loose = 0
+    loose = unlabelled = 0
     for name, parts in rows:
         split = SPLITS[parts[0].lower()] if by_split and len(parts) > 1 else "train"
         if labels:
@@ -86,7 +88,9 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
             label = parts[at] if len(parts) > at + 1 else None
         if test and test.search(name):
             split = "test"
-        if label:
+        if label in UNLABELLED and kind == "text":
+            unlabelled += 1
+        elif label:
             splits.setdefault(split, []).append((name, printable(label)))
         else:
             loose += 1
@@ -94,6 +98,8 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
         raise _without_classes(place, kind, len(entries), loose, reading)
     where = "that --label-from does not fit" if labels else "outside of the class folders"
     notes = [f"{where}, left out: {count(loose, kind)}"] if loose else []
+    if unlabelled:
+        notes.append(f"in the folder unsup, without a class, left out: {count(unlabelled, kind)}")
     if others:
         kinds = ", ".join(f"{number:,} {end}" for end, number in others.most_common(5))
         notes.append(f"no {kind}s, left out: {count(others.total(), 'file')} ({kinds})")
@@ -182,8 +188,12 @@ def each(
     work: Callable[[bytes], Any],
     done: Callable[[str, Any], None],
     reason: Callable[[Exception], str],
+    most: int = ENTRY_BYTES_MOST,
 ) -> None:
-    """Runs `work` on every file and hands the outcome (text: what was wrong) to `done`, in this thread."""
+    """Runs `work` on every file (its first `most` bytes) and hands the outcome (text: what was wrong) to `done`.
+
+    `done` is called in this thread.
+    """
 
     def one(data: Read) -> Any:
         try:
@@ -192,12 +202,12 @@ def each(
             return reason(error)
 
     if sum(tree.sizes[name] for name in names) < _WORTH_THREADS * len(names):
-        for entry, data in tree.each(names):
+        for entry, data in tree.each(names, most):
             done(entry, one(data))
         return
     waiting: deque[tuple[str, Future[Any]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for entry, data in tree.each(names):
+        for entry, data in tree.each(names, most):
             waiting.append((entry, pool.submit(one, data)))
             if len(waiting) >= _IN_FLIGHT:
                 first, future = waiting.popleft()

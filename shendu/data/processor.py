@@ -40,6 +40,9 @@ class Supervised:
     def of(cls, data: Dataset) -> Supervised:
         """For a data set's input and target, with the figures of its training rows."""
         target = data.fields[data.target]
+        if data.ordered:  # a forecast is of what was read, so both are measured on one scale
+            steps = data.overlap
+            return cls(data.fields[data.input], target, data.mean, data.std, data.mean * steps, data.std * steps)
         if isinstance(target, Category):
             return cls(data.fields[data.input], target, data.mean, data.std)
         y = data.splits["train"].column(data.target).reshape(len(data.splits["train"]), -1)
@@ -77,9 +80,10 @@ class Supervised:
         return self.prepare({"x": torch.from_numpy(stored)})
 
     def decode(self, outputs: Tensor) -> Json:
-        """Per row: `label`, `probability` and all `probabilities`; or `value`."""
+        """Per row: `label`, `probability` and all `probabilities`; or `value`, or several `values`."""
         if not self.labels:
-            return [{"value": value} for value in outputs.squeeze(-1).tolist()]
+            several = outputs.reshape(len(outputs), -1).tolist()
+            return [{"value": row[0]} if len(row) == 1 else {"values": row} for row in several]
         rows = []
         for row in outputs.softmax(-1).cpu().tolist():
             best = max(range(len(row)), key=row.__getitem__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from shendu.errors import UserError, unknown
 
@@ -33,13 +33,18 @@ class Reading:
     skip_bad: bool = False
     """Leave unreadable files out, and count them."""
 
+    def over(self, other: Reading) -> Reading:
+        """The other one where this says nothing."""
+        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return replace(other, **said)
+
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
         if self.horizon < 0:
             raise UserError(f"horizon={self.horizon} is no number of steps; write it like --horizon 12")
         for word in self.types:
-            if not re.fullmatch(r".+=\w+", word):
+            if not re.fullmatch(r".+=\w+(:.+)?", word):
                 raise UserError(f"--type {word} does not say what the column is; write it like --type zip=category")
         if self.split and not re.fullmatch(r"0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
             raise UserError(

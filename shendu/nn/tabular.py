@@ -1,6 +1,7 @@
 """A table's columns as vectors: numbers by the piece of their range, categories and words by a vector each.
 
-Shape letters: B rows, W positions of a row, N numbers, C coded columns, T pieces of a range, E width of a vector, F fields.
+Shape letters: B rows, W positions of a row, N numbers (a date has six), C coded columns, F columns of any kind, E width of
+a column's vector.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 SAMPLED = 100_000
 """Rows that quantiles are taken from: of more, their errors would be the same to three digits."""
 
+TINY = 1e-30
+"""Width in standard units up to which a piece is none: its reciprocal would not be finite."""
+
 
 class Numbers(nn.Module):
     """Piecewise-linear embedding of real numbers, NaN where one is missing (Gorishniy, Rubachev, Babenko 2022).
 
-    A number's share of each piece of its column's range (1 below it, 0 above it, between them inside) times a matrix of
-    the column's own, plus a linear term; a missing number has a vector of its own. What lies outside of the range counts
-    as its end. The pieces are quantiles of the training rows: see `fit`.
+    A column's range is cut into pieces at quantiles of the training rows (see `fit`). A number is 1 for each piece below
+    it, 0 for each above it, and in its own piece the share that lies below it; these times a matrix of the column's own,
+    plus a linear term, are its vector. A missing number has a vector of its own; beyond the range its end counts.
     """
 
     lower: Tensor
@@ -45,17 +49,17 @@ class Numbers(nn.Module):
                 edges = quantiles(present, self.pieces.shape[1])
                 widths = edges.diff()
                 self.lower[column] = edges[:-1]
-                self.scale[column] = torch.where(widths > 0, 1 / widths, 0.0)
+                self.scale[column] = torch.where(widths > TINY, 1 / widths, 0.0)
                 self.ends[:, column] = edges[[0, -1]]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, N] -> [B, N, E]."""
+        """[B, N] -> [N, B, E]."""
         missing = x.isnan()
         known = torch.minimum(torch.maximum(x.nan_to_num(0.0), self.ends[0]), self.ends[1])
         shares = ((known[..., None] - self.lower) * self.scale).clamp(0, 1)
-        placed = torch.bmm(shares.transpose(0, 1), self.pieces).transpose(0, 1)
-        vectors = torch.addcmul(self.bias + placed, known[..., None], self.linear)
-        return torch.where(missing[..., None], self.missing, vectors)
+        placed = torch.baddbmm(self.bias[:, None], shares.transpose(0, 1), self.pieces)
+        vectors = placed + known.T[..., None] * self.linear[:, None]
+        return torch.where(missing.T[..., None], self.missing[:, None], vectors)
 
 
 def quantiles(values: Tensor, pieces: int) -> Tensor:
@@ -88,8 +92,8 @@ class Codes(nn.Module):
                 self.vectors[first : first + 2] = 0
 
     def forward(self, codes: Tensor) -> Tensor:
-        """int64 [B, C] -> [B, C, E]."""
-        return F.embedding(codes + self.first, self.vectors)
+        """int64 [B, C] -> [C, B, E]."""
+        return F.embedding((codes + self.first).T, self.vectors)
 
 
 class Words(nn.Module):
@@ -105,7 +109,7 @@ class Words(nn.Module):
 
 
 class Columns(nn.Module):
-    """A row's fields as vectors of one width, in the order numbers, coded columns, texts.
+    """A row's columns as vectors of one width, in the order numbers, coded columns, texts.
 
     `numeric` are positions of numbers, `coded` (position, how many codes), `texts` (start, length, vocabulary).
     """
@@ -120,7 +124,7 @@ class Columns(nn.Module):
         width: int,
     ) -> None:
         super().__init__()
-        self.fields = len(numeric) + len(coded) + len(texts)
+        self.count = len(numeric) + len(coded) + len(texts)
         self.numeric, self.coded, self.texts = list(numeric), [at for at, _ in coded], texts
         self.numbers = Numbers(len(numeric), pieces, width) if numeric else None
         self.codes = Codes(tuple(size for _, size in coded), width) if coded else None
@@ -132,12 +136,12 @@ class Columns(nn.Module):
             self.numbers.fit(x[:, self.numeric])
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, W] -> [B, F, E]."""
+        """[B, W] -> [F, B, E]."""
         parts = []
         if self.numbers is not None:
             parts.append(self.numbers(x[:, self.numeric]))
         if self.codes is not None:
             parts.append(self.codes(x[:, self.coded].long()))
         for words, (start, length, _) in zip(self.words, self.texts, strict=True):
-            parts.append(words(x[:, start : start + length].long())[:, None])
-        return torch.cat(parts, 1)
+            parts.append(words(x[:, start : start + length].long())[None])
+        return torch.cat(parts)

@@ -52,8 +52,8 @@ class Penalised(Objective):
         self.inner, self.l1, self.l2 = inner, l1, l2
         self.coupled, self.surrogate = inner.coupled, inner.surrogate
 
-    def units(self, batch: Batch) -> dict[str, Tensor]:
-        return {**self.inner.units(batch), "penalty": torch.tensor(1)}
+    def units(self, batch: Batch) -> dict[str, Tensor | int]:
+        return {**self.inner.units(batch), "penalty": 1}
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         sums, logs = self.inner(model, batch, step)

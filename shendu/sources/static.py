@@ -91,14 +91,18 @@ class Static:
 
     def _augmented(self, start: int, size: int) -> Batch:
         batch, how = self._gathered(start, size), self.augment
-        if how.geometric or how.cutout:
+        if how.drawn:
             samples = torch.arange(start, start + size, device=self.device)
             u = augment.draws(samples, self.seed, DRAW)
         if how.geometric:
             batch["x"] = augment.geometric(batch["x"], u, how)
+        if how.acoustic:
+            batch["x"] = augment.acoustic(batch["x"], u, how, samples, self.seed, DRAW, 2)
         batch = self.processor.prepare(batch)
         if how.cutout:
             batch["x"] = augment.cutout(batch["x"], u, how.cutout)
+        if how.specmask:
+            batch["x"] = augment.specmask(batch["x"], u, how.specmask)
         return batch
 
     def _mixed(self, batch: Batch, start: int, size: int) -> Batch:

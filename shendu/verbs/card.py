@@ -12,8 +12,9 @@ from shendu.verbs.report import command
 def model_card(folder: Folder, result: dict[str, Any]) -> str:
     """Markdown with the front matter that model hubs read."""
     recipe = folder.read("recipe.json")
+    sure = result["intervals"]
     rows = [
-        f"| {part} | {name} | {value:.4f} |"
+        f"| {part} | {name} | {value:.4f} | {_between(sure.get(part, {}).get(name))} |"
         for part, figures in result["metrics"].items()
         for name, value in figures.items()
     ]
@@ -22,7 +23,11 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
         f"# {result['system']} on {result['data']}", "", f"{entry(result['system']).summary}.", "",
         f"Made by `{command(recipe)}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
         f"{result['device']} in {result['precision']}); {result['parameters']:,} parameters.", "",
-        "| part | metric | figure |", "|---|---|---|", *rows, "",
+        "| part | metric | figure | 95% interval |", "|---|---|---|---|", *rows, "",
         "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.", "",
         "## Use", "", "```sh", f"shendu predict {folder.path} INPUT", f"shendu evaluate {folder.path}", "```", "",
     ])  # fmt: skip
+
+
+def _between(ends: list[float] | None) -> str:
+    return f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""

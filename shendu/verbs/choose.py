@@ -7,6 +7,11 @@ from shendu.data.dataset import Dataset
 USUAL = {
     "Image": ("resnet", "pictures are learned by residual convolutions"),
     "Number": ("mlp", "rows of numbers are learned by fully connected layers"),
+    "Audio": ("res8", "recordings are learned by residual convolutions over their spectrograms"),
+    "Series": ("nbeats", "series are forecast by an ensemble of residual blocks"),
+    "Sequence": ("deepbind", "sequences of letters are learned by convolutions that look for motifs"),
+    "Row": ("tabm", "tables are learned by an ensemble of networks over embedded columns"),
+    "Text": ("fasttext", "texts are learned by the words and pairs of words that they hold"),
 }
 """Kind of the input column -> system, reason."""
 

@@ -91,6 +91,9 @@ class Display:
             table.add_column(name, justify="right")
         for part, figures in result["metrics"].items():
             table.add_row(part, *(f"{figures[name]:.4f}" if name in figures else "" for name in names))
+            if sure := result["intervals"].get(part):
+                words = (f"{sure[name][0]:.4f}–{sure[name][1]:.4f}" if name in sure else "" for name in names)
+                table.add_row("95% interval", *words, style="bright_black")
         self.console.print(table)
         speed = f"{result['seconds']:.1f} s of training, {result['samples_per_second']:,.0f} samples/s"
         self.say(f"{speed}, {result['parameters']:,} parameters, {result['device']} {result['precision']}")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from shendu import config, parallel, recipes
 from shendu import data as data_module
-from shendu.data.columns import Category
-from shendu.data.dataset import Dataset
+from shendu.core import Metric
+from shendu.data import catalogue, recoded
+from shendu.data.columns import Category, Column
+from shendu.data.dataset import Dataset, Split
 from shendu.data.reading import Reading
 from shendu.errors import UserError
-from shendu.measure import measure
+from shendu.measure import Outputs, intervals, measure
 from shendu.verbs.opened import Run
 
 
@@ -26,9 +32,11 @@ def evaluate(
     data_dir: str | Path | None = None,
     **how: Any,
 ) -> dict[str, Any]:
-    """`{"run", "data", "part", "rows", "metrics"}` for a part of the run's data, or of `data` (a name, path, arrays).
+    """`{"run", "data", "part", "rows", "metrics", "intervals"}` for a part of the run's data, or of `data` (a name, path, arrays).
 
-    Data without a test part is measured whole (`part` says so). Raises UserError where it does not fit the model.
+    Other data is encoded by the run's own columns: unseen categories and words have the code of what is unseen, pictures
+    are brought to the run's size. Data without a test part is measured whole (`part` says so). `intervals` are the 95%
+    intervals of the figures. Raises UserError where the data does not fit the model.
     """
     opened = run if isinstance(run, Run) else Run(run)
     dataset = _of_run(opened, data_dir) if data is None else _other(opened, data, data_dir, how)
@@ -39,16 +47,16 @@ def evaluate(
     check_fits(opened, dataset)
     chosen = parallel.choose_device(device)
     model = parallel.place(opened.model, chosen)
-    source = recipes.held(dataset, opened.processor, part)
-    figures = measure(
-        model,
-        opened.processor,
-        source,
-        recipes.metrics_for(dataset),
-        chosen,
-        parallel.choose_precision(precision, chosen),
-    )
-    return {"run": str(opened.path), "data": dataset.name, "part": part, "rows": source.rows, "metrics": figures}
+    source, shown = recipes.held(dataset, opened.processor, part), Outputs()
+    metrics = recipes.metrics_for(dataset)
+    gathered: dict[str, Callable[[], Metric]] = {**metrics, "outputs": lambda: shown}
+    cast = parallel.choose_precision(precision, chosen)
+    measured = measure(model, opened.processor, source, gathered, chosen, cast)
+    sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), metrics, dataset.overlap)
+    return {
+        "run": str(opened.path), "data": dataset.name, "part": part, "rows": source.rows,
+        "metrics": {name: measured[name] for name in metrics}, "intervals": sure,
+    }  # fmt: skip
 
 
 def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
@@ -59,25 +67,48 @@ def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
 
 
 def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
-    """Other data, read as the run's own was where nothing else is said."""
-    return data_module.open(data, data_dir=data_dir, reading=config.settle(how, _reading(run))[0])
+    """Other data, read as the run's own was where nothing else is said, and encoded by its columns."""
+    reading = config.settle(how, _reading(run))[0]
+    mine = run.processor
+    known = isinstance(data, str) and data in catalogue.KNOWN
+    if not known and (found := recoded.open_as(data, mine.input, mine.target, reading)):
+        return found
+    return same_classes(run, data_module.open(data, data_dir=data_dir, reading=reading))
 
 
 def _reading(run: Run) -> Reading:
     return replace(config.from_json(Reading, run.recipe["data"]["reading"]), split="", test_from="")
 
 
+def same_classes(run: Run, dataset: Dataset) -> Dataset:
+    """The data with its classes numbered as the run's, which may be more; raises UserError for one that the run has not."""
+    labels, target = run.processor.labels, dataset.fields[dataset.target]
+    if not isinstance(target, Category) or target.names == labels or not labels:
+        return dataset
+    strange = [name for name in target.names if name not in labels]
+    if strange:
+        raise UserError(
+            f"{run.path} and {dataset.name} have different classes ({', '.join(strange[:5])}); give data of the same classes"
+        )
+    number = np.array([labels.index(name) for name in target.names])
+    splits = {
+        part: Split({**split.columns, dataset.target: number[split.columns[dataset.target]]}, split.index)
+        for part, split in dataset.splits.items()
+    }
+    return replace(dataset, fields={**dataset.fields, dataset.target: run.processor.target}, splits=splits)
+
+
 def check_fits(run: Run, dataset: Dataset) -> None:
     """Raises UserError where the data's columns are not those that the model was trained on."""
     mine, theirs = run.processor, dataset
-    if mine.input != theirs.fields[theirs.input]:
-        raise UserError(
-            f"{run.path} reads {mine.input}, {theirs.name} holds {theirs.fields[theirs.input]}; give data of the same size and kind"
-        )
-    target = theirs.fields[theirs.target]
-    if isinstance(target, Category) and target.names != mine.labels:
-        missing = sorted(set(target.names) ^ set(mine.labels))
-        differ = ", ".join(missing[:5]) or "in another order"
-        raise UserError(
-            f"{run.path} and {theirs.name} have different classes ({differ}); give data of the same classes"
-        )
+    for ours, other in ((mine.input, theirs.fields[theirs.input]), (mine.target, theirs.fields[theirs.target])):
+        if ours != other:
+            raise UserError(
+                f"{run.path} was trained on {brief(ours)}, {theirs.name} holds {brief(other)}; give data of the same size and kind"
+            )
+
+
+def brief(column: Column) -> str:
+    """A column in some words."""
+    text = repr(column)
+    return text if len(text) <= 100 else f"{text[:97]}…"

@@ -1,39 +1,228 @@
-"""predict: inputs in, labels with probabilities (or values) out."""
+"""predict: inputs in, labels with probabilities (or values) out; in pieces, so that no input is too large.
+
+Shape letters: B rows of a piece.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from shendu import parallel
-from shendu.errors import UserError
+from shendu.data.columns import Column
+from shendu.data.processor import Supervised
+from shendu.data.row import Row
+from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.opened import Run
 
+CLASSES_WRITTEN = 50
+"""Up to so many classes each have a column of their own in a file of predictions."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows' names and outputs [B, …]."""
+
+    key: str
+    """What the names are: `input`, `row`, or the table's column that they come from."""
+    names: list[str]
+    outputs: Tensor
+    processor: Supervised
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per row `input`, and `label`, `probability`, `probabilities`, or `value` (`values` where there are several)."""
+        decoded = self.processor.decode(self.outputs)
+        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
+
+    def columns(self) -> dict[str, Any]:
+        """The same as columns of a table: each class's probability in `p_<class>`, each of several values in `value_<n>`."""
+        labels = self.processor.labels
+        if not labels:
+            values = self.outputs.reshape(len(self.names), -1).numpy()
+            width = values.shape[1]
+            many = {f"value_{i + 1}": values[:, i] for i in range(width)}
+            return {self.key: self.names, **(many if width > 1 else {"value": values[:, 0]})}
+        shares = self.outputs.softmax(-1).numpy()
+        best = shares.argmax(1)
+        each = {f"p_{label}": shares[:, i] for i, label in enumerate(labels)} if len(labels) <= CLASSES_WRITTEN else {}
+        words = [labels[i] for i in best.tolist()]
+        return {self.key: self.names, "label": words, "probability": shares.max(1), **each}
+
 
 def predict(run: Run | str | Path, *inputs: Any, device: str = "auto", precision: str = "auto") -> list[dict[str, Any]]:
-    """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`).
+    """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`, or several `values`).
 
-    An input is a picture file, a folder of them, a .npy file, an array or a Pillow picture. Raises UserError.
+    An input is what the run's kind of data is made of: a picture, recording or text file, a folder of them, a table
+    (its columns are found by name), a text, an array. Raises UserError.
     """
+    return list(itertools.chain.from_iterable(predictions(run, *inputs, device=device, precision=precision)))
+
+
+def predictions(
+    run: Run | str | Path, *inputs: Any, device: str = "auto", precision: str = "auto"
+) -> Iterator[list[dict[str, Any]]]:
+    """The same as `predict`, in lists of some rows: for what does not fit into memory. Raises UserError on the way."""
+    for piece in pieces(run, inputs, device, precision):
+        yield piece.rows()
+
+
+def write(
+    run: Run | str | Path, *inputs: Any, out: str | Path, device: str = "auto", precision: str = "auto"
+) -> tuple[Path, int]:
+    """Predictions into a .csv, .jsonl or .parquet file, which is there whole or not at all; (its path, rows).
+
+    One row per input row in the same order: its id, number or file, then `label`, `probability` and a `p_<class>` for
+    each of up to 50 classes, or `value`. Raises UserError.
+    """
+    path = Path(out)
+    kind = check_out(path, inputs)
+    rows = 0
+    with whole(path) as temporary, WRITERS[kind](temporary) as put:
+        for piece in pieces(run, inputs, device, precision):
+            put(piece)
+            rows += len(piece.names)
+    return path, rows
+
+
+def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision: str) -> Iterator[Piece]:
+    """The model's outputs for all inputs, some thousand rows at a time."""
     opened = run if isinstance(run, Run) else Run(run)
     chosen = parallel.choose_device(device)
+    processor = opened.processor
     model, cast = parallel.place(opened.model, chosen), parallel.choose_precision(precision, chosen)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {opened.path} INPUT")
-    rows: list[dict[str, Any]] = []
-    for names, item in itertools.chain.from_iterable(opened.processor.input.items(given) for given in inputs):
-        batch = opened.processor.encode(item)
+    nothing = True
+    for key, names, stored in gathered(processor, inputs):
+        parts = []
         with parallel.evaluating(model):
-            pieces = [
-                outputs_of(model, opened.processor, {k: t[i : i + BATCH] for k, t in batch.items()}, chosen, cast)
-                for i in range(0, len(batch["x"]), BATCH)
-            ]
-        decoded = opened.processor.decode(torch.cat(pieces))
-        if len(names) != len(decoded):
-            names = [f"{names[0]}[{i}]" for i in range(len(decoded))]
-        rows += [{"input": name, **row} for name, row in zip(names, decoded, strict=True)]
-    return rows
+            for i in range(0, len(stored), BATCH):
+                batch = processor.prepare({"x": torch.from_numpy(stored[i : i + BATCH])})
+                parts.append(outputs_of(model, processor, batch, chosen, cast).cpu())
+        nothing = False
+        yield Piece(key, names, torch.cat(parts), processor)
+    if nothing:
+        raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
+
+
+def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str, list[str], np.ndarray]]:
+    """(what names are, a name per row, stored rows), files and single rows put together to some thousand."""
+    column = processor.input
+    key, names, rows = "input", [], []
+    for words, item in itertools.chain.from_iterable(column.items(given) for given in inputs):
+        stored = column.store(item)
+        if len(words) != len(stored):
+            words = [f"{words[0]}[{i}]" for i in range(len(stored))]
+        key = key_of(item, column)
+        names += words
+        rows.append(stored)
+        if len(names) >= BATCH:
+            yield key, names, np.concatenate(rows)
+            names, rows = [], []
+    if names:
+        yield key, names, np.concatenate(rows)
+
+
+def key_of(item: Any, column: Column) -> str:
+    """The column of a table that its rows' names come from, `row` for their numbers; `input` for what is no table."""
+    if not isinstance(column, Row) or not hasattr(item, "column_names"):
+        return "input"
+    from shendu.data import table
+
+    return table.identifier(item, column) or "row"
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+Put = Callable[[Piece], None]
+
+
+@contextlib.contextmanager
+def _csv(path: Path) -> Iterator[Put]:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer, begun = csv.writer(file, lineterminator="\n"), False
+
+        def put(piece: Piece) -> None:
+            nonlocal begun
+            columns = piece.columns()
+            if not begun:
+                writer.writerow(columns)
+            begun = True
+            words = [c.astype(str).tolist() if isinstance(c, np.ndarray) else c for c in columns.values()]
+            writer.writerows(zip(*words, strict=True))
+
+        yield put
+
+
+@contextlib.contextmanager
+def _jsonl(path: Path) -> Iterator[Put]:
+    with path.open("w", encoding="utf-8") as file:
+
+        def put(piece: Piece) -> None:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in piece.rows())
+
+        yield put
+
+
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[Put]:
+    import pyarrow
+    from pyarrow import parquet
+
+    with contextlib.ExitStack() as stack:
+        writers: list[parquet.ParquetWriter] = []
+
+        def put(piece: Piece) -> None:
+            table = pyarrow.table(piece.columns())
+            if not writers:
+                writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
+            writers[0].write_table(table)
+
+        yield put
+
+
+WRITERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+"""Suffix -> what writes it."""
+
+
+def check_out(path: Path, inputs: Iterable[Any]) -> str:
+    """The kind of a file of predictions; raises UserError for one that could not be written, before time is spent."""
+    kind = path.suffix.lower()
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder; name a file in it, like {path / 'predictions.csv'}")
+    if kind not in WRITERS:
+        known = ", ".join(WRITERS)
+        hint = near(kind, WRITERS) if len(kind) > 1 else ""
+        hint = hint if "did you mean" in hint else f"; write it like {path.stem or 'predictions'}.csv"
+        raise UserError(f"--out {path} is none of {known}{hint}")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}; make it, or choose another file")
+    for given in inputs:
+        if isinstance(given, str | Path) and os.path.exists(given) and path.exists() and os.path.samefile(given, path):
+            raise UserError(f"--out {path} is the input itself; choose another file")
+    return kind
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary file beside a path, which takes its place at the end; gone where something fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}); choose another file with --out") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,14 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Recipe
-from shendu.data.columns import Image
+from shendu.core import Metric, Recipe
 from shendu.data.processor import Supervised
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
 from shendu.run import Folder, write_text
 from shendu.sources.static import Static
 from shendu.verbs.evaluate import _of_run
+from shendu.verbs.explanation import Bar, Line, explain
 from shendu.verbs.opened import Run
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
-MISTAKES, EXPLAINED, EXPLAINED_ROWS, FEATURES = 24, 8, 500, 20
+MISTAKES = 24
 BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 """Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
+TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE"}
 LOGGED = ("stage", "step", "total", "seconds", "samples")
 """Entries of a line of metrics.jsonl that are no curve."""
 INK, LINE, MAIN, SECOND = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
@@ -83,13 +84,14 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
     rows = Rows(processor, source, torch.cat(shown.outputs).float(), torch.cat(shown.targets))
     history = folder.history()
     page = {
-        "made": made, "result": result, "part": part, "parts": PARTS, "summary": registry.entry(made["system"]).summary,
+        "made": made, "result": result, "sure": result.get("intervals", {}), "part": part, "parts": PARTS,
+        "summary": registry.entry(made["system"]).summary,
         "figures": list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures)),
-        "tiles": [headline(rows, part), *tiles(rows, made, result, part)],
+        "tiles": [headline(result, part), *tiles(rows, made, result, part)],
         "curves": curves(history, made, recipe), "rows": len(rows.outputs), "labelled": bool(processor.labels),
         **(of_classes(rows) if processor.labels else of_numbers(rows)),
         "mistakes": [rows.card(row) for row in rows.worst[:MISTAKES]], "wrong": int((rows.badness > 0).sum()),
-        "pictured": rows.pictured, **explanations(model, rows),
+        "pictured": rows.pictured, **explanations(model, rows, recipe.metrics),
         "command": command(made), "environment": folder.read("env.json") or {},
         "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made),
     }  # fmt: skip
@@ -103,7 +105,7 @@ def template() -> jinja2.Template:
     house = jinja2.Environment(
         loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    house.filters.update(figure=figure, plain=plain)
+    house.filters.update(figure=figure, plain=plain, between=between)
     return house.get_template("report.html")
 
 
@@ -133,34 +135,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def wilson(hits: int, rows: int) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson 1927): in [0, 1], and sound for few rows and for shares of 0 and 1."""
-    z, share = 1.959964, hits / rows
-    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    reach = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+def headline(result: dict[str, Any], part: str) -> dict[str, str]:
+    """The task's first figure with its 95% interval."""
+    name, value = next(iter(result["metrics"][part].items()))
+    sure = result.get("intervals", {}).get(part, {}).get(name)
+    more = f"95% interval {between(sure, name)}" if sure else "too few rows for an interval"
+    return {"name": f"{PARTS[part]} {TITLES.get(name, name)}", "value": figure(value, name), "more": more}
 
 
-def bootstrap(squares: np.ndarray) -> tuple[float, float]:
-    """The 95% interval of a root mean square [B]: percentiles over resampled rows (Efron 1979), under a fixed seed."""
-    rng, rows = np.random.default_rng(0), len(squares)
-    times = min(1000, max(100, 20_000_000 // rows))
-    means = [squares[rng.integers(rows, size=rows)].mean() for _ in range(times)]
-    low, high = np.sqrt(np.percentile(means, [2.5, 97.5])) if np.isfinite(means).all() else (math.nan, math.nan)
-    return float(low), float(high)
-
-
-def headline(rows: Rows, part: str) -> dict[str, str]:
-    """The main figure with its 95% interval."""
-    if rows.processor.labels:
-        hits, count = int((rows.badness == 0).sum()), len(rows.outputs)
-        low, high = wilson(hits, count)
-        interval = f"95% interval {100 * low:.1f}\u2060–\u2060{100 * high:.1f}%"
-        return {"name": f"{PARTS[part]} accuracy", "value": figure(hits / count, "accuracy"), "more": interval}
-    squares = rows.errors.square().mean(1).numpy()
-    low, high = bootstrap(squares)
-    interval = f"95% interval {figure(low)}\u2060–\u2060{figure(high)}"
-    return {"name": f"{PARTS[part]} RMSE", "value": figure(math.sqrt(squares.mean())), "more": interval}
+def between(ends: list[float], name: str = "") -> str:
+    """`91.0–96.2%`."""
+    low, high = (figure(end, name) for end in ends)
+    return f"{low.removesuffix('%')}\u2060–\u2060{high}"
 
 
 def tiles(rows: Rows, made: dict[str, Any], result: dict[str, Any], part: str) -> list[dict[str, str]]:
@@ -216,7 +202,7 @@ class Rows:
 
     def __init__(self, processor: Supervised, source: Static, outputs: Tensor, targets: Tensor) -> None:
         self.processor, self.source, self.outputs, self.targets = processor, source, outputs, targets
-        self.pictured = isinstance(processor.input, Image)
+        self.pictured = not isinstance(processor.input.show(source.stored(0, 1)["x"][0].cpu().numpy()), str)
         if processor.labels:
             self.shares = outputs.nan_to_num().softmax(1)
             self.sureness, self.predicted = self.shares.max(1)
@@ -550,56 +536,55 @@ def of_numbers(rows: Rows) -> dict[str, Any]:
 # ---- explanations ----------------------------------------------------------------------------------------------------
 
 
-def attributions(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor | None:
-    """Gradient times input (Shrikumar et al. 2016) of each row's predicted output, in x's shape; None without gradients."""
-    holds = next(iter([*model.parameters(), *model.buffers()]), x)
-    x = x.detach().to(holds.device).requires_grad_()
-    with parallel.evaluating(model), torch.enable_grad():
-        outputs = processor.call(model, {"x": x}).float()
-        predicted = outputs.amax(1) if processor.labels else outputs
-        if not predicted.requires_grad:
-            return None
-        (gradient,) = torch.autograd.grad(predicted.sum(), x, allow_unused=True)
-    return None if gradient is None else (gradient * x).detach().cpu().nan_to_num()
-
-
-def explanations(model: nn.Module, rows: Rows) -> dict[str, Any]:
-    """`explained`: cards with a heat map, for pictures; `features`: the inputs that matter most, for numbers."""
-    if rows.pictured:
-        picked = to_explain(rows)
-        found = attributions(model, rows.processor, rows.inputs(picked))
-        cards = zip(picked, [] if found is None else found.sum(1).numpy(), strict=False)
-        return {"explained": [{**rows.card(row), "heat": heat(a)} for row, a in cards], "features": []}
-    first = min(EXPLAINED_ROWS, len(rows.outputs))
-    found = attributions(model, rows.processor, rows.source.batch(0, first, None)["x"])
-    if found is None:
-        return {"explained": [], "features": []}
-    weight = found.abs().mean(0).reshape(-1)
-    order = weight.argsort(descending=True, stable=True)[:FEATURES].tolist()
-    most = float(weight.max()) or 1.0
-    shape = rows.processor.shape
-    places = [", ".join(map(str, np.unravel_index(i, shape))) for i in order] if shape else [""]
+def explanations(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric]]) -> dict[str, Any]:
+    """`bars`: what counts altogether; `explained`: cards of single rows with what speaks for their prediction."""
+    found = explain(model, rows, metrics)
+    most = max((abs(bar.value) for bar in found.bars), default=0.0) or 1.0
     bars = [
-        {"name": f"x[{place}]" if place else "x", "value": figure(float(weight[i])), "share": float(weight[i]) / most}
-        for place, i in zip(places, order, strict=True)
+        {"name": bar.name, "share": max(0.0, bar.value) / most, "value": weight(bar.value),
+         "spread": f"±{weight(bar.spread)}" if bar.spread else ""}
+        for bar in found.bars
+    ]  # fmt: skip
+    cards = [{**rows.card(row), "heat": heat(values)} for row, values in found.maps.items()]
+    cards += [{**rows.card(row), "marks": marked(marks)} for row, marks in found.marks.items()]
+    cards += [
+        {**rows.card(row), "parts": signed(parts, bool(rows.processor.labels))} for row, parts in found.parts.items()
     ]
-    return {"explained": [], "features": bars, "inputs": len(weight), "explained_rows": first}
+    cards += [{**rows.card(row), "line": forecast(each, f"forecast{row}")} for row, each in found.lines.items()]
+    return {"bars": bars, "inputs": found.inputs, "how": found.how, "explained": cards, "spaced": found.spaced,
+            "heard": type(rows.processor.input).__name__ == "Audio"}  # fmt: skip
 
 
-def to_explain(rows: Rows) -> list[int]:
-    """Half of them rows that are wrong (the worst), half right (or least wrong), of different classes first."""
-    best = rows.badness.argsort(stable=True)[:2000].tolist()
-    wrong = varied(rows, rows.worst[:500])[: EXPLAINED // 2]
-    right = [row for row in varied(rows, best) if row not in wrong][: EXPLAINED - len(wrong)]
-    return right + wrong
+def forecast(line: Line, name: str) -> Markup:
+    """What came before, what came then, what was forecast, and the season before repeated."""
+    drawn, axes = drawing(2.6, 0.2)
+    ahead = np.arange(1, len(line.truth) + 1)
+    axes.plot(np.arange(1 - len(line.history), 1), line.history, color=INK, linewidth=1.2)
+    joined = np.append(0, ahead)
+    for values, colour, style in ((line.naive, INK, (0, (2, 2))), (line.truth, INK, "-"), (line.forecast, MAIN, "-")):
+        axes.plot(joined, np.append(line.history[-1:], values), color=colour, linewidth=1.6 if colour == MAIN else 1.2,
+                  linestyle=style)  # fmt: skip
+    axes.axvline(0, color=LINE, linewidth=1.2)
+    number_axis(axes.xaxis)
+    number_axis(axes.yaxis)
+    labelled(axes, "steps from the last known value")
+    return svg(drawn, name)
 
 
-def varied(rows: Rows, order: list[int]) -> list[int]:
-    """The first row of every class, then the others."""
-    if not rows.processor.labels:
-        return order
-    seen: dict[int, int] = {}
-    for row in order:
-        seen.setdefault(int(rows.targets[row]), row)
-    first = list(seen.values())
-    return first + [row for row in order if row not in set(first)]
+def weight(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1 else figure(value)
+
+
+def marked(marks: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Words with their strength in percent of the row's strongest, above 0 for the prediction."""
+    most = max(abs(value) for _, value in marks) or 1.0
+    return [{"text": text, "strength": round(100 * value / most), "value": f"{value:+.3g}"} for text, value in marks]
+
+
+def signed(parts: Sequence[Bar], shares: bool) -> list[dict[str, Any]]:
+    """Bars to either side: percentage points of probability, or the target's unit."""
+    most = max(abs(bar.value) for bar in parts) or 1.0
+    return [{
+        "name": bar.name, "share": bar.value / most,
+        "value": f"{100 * bar.value:+.1f}%" if shares else f"{bar.value:+.4g}",
+    } for bar in parts]  # fmt: skip

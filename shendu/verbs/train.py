@@ -24,7 +24,7 @@ from shendu.data.dataset import Dataset
 from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
-from shendu.measure import Outputs, measure
+from shendu.measure import Outputs, intervals, measure
 from shendu.run import Folder, write_text
 from shendu.verbs import choose, report
 from shendu.verbs.card import model_card
@@ -283,8 +283,10 @@ def finish(
                 model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most
             )
             figures[part] = {name: value for name, value in measured.items() if name in recipe.metrics}
+    sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, dataset.overlap)
     result = {
-        "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "seconds": round(at.seconds, 3),
+        "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "intervals": {last: sure},
+        "seconds": round(at.seconds, 3),
         "samples_per_second": round(at.samples / at.seconds, 1) if at.seconds else 0.0, "steps": at.total,
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,
         "compiled": bool(at.compiled), "skipped_steps": at.skips, "resume": setup.resume,

@@ -246,7 +246,7 @@ def test_references_are_well_formed(name: str) -> None:
     references = registry.load(name).REFERENCES
     assert references
     for reference in references:
-        assert reference.keys() - {"choices"} == {"data", "metric", "published", "target", "source"}
+        assert reference.keys() - {"choices", "readings"} == {"data", "metric", "published", "target", "source"}
         assert reference["published"] is None or reference["source"]
         assert isinstance(reference["target"], float)
         assert "choices" not in reference or set(reference["choices"]) <= set(config.hints(registry.load(name).Config))

@@ -932,13 +932,13 @@ def test_the_trials_verdict_is_written_down(
     trials: list[bool] = []
     gradients: list[bool] = []
 
-    def trial(learner: nn.Module, backward: Any) -> tuple[bool, str]:
-        value = backward(learner)
+    def trial(learner: nn.Module, backward: Any) -> tuple[bool, str, str]:
+        value = backward(learner, "channels_last")
         gradients.append(bool(value.isfinite()))
         trials.append(pays)
-        return pays, "a verdict"
+        return pays, "channels_last", "a verdict"
 
-    monkeypatch.setattr(parallel, "compilation_pays", trial)
+    monkeypatch.setattr(parallel, "fastest", trial)
     monkeypatch.setattr(parallel, "TRIAL_WORTH", 0.0)
     monkeypatch.setattr(nn.Module, "compile", lambda self: None)
     said: list[str] = []
@@ -962,7 +962,34 @@ def test_the_trial_itself(bench: Any, tmp_path: Path) -> None:
     batches = session.fetch()
     units = session.units(batches)
     before = bench.tensors(session.tree())
-    _, why = parallel.compilation_pays(session.learner, lambda learner: session.backward(learner, batches[0], units)[0])
+    _, _, why = parallel.fastest(
+        session.learner, lambda learner, layout: session.backward(learner, batches[0], units)[0]
+    )
     assert "ms a step compiled" in why
     bench.same(before, bench.tensors(session.tree()))
     assert all(p.grad is None for p in session.model.parameters())
+
+
+def test_another_memory_format_is_kept_over_a_resume(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "fastest", lambda learner, backward: (True, "contiguous", "a verdict"))
+    monkeypatch.setattr(parallel, "TRIAL_WORTH", 0.0)
+    monkeypatch.setattr(nn.Module, "compile", lambda self: None)
+    seen: list[bool] = []
+    step = fit.Session.step
+
+    def watched(session: fit.Session) -> None:
+        step(session)
+        kernels = [p for p in session.model.parameters() if p.dim() == 4]
+        batch = session.fetch()[0]["x"]
+        seen.append(batch.is_contiguous() and all(k.is_contiguous() for k in kernels))
+
+    monkeypatch.setattr(fit.Session, "step", watched)
+    resumes(
+        bench, lambda: bench.recipe("resnet", steps=14, optimizer="momentum", ema=0.9), tmp_path, 12, 10, compile="auto"
+    )
+    saved = Folder(tmp_path / "whole").newest(print)
+    assert saved is not None
+    assert saved["at"]["layout"] == "contiguous"
+    assert seen[:14] == [False] * (fit.TRIAL_STEP - 1) + [True] * (14 - fit.TRIAL_STEP + 1)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shendu import parallel
+from shendu.errors import UserError
 from shendu.metrics import METRICS
 
 N, C = 203, 4
@@ -53,6 +54,9 @@ def by_numpy(name: str, outputs: Tensor, target: Tensor) -> float:
     if name == "cross-entropy":
         logs = o - np.log(np.exp(o).sum(1, keepdims=True))
         return float(-logs[np.arange(len(y)), target.numpy()].mean())
+    if name == "auc":
+        second, first = ((o[:, 1] - o[:, 0])[y == label] for label in (1, 0))
+        return float(((second[:, None] > first) + 0.5 * (second[:, None] == first)).mean())
     error = o - y
     if name == "r2":
         return float((1 - (error**2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)).mean())
@@ -60,13 +64,15 @@ def by_numpy(name: str, outputs: Tensor, target: Tensor) -> float:
         "mse": float((error**2).mean()),
         "rmse": math.sqrt((error**2).mean()),
         "mae": float(abs(error).mean()),
+        "mase": float(abs(error).mean()),
+        "smape": float((200 * abs(error) / (abs(o) + abs(y))).mean()),
     }[name]
 
 
 CASES: dict[str, tuple[Tensor, Tensor]] = {
     name: (LOGITS, LABELS) if name in ("accuracy", "error-rate", "cross-entropy") else (VALUES, TARGETS)
     for name in METRICS
-}
+} | {"auc": ((2 * LOGITS[:, :2]).round(), LABELS % 2)}  # rounded: a fifth of the pairs are tied
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -84,7 +90,7 @@ def test_float64_to_the_last_digits(name: str) -> None:
 
 
 def test_directions() -> None:
-    assert {name for name, metric in METRICS.items() if metric.higher} == {"accuracy", "r2"}
+    assert {name for name, metric in METRICS.items() if metric.higher} == {"accuracy", "auc", "r2"}
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -103,6 +109,29 @@ def test_one_output_per_row(labels: tuple[int, int]) -> None:
         assert figure("accuracy", shaped, target, slices([64] * 4)) == pytest.approx(hits)
         assert figure("error-rate", shaped, target, slices([64] * 4)) == pytest.approx(1 - hits)
         assert figure("cross-entropy", shaped, target, slices([64] * 4)) == pytest.approx(nats, rel=1e-6)
+
+
+def test_auc_of_one_output_per_row() -> None:
+    scores, positive = rand(N, seed=5).round(decimals=1), rand(N, seed=6) > 0
+    wanted = by_numpy("auc", torch.stack([torch.zeros(N), scores], 1), positive)
+    for target in (positive.long(), 2 * positive.long() - 1):
+        for shaped in (scores, scores[:, None]):
+            assert figure("auc", shaped, target, slices([64] * 4)) == pytest.approx(wanted, rel=1e-13)
+
+
+def test_auc_of_perfect_reversed_constant_and_one_sided_scores() -> None:
+    labels, whole = torch.tensor([0, 0, 1, 1]), [slice(0, 4)]
+    rising = torch.tensor([-1.0, 0.0, 0.5, 9.0])
+    assert figure("auc", rising, labels, whole) == 1
+    assert figure("auc", -rising, labels, whole) == 0
+    assert figure("auc", 0 * rising, labels, whole) == 0.5
+    assert math.isnan(figure("auc", rising, torch.ones(4), whole))
+
+
+def test_auc_of_three_classes_gets_one_line(one_line: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        figure("auc", LOGITS, LABELS, [slice(0, N)])
+    assert one_line(caught.value) == "auc is for two classes, these outputs are [203, 4]: use accuracy"
 
 
 def test_maps_of_labels() -> None:
@@ -151,6 +180,7 @@ class Ranks:
     def __init__(self, world: int) -> None:
         self.barrier = threading.Barrier(world, timeout=10)
         self.given: dict[int, Tensor] = {}
+        self.local = threading.local()
 
     def sum_over_ranks(self, t: Tensor) -> Tensor:
         self.given[threading.get_ident()] = t.clone()
@@ -161,9 +191,12 @@ class Ranks:
 
     def run(self, work: Callable[[int], Any]) -> list[Any]:
         results: list[Any] = [None] * self.barrier.parties
-        threads = [
-            threading.Thread(target=lambda r=r: results.__setitem__(r, work(r))) for r in range(self.barrier.parties)
-        ]
+
+        def play(rank: int) -> None:
+            self.local.rank = rank
+            results[rank] = work(rank)
+
+        threads = [threading.Thread(target=play, args=(r,)) for r in range(self.barrier.parties)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -176,6 +209,8 @@ def test_over_ranks_of_different_sizes(name: str, monkeypatch: pytest.MonkeyPatc
     outputs, target = CASES[name]
     ranks = Ranks(3)
     monkeypatch.setattr(parallel, "sum_over_ranks", ranks.sum_over_ranks)
+    monkeypatch.setattr(parallel, "world", lambda: 3)
+    monkeypatch.setattr(parallel, "rank", lambda: ranks.local.rank)
     parts = [[slice(0, 10), slice(10, 31)], [slice(31, 32)], [slice(32, 150), slice(150, N)]]
 
     def work(rank: int) -> tuple[float, float]:

@@ -1,0 +1,257 @@
+"""What kind each column of a table is, by its training rows or by what the person says, and why.
+
+A column is a number, a category, an ordered category, a boolean, a date or a free text; or it is left out, since it holds
+nothing, one value, or a name for every row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shendu.data import cells
+from shendu.data.cells import Cells
+from shendu.data.delimited import few
+from shendu.data.row import Field
+from shendu.errors import UserError, near, unknown
+
+KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
+NAMES_MOST, RAREST = 1000, 2
+"""A category keeps its most frequent names, and none that occurs less often than that."""
+VOCABULARY_MOST, WORDS_MOST = 10_000, 64
+_FREE_WORDS = 4
+"""Words that a text has on average; a category has fewer."""
+SURE = 0.95
+"""Share of values that must be numbers (or dates) for a column to hold them; the rest count as missing."""
+ID = re.compile(
+    r"#|(row|record|line)?[_ ]?(id|idx|index|nr|no|number)|row|.+[_ ]id|.+Id|uuid|guid|unnamed.*", re.IGNORECASE
+)
+_IDS = 20
+"""Below so many rows, values that all differ are no sign of an id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a column was found to be: a field, or why it is left out; `why` where the reason is the column's own."""
+
+    field: Field | None = None
+    left: str = ""
+    why: str = ""
+
+
+def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str, str]]:
+    """Column -> (kind, what stands behind its colon). Raises UserError for an unknown column or kind."""
+    said = {}
+    for word in words:
+        name, kind, detail = re.fullmatch(r"(.+)=(\w+)(?::(.+))?", word).groups("")  # type: ignore[union-attr]
+        if name not in names:
+            raise UserError(f"--type {word}: there is no column '{name}'{near(name, names)}")
+        if kind not in KINDS:
+            raise unknown(f"kind of column for --type {name}:", kind, KINDS)
+        if kind == "ordered" and len(detail.split("|")) < 2:
+            raise UserError(
+                f"--type {word} does not say the order: write it like --type {name}=ordered:low|middle|high"
+            )
+        if kind == "date" and detail and detail not in cells.DATES:
+            raise unknown(f"form of dates for --type {name}=date:", detail, cells.DATES)
+        said[name] = (kind, detail)
+    return said
+
+
+def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
+    """What kind a column of the training part is. Raises UserError where it is not what the person says."""
+    if said:
+        return _as_said(column, *said, comma)
+    if not column.is_plain:
+        return Judged(left=f"nested ({short_type(column)})")
+    if column.column.null_count == len(column):
+        return Judged(left="empty")
+    if column.is_time:
+        return Judged(field=Field(name=column.name, kind="date"))
+    if not column.order and not pa.types.is_boolean(column.column.type):
+        found = _as_number(column, comma)
+        if found:
+            return found
+    if not len(column.coded.values):
+        return Judged(left="empty")
+    if len(column.coded.values) == 1 and column.coded.codes.min() >= 0:
+        return Judged(left="constant")
+    return _as_words(column)
+
+
+def short_type(column: Cells) -> str:
+    return str(column.column.type).split("<")[0]
+
+
+def _as_number(column: Cells, comma: bool) -> Judged | None:
+    """A number, an id, or codes of digits; None where it is something else."""
+    form = cells.numbers_form(column, "," if comma else "")
+    values = cells.numbers(column, form)
+    there = values[~np.isnan(values)]
+    absent = column.column.null_count if column.plain is not None and not form else int((column.coded.codes < 0).sum())
+    words = len(values) - absent - len(there) if column.plain is None or form else 0
+    if not len(there) or words > (1 - SURE) * (len(there) + words):
+        return None
+    if there.min() == there.max() and len(there) == len(values):
+        return Judged(left="constant")
+    if (
+        ID.fullmatch(column.name)
+        and len(there) == len(values) >= _IDS
+        and whole(there)
+        and len(np.unique(there)) == len(there)
+    ):
+        return Judged(left="id")
+    if length := zero_padded(column):
+        return Judged(field=_category(column), why=f"codes of {length} digits, some begin with 0")
+    field = Field(name=column.name, kind="number", form=form)
+    if words:
+        bad = int(np.flatnonzero(np.isnan(values) & (column.coded.codes >= 0))[0])
+        return Judged(
+            field=field, why=f"numbers, and {words:,} words such as '{column.written(bad)}' that count as missing"
+        )
+    return Judged(field=field, why="written with a decimal comma" if form else "")
+
+
+def whole(values: np.ndarray) -> bool:
+    return bool(np.array_equal(values, np.round(values)))
+
+
+def zero_padded(column: Cells) -> int:
+    """The length of codes such as 01234 (all of one length); 0 where the column holds none."""
+    if column.is_number or column.plain is None:
+        return 0
+    lead = column.column.filter(pc.starts_with(column.column, "0"))
+    if not len(lead) or not pc.any(pc.match_substring_regex(lead, r"^0\d+$")).as_py():
+        return 0
+    span = pc.min_max(pc.utf8_length(column.column))
+    return span["max"].as_py() if span["min"] == span["max"] else 0
+
+
+def _as_words(column: Cells) -> Judged:
+    """A boolean, a date, a text, an id or a category."""
+    coded = column.coded
+    if column.order:
+        kind = "ordered" if column.ordered else "category"
+        present = set(coded.words)
+        return Judged(field=Field(name=column.name, kind=kind, names=tuple(n for n in column.order if n in present)))  # type: ignore[arg-type]
+    lower = {word.lower() for word in coded.words} if len(coded.words) <= 4 else set()
+    if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
+        return Judged(field=Field(name=column.name, kind="boolean", names=("false", "true")))
+    forms = tuple(form for form in cells.DATES if form != "Ymd")
+    form, share = cells.date_form(coded.values.slice(0, 1000), forms)
+    if share >= SURE and cells.date_form(coded.values, (form,))[1] >= SURE:
+        return Judged(field=Field(name=column.name, kind="date", form=form), why=_ambiguous(coded.values, form))
+    rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
+    spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
+    if distinct > rows / 2 and spaces + 1 >= _FREE_WORDS:
+        return Judged(field=_text(column))
+    if distinct == rows >= _IDS:
+        return Judged(left="id")
+    return Judged(field=_category(column))
+
+
+def _ambiguous(values: pa.Array, form: str) -> str:
+    """Says so where day and month could be the other way round."""
+    other = {"d.m.Y": "m/d/Y", "m/d/Y": "d.m.Y"}.get(form)
+    if other and cells.date_form(values, (other,))[1] >= SURE:
+        return f"dates, the {'day' if form[0] == 'd' else 'month'} first; else --type NAME=date:{other}"
+    return ""
+
+
+def _category(column: Cells) -> Field:
+    """The most frequent names, the most frequent first."""
+    counts = column.coded.counts
+    order = np.argsort(-counts, kind="stable")[:NAMES_MOST]
+    least = RAREST if len(column) >= _IDS else 1
+    names = tuple(column.coded.words[i] for i in order if counts[i] >= least)
+    return Field(name=column.name, kind="category", names=names or tuple(column.coded.words[i] for i in order))
+
+
+def _text(column: Cells) -> Field:
+    words, counts = cells.split_words(column.coded.values)
+    found = pc.value_counts(words)
+    times = found.field("counts").to_numpy(zero_copy_only=False)
+    order = np.argsort(-times, kind="stable")[:VOCABULARY_MOST]
+    kept = order[times[order] >= (RAREST if len(column) >= _IDS else 1)]
+    length = int(np.clip(np.percentile(counts, 95), 1, WORDS_MOST)) if len(counts) else 1
+    return Field(
+        name=column.name, kind="text", names=tuple(found.field("values").take(kept).to_pylist()), length=length
+    )
+
+
+def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
+    name = column.name
+    if kind == "ignore":
+        return Judged(left="ignored")
+    if not column.is_plain:
+        raise UserError(
+            f"column {name} holds {column.column.type}, which cannot be a {kind}: leave it out with --type {name}=ignore"
+        )
+    if kind == "number":
+        form = cells.numbers_form(column, "," if comma else "")
+        _check_said(column, np.isnan(cells.numbers(column, form)), "number", "12.5")
+        return Judged(field=Field(name=name, kind="number", form=form))
+    if kind == "date":
+        form = detail or cells.date_form(column.coded.values.slice(0, 1000), tuple(cells.DATES))[0] or "Y-m-d"
+        _check_said(column, np.isnat(cells.moments_of(column, form)), "date", "2020-12-31")
+        return Judged(field=Field(name=name, kind="date", form=form))
+    if kind == "text":
+        return Judged(field=_text(column))
+    if kind == "boolean":
+        odd = sorted(set(cells.truths(column.coded.values).to_pylist()) - {"true", "false"})
+        if odd:
+            raise UserError(f"column {name} is no boolean: it holds '{odd[0]}'; leave --type {name}=boolean out")
+        return Judged(field=Field(name=name, kind="boolean", names=("false", "true")))
+    if kind == "ordered":
+        names = tuple(word.strip() for word in detail.split("|"))
+        if not set(names) & set(column.coded.words):
+            raise UserError(
+                f"column {name} holds none of {', '.join(names)}: it holds {few(sorted(column.coded.words))}"
+            )
+        return Judged(field=Field(name=name, kind="ordered", names=names))
+    return Judged(field=_category(column))
+
+
+def _check_said(column: Cells, unread: np.ndarray, kind: str, like: str) -> None:
+    bad = np.flatnonzero(unread & (column.coded.codes >= 0))
+    if len(bad) * 2 > (column.coded.codes >= 0).sum():
+        raise UserError(
+            f"column {column.name} holds no {kind} in row {bad[0] + 1:,}: '{column.written(int(bad[0]))}'; "
+            f"write it like {like}, or leave --type {column.name}={kind} out"
+        )
+
+
+_ONE = {"number": "a number", "category": "a category", "boolean": "a boolean", "ordered": "an ordered category", "date": "a date",
+        "text": "free text"}  # fmt: skip
+_PLURALS = {"number": "numbers", "category": "categories", "boolean": "booleans", "ordered": "ordered categories", "date": "dates",
+            "text": "free texts"}  # fmt: skip
+_LEFT = {"empty": "without values", "constant": "of one value", "id": "all values differ", "ignored": "as said"}
+_OTHERWISE = {
+    "number": "category",
+    "category": "text",
+    "boolean": "category",
+    "ordered": "category",
+    "date": "category",
+    "text": "category",
+}
+
+
+def explained(judged: Mapping[str, Judged]) -> list[str]:
+    """Notes on all columns: one per kind, one per column with a reason of its own, one on those left out."""
+    notes = []
+    for kind, plural in _PLURALS.items():
+        names = [name for name, j in judged.items() if j.field and j.field.kind == kind]
+        if names:
+            what = f"1 column is {_ONE[kind]}" if len(names) == 1 else f"{len(names)} columns are {plural}"
+            notes.append(f"{what}: {few(names)} (another: --type {names[0]}={_OTHERWISE[kind]})")
+    notes += [f"column {name}: {j.why.replace('NAME', name)}" for name, j in judged.items() if j.why]
+    left = [f"{name} ({_LEFT.get(j.left, j.left)})" for name, j in judged.items() if not j.field]
+    if left:
+        first = next(name for name, j in judged.items() if not j.field)
+        notes.append(f"left out: {few(left)} (to keep one: --type {first}=category)")
+    return notes

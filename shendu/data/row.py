@@ -1,0 +1,161 @@
+"""Rows of a table: numbers, categories, dates and words of several columns in one float32 matrix.
+
+Shape letters: B rows, W the width of a row (the sum of its fields' widths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from shendu.data.columns import Moments
+from shendu.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = Literal["number", "category", "boolean", "ordered", "date", "text"]
+CODED = ("category", "boolean", "ordered")
+MISSING, UNSEEN, NAMED = 0, 1, 2
+"""Codes of a missing value, of one that is not among the names, and of the first name."""
+DATE = 6
+"""A date's width: days since 2000-01-01, sine and cosine of the year and of the week, share of the day."""
+_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One column of a table."""
+
+    name: str
+    kind: Kind
+    names: tuple[str, ...] = ()
+    """category, boolean, ordered: the known values (ordered: in their order); text: the vocabulary."""
+    length: int = 0
+    """text: words kept per row."""
+    form: str = ""
+    """How values are written: a date's format, `,` for numbers with a decimal comma; empty: the usual way."""
+
+    @property
+    def width(self) -> int:
+        return {"date": DATE, "text": self.length}.get(self.kind, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Rows of a table: float32 [N, W]; a network takes the same, its numbers standardised, NaN where one is missing.
+
+    A category is a code (0 missing, 1 unseen, 2 the first name), a text the ids of its words (0 padding, 1 unknown).
+    """
+
+    dtype: ClassVar[str] = "float32"
+
+    fields: tuple[Field, ...]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Position of each field's first number."""
+        return tuple(np.cumsum([0, *(field.width for field in self.fields[:-1])]).tolist())
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return (sum(field.width for field in self.fields),)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored
+
+    @property
+    def numeric(self) -> tuple[int, ...]:
+        """Positions of real numbers; a date has six."""
+        placed = zip(self.fields, self.starts, strict=True)
+        return tuple(s + i for f, s in placed if f.kind in ("number", "date") for i in range(f.width))
+
+    @property
+    def coded(self) -> tuple[tuple[int, int], ...]:
+        """(position, cardinality) of each category, boolean and ordered category."""
+        placed = zip(self.fields, self.starts, strict=True)
+        return tuple((s, len(f.names) + NAMED) for f, s in placed if f.kind in CODED)
+
+    @property
+    def texts(self) -> tuple[tuple[int, int, int], ...]:
+        """(first position, length, vocabulary size) of each text."""
+        placed = zip(self.fields, self.starts, strict=True)
+        return tuple((s, f.length, len(f.names) + NAMED) for f, s in placed if f.kind == "text")
+
+    def moments(self, values: np.ndarray) -> Moments:
+        """Of the numbers that are there; 0 and 1 for codes and word ids."""
+        from shendu.data import moments
+
+        means, stds = moments.of_numbers(values)
+        numeric = set(self.numeric)
+        mean = tuple(m if i in numeric else 0.0 for i, m in enumerate(means))
+        return mean, tuple(s if i in numeric else 1.0 for i, s in enumerate(stds))
+
+    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Numbers standardised (NaN stays NaN), codes and word ids as they are."""
+        return (x - mean) * (1 / std)
+
+    def store(self, raw: Any) -> np.ndarray:
+        """From a dict, a list of dicts, a pandas, polars or pyarrow table, by the columns' names; or from stored rows.
+
+        Raises UserError for a column that is missing, or that holds something else than in training.
+        """
+        from shendu.data import table
+
+        if isinstance(raw, np.ndarray) or hasattr(raw, "detach"):
+            return self._as_stored(np.asarray(raw, np.float32))
+        return table.stored(table.from_object(raw), self)
+
+    def _as_stored(self, array: np.ndarray) -> np.ndarray:
+        rows = array[None] if array.ndim == 1 else array
+        if rows.ndim != 2 or rows.shape[1:] != self.stored:
+            raise UserError(
+                f"the model takes stored rows of {self.stored[0]} numbers, this array has shape {list(array.shape)}; "
+                "give a table or dicts, whose columns are found by name"
+            )
+        return rows
+
+    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
+        """A table file in pieces of some thousand rows, or an object as one piece; a row's name is its id or number."""
+        from shendu.data import table
+
+        return table.pieces(given, self)
+
+    def show(self, row: np.ndarray) -> str:
+        """`age=39, workclass=State-gov, …`, the first eight columns."""
+        placed = list(zip(self.fields, self.starts, strict=True))
+        words = [f"{f.name}={_shown(f, row[s : s + f.width])}" for f, s in placed[:_SHOWN]]
+        return ", ".join(words) + (", …" if len(placed) > _SHOWN else "")
+
+    def example(self, n: int) -> Tensor:
+        import torch
+
+        from shendu.data.columns import drawn
+
+        x = drawn(n, self.shape)
+        below = [(s, size) for s, size in self.coded]
+        below += [(s + i, size) for s, length, size in self.texts for i in range(length)]
+        turn = torch.Generator().manual_seed(n)
+        for position, size in below:
+            x[:, position] = torch.randint(size, (n,), generator=turn).to(x.dtype)
+        return x
+
+
+def _shown(field: Field, values: np.ndarray) -> str:
+    if field.kind == "number":
+        return "missing" if np.isnan(values[0]) else f"{values[0]:.6g}"
+    if field.kind == "date":
+        return "missing" if np.isnan(values[0]) else str(np.datetime64("2000-01-01") + int(np.floor(values[0])))
+    words = [_named(field, int(code)) for code in values if field.kind != "text" or code]
+    return " ".join(words) or "missing"
+
+
+def _named(field: Field, code: int) -> str:
+    if code < NAMED:
+        return ("missing", "other")[code] if field.kind != "text" else "…"
+    return field.names[code - NAMED]

@@ -1,0 +1,287 @@
+"""Tables as data: the target, and all other columns as one matrix of rows; for training, and for prediction by name.
+
+Every decision (which column is the target, what kind each of the others is) becomes a note with its reason and the
+option that overrides it. Vocabularies and the names of categories come from the training part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shendu.data import cache, cells, formats, sequence, series
+from shendu.data.catalogue import Published
+from shendu.data.cells import Cells
+from shendu.data.columns import Column
+from shendu.data.dataset import Dataset
+from shendu.data.delimited import few
+from shendu.data.formats import SUFFIXES, from_object, read, recognised
+from shendu.data.kinds import ID, Judged, explained, judge, parse_types
+from shendu.data.reading import Reading
+from shendu.data.row import Field, Row
+from shendu.data.target import choose_target, prepared
+from shendu.errors import UserError, near
+
+__all__ = ["choose_target", "from_object", "judge", "parse_types", "read", "recognised"]
+
+_PARTS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+
+
+def in_folder(path: Path, names: list[str]) -> dict[str, Path] | None:
+    """Part -> file of a folder that holds one table, or train.csv and perhaps test.csv; None: no folder of tables.
+
+    Raises UserError where several tables have no such names.
+    """
+    found = [path / name for name in names if "/" not in name and _ending(name) in SUFFIXES]
+    if not found:
+        return None
+    parts: dict[str, Path] = {}
+    for file in found:
+        part = _PARTS.get(file.name.split(".")[0].lower())
+        if part:
+            if part in parts:
+                raise UserError(f"{path} has two {part} parts, {parts[part].name} and {file.name}: leave one")
+            parts[part] = file
+    if "train" in parts:
+        return parts
+    if len(found) > 1:
+        raise UserError(
+            f"{path} is a folder of tables: name one of them, such as {found[0]}, or name them train.csv and test.csv"
+        )
+    return {"train": found[0]}
+
+
+def _ending(name: str) -> str:
+    return Path(name.lower().removesuffix(".gz")).suffix
+
+
+def open_files(
+    files: Mapping[str, Path], name: str, source: str, reading: Reading, published: Published | None = None
+) -> Dataset:
+    """The parts of a table, typed and stored. Raises UserError."""
+    if series.meant(reading):
+        return series.open_files(files, name, source, reading)
+    facts = published or Published()
+    options = {
+        "kind": "table", "target": reading.target, "types": list(reading.types), "task": reading.task,
+        "skip_bad": reading.skip_bad, "published": [facts.target, list(facts.names), list(facts.skip), facts.label_end],
+    }  # fmt: skip
+
+    def decode(room: cache.Room) -> cache.Decoded:
+        tables, notes, comma = {}, [], False
+        for part, path in files.items():
+            tables[part], said, with_comma = read(
+                path, reading.skip_bad, names=facts.names, skip=int(part in facts.skip)
+            )
+            notes += said
+            comma = comma or with_comma
+        where = {part: str(path) for part, path in files.items()}
+        return decoded(tables, where, reading, room, notes=tuple(notes), comma=comma, published=facts)
+
+    return cache.through_files(files, options, name, source, decode)
+
+
+def open_saved(path: Path, parts: dict[str, list[Path]], name: str, source: str, reading: Reading) -> Dataset:
+    """A folder that `datasets` wrote with save_to_disk: Arrow files of one or several parts. Raises UserError."""
+    files = {str(file.relative_to(path)): file for group in parts.values() for file in group}
+    options = {"kind": "saved", "target": reading.target, "types": list(reading.types), "task": reading.task}
+
+    def decode(room: cache.Room) -> cache.Decoded:
+        tables = {
+            part: formats.named_labels(pa.concat_tables(map(formats.read_arrow, group)), group[0])
+            for part, group in parts.items()
+        }
+        return decoded(tables, {part: f"{path} ({part})" for part in parts}, reading, room)
+
+    return cache.through_files(files, options, name, source, decode)
+
+
+def open_object(raw: Any, reading: Reading) -> Dataset:
+    """A pandas, polars or pyarrow table. Raises UserError."""
+    table = from_object(raw)
+    if series.meant(reading):
+        return cache.through_arrays(series.decoded(table, "the table", reading, np_room), "table")
+    return cache.through_arrays(decoded({"train": table}, {"train": "the table"}, reading, np_room), "table")
+
+
+def np_room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+    """Room in memory."""
+    return np.zeros(shape, dtype)
+
+
+def saved_parts(path: Path, names: list[str]) -> dict[str, list[Path]] | None:
+    """Part -> Arrow files of a folder of `datasets`; None where it is none."""
+    if "dataset_dict.json" not in names and "dataset_info.json" not in names:
+        return None
+    parts: dict[str, list[Path]] = {}
+    for name in names:
+        if name.endswith(".arrow"):
+            split = Path(name).parent.name if "dataset_dict.json" in names else "train"
+            parts.setdefault(_PARTS.get(split.lower(), split), []).append(path / name)
+    if "train" not in parts:
+        raise UserError(
+            f"{path} has no train part ({few(sorted(parts)) or 'no Arrow files'}): save it with a split named train"
+        )
+    return {part: group for part, group in parts.items() if part in set(_PARTS.values())}
+
+
+# ---- the rows --------------------------------------------------------------------------------------------------------
+
+
+def decoded(
+    tables: dict[str, pa.Table],
+    where: dict[str, str],
+    reading: Reading,
+    room: cache.Room,
+    *,
+    notes: tuple[str, ...] = (),
+    comma: bool = False,
+    published: Published | None = None,
+) -> cache.Decoded:
+    """Part -> table, as one column of rows and one target; `tables` is emptied on the way. Raises UserError."""
+    facts = published or Published()
+    names = tables["train"].column_names
+    if len(names) < 2:
+        raise UserError(
+            f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): "
+            "its cells must be parted by commas, semicolons, tabs or bars"
+        )
+    if not tables["train"].num_rows:
+        raise UserError(f"{where['train']} has only a header ({few(names)}): add rows below it")
+    said = parse_types(reading.types, names)
+    target, note = choose_target(names, reading.target or facts.target, where["train"])
+    found = [*notes, *([note] if note and not facts.target else [])]
+    found += _leave_unlabelled(tables, target, where)
+    _check_parts(tables, names, said, where)
+    kind = said.pop(target, ("", ""))[0]
+    labelled = {part: Cells(target, table.column(target)) for part, table in tables.items()}
+    goal = prepared(labelled, where, reading.task, kind, comma, facts.label_end)
+    found.append(goal.note)
+    for part, kept in goal.kept.items():
+        if kept is not None:
+            found.append(
+                f"{int((~kept).sum()):,} of {len(kept):,} rows of the {part} part have no {target} and are left out"
+            )
+            tables[part] = tables[part].filter(pa.array(kept))
+    if spelt := sequence.columns_of(tables["train"], target, said):
+        letters, codes, why = sequence.decoded(tables, spelt, target, where, room)
+        parts = {part: {"sequence": codes[part], "target": goal.values[part]} for part in codes}
+        return cache.Decoded(
+            fields={"sequence": letters, "target": goal.column}, splits=parts, input="sequence", target="target",
+            notes=(*found, *why),
+        )  # fmt: skip
+    fields, columns, why = _fields(tables, [name for name in names if name != target], said, comma)
+    if not fields:
+        raise UserError(
+            f"{where['train']} has no column to learn {target} from ({'; '.join(why)}): keep one with --type NAME=number"
+        )
+    if len(fields) == 1 and fields[0].kind == "text":
+        input, column, inputs, more = _as_text(fields[0], columns)
+        why = [*why[1:], *more]
+    else:
+        input, column = "row", Row(fields=fields)
+        inputs = {part: _matrix(stored, column, part, room) for part, stored in columns.items()}
+    return cache.Decoded(
+        fields={input: column, "target": goal.column},
+        splits={part: {input: inputs[part], "target": goal.values[part]} for part in inputs},
+        input=input,
+        target="target",
+        notes=(*found, *why),
+    )
+
+
+def _as_text(
+    field: Field, columns: dict[str, list[np.ndarray | Cells]]
+) -> tuple[str, Column, dict[str, np.ndarray], tuple[str, ...]]:
+    """A table whose only input is a free text, as texts: (the input's name, its column, part -> codes, notes)."""
+    from shendu.data import text
+
+    values = {part: stored[0].column for part, stored in columns.items() if isinstance(stored[0], Cells)}
+    column, notes = text.column(values["train"], field.name)
+    return "text", column, {part: text.encode(found, column) for part, found in values.items()}, notes
+
+
+def _leave_unlabelled(tables: dict[str, pa.Table], target: str, where: dict[str, str]) -> list[str]:
+    """A part without the target cannot be measured on: it is left out, and said so."""
+    without = [part for part, table in tables.items() if target not in table.column_names]
+    for part in without:
+        del tables[part]
+    return [
+        f"{where[part]} has no column {target} and is left out (for its predictions: shendu predict)"
+        for part in without
+    ]
+
+
+def _check_parts(tables: dict[str, pa.Table], names: list[str], said: Mapping[str, Any], where: dict[str, str]) -> None:
+    for part, table in tables.items():
+        missing = [name for name in names if name not in table.column_names and said.get(name, ("",))[0] != "ignore"]
+        if missing:
+            raise UserError(
+                f"{where[part]} lacks the column '{missing[0]}' of {where['train']}{near(missing[0], table.column_names)}"
+            )
+
+
+def _fields(
+    tables: dict[str, pa.Table], names: list[str], said: Mapping[str, tuple[str, str]], comma: bool
+) -> tuple[tuple[Field, ...], dict[str, list[np.ndarray | Cells]], list[str]]:
+    """(fields, part -> stored columns, notes); each column's cells are let go before the next one is judged.
+
+    Texts stay cells: what they become depends on the other columns.
+    """
+    waiting = {part: dict(zip(table.column_names, table.columns, strict=True)) for part, table in tables.items()}
+    tables.clear()
+    judged: dict[str, Judged] = {}
+    columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
+    for name in names:
+        given = {part: Cells(name, found.pop(name)) for part, found in waiting.items() if name in found}
+        judged[name] = judge(given["train"], said.get(name), comma)
+        field = judged[name].field
+        for part in waiting if field else ():
+            columns[part].append(given[part] if field.kind == "text" else cells.stored(given[part], field))
+    return tuple(j.field for j in judged.values() if j.field), columns, explained(judged)
+
+
+def _matrix(columns: list[np.ndarray | Cells], row: Row, part: str, room: cache.Room) -> np.ndarray:
+    """float32 [N, W]; `columns` is emptied on the way."""
+    matrix = room(part, "row", (len(columns[0]), *row.stored), "float32")
+    for field, start in zip(row.fields, row.starts, strict=True):
+        found = columns.pop(0)
+        matrix[:, start : start + field.width] = cells.stored(found, field) if isinstance(found, Cells) else found
+    return matrix
+
+
+# ---- prediction ------------------------------------------------------------------------------------------------------
+
+
+def stored(table: pa.Table, row: Row) -> np.ndarray:
+    """float32 [n, W] of a table whose columns are found by name; others are let be. Raises UserError."""
+    for field in row.fields:
+        if field.name not in table.column_names:
+            raise UserError(
+                f"there is no column '{field.name}', which the model reads{near(field.name, table.column_names)}"
+            )
+    found = np.empty((table.num_rows, *row.stored), np.float32)
+    for field, start in zip(row.fields, row.starts, strict=True):
+        found[:, start : start + field.width] = cells.stored(Cells(field.name, table.column(field.name)), field)
+    return found
+
+
+def pieces(given: Any, row: Row) -> Iterator[tuple[list[str], pa.Table]]:
+    """(a name per row, some rows) after another of a table's file, or of an object. Raises UserError."""
+    done = 0
+    for table in formats.pieces(given, tuple(field.name for field in row.fields)):
+        named = identifier(table, row)
+        labels = table.column(named).to_pylist() if named else range(done + 1, done + 1 + table.num_rows)
+        done += table.num_rows
+        yield [str(label) for label in labels], table
+
+
+def identifier(table: pa.Table, row: Row) -> str:
+    """The column that names the rows: one that the model does not read, called like an id; empty: their number does."""
+    known = {field.name for field in row.fields}
+    return next((name for name in table.column_names if name not in known and ID.fullmatch(name)), "")

@@ -1,0 +1,1 @@
+"""Networks for what comes in order: sound, text, time series, letters."""

@@ -1,0 +1,390 @@
+"""Pictures as they lie on disks: every size, mode and damage gives pixels or one line, and reading once is quick."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+import shendu.data
+from shendu.data import Image, folder
+from shendu.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
+RED, WHITE = [255, 0, 0], [255, 255, 255]
+
+
+def saved(picture: Any, kind: str = "png", **options: Any) -> bytes:
+    out = io.BytesIO()
+    (Pillow.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(out, kind, **options)
+    return out.getvalue()
+
+
+def pixels(data: bytes, height: int, width: int, channels: int = 3) -> np.ndarray:
+    return folder.read_picture(data, Image(height=height, width=width, channels=channels))
+
+
+def photo(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
+    """Smooth colours, as a photo has them."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
+    return np.asarray(Pillow.fromarray(small).resize((width, height), Pillow.Resampling.BICUBIC))
+
+
+def opened(root: Path, files: dict[str, bytes], make: SimpleNamespace, **how: Any) -> np.ndarray:
+    return shendu.data.open(make.write(root, files), **how).splits["train"].column("image")
+
+
+def refused(path: Path, **how: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        shendu.data.open(path, **how)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def bad(path: Path, entry: str, why: str) -> str:
+    return f"{path} has 1 unreadable picture, the first is {entry} ({why}): mend or remove them, or add --skip-bad"
+
+
+# ---- modes
+
+
+def test_every_mode_of_a_picture_becomes_its_colours() -> None:
+    row = np.array([[RED, WHITE]], np.uint8)
+    plain = Pillow.fromarray(row)
+    seen = {
+        "palette": saved(plain.quantize(2)),
+        "palette, transparent": saved(plain.quantize(2), transparency=plain.quantize(2).getpixel((1, 0))),
+        "alpha": saved(np.array([[[255, 0, 0, 255], [9, 9, 9, 0]]], np.uint8)),
+        "16-bit colour": png(1, 2, 16, 2, np.array([[[65535, 0, 0], [65535] * 3]], ">u2").tobytes()),
+        "CMYK": saved(plain.convert("CMYK"), "tiff"),
+        "GIF": saved(plain, "gif"),
+        "BMP": saved(plain, "bmp"),
+        "PPM": saved(plain, "ppm"),
+        "WebP": saved(plain, "webp", lossless=True),
+    }
+    for mode, data in seen.items():
+        assert pixels(data, 1, 2).tolist() == [[RED, WHITE]], mode
+
+
+def test_every_gray_becomes_eight_bits() -> None:
+    deep = np.array([[0, 257 * 7, 65535]], np.uint16)
+    seen = {
+        "16-bit PNG": saved(deep),
+        "16-bit TIFF": saved(deep, "tiff"),
+        "16-bit PGM": b"P5 3 1 65535\n" + deep.astype(">u2").tobytes(),
+        "float of 0 to 1": saved(np.array([[0, 7 / 255, 1]], np.float32), "tiff"),
+        "float of 0 to 255": saved(np.array([[-3, 7, 300]], np.float32), "tiff"),
+        "float, not finite": saved(np.array([[np.nan, 7, 255]], np.float32), "tiff"),
+        "with alpha": saved(np.array([[[0, 255], [7, 255], [0, 0]]], np.uint8)),
+    }
+    for mode, data in seen.items():
+        assert pixels(data, 1, 3, 1)[..., 0].tolist() == [[0, 7, 255]], mode
+    black_and_white = saved(Pillow.fromarray(np.array([[0, 255, 255]], np.uint8)).convert("1"))
+    assert pixels(black_and_white, 1, 3, 1)[..., 0].tolist() == [[0, 255, 255]]
+
+
+def png(height: int, width: int, bits: int, kind: int, rows: bytes) -> bytes:
+    """A PNG written by hand: `kind` 2 is RGB; `rows` without their filter bytes."""
+    step = len(rows) // max(height, 1)
+    filtered = b"".join(b"\0" + rows[i * step : (i + 1) * step] for i in range(height if rows else 0))
+    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)), (b"IDAT", zlib.compress(filtered))
+    chunks = b"".join(
+        struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d))
+        for name, d in (*parts, (b"IEND", b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def test_cmyk_jpegs_keep_their_colours() -> None:
+    flat = Pillow.new("RGB", (16, 16), (200, 40, 90))
+    shown = pixels(saved(flat.convert("CMYK"), "jpeg"), 16, 16)
+    assert np.abs(shown.astype(int) - (200, 40, 90)).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff"])
+def test_of_an_animation_the_first_frame_is_read(kind: str) -> None:
+    frames = [Pillow.new("RGB", (8, 8), colour) for colour in ("red", "white", "blue")]
+    options = {"lossless": True} if kind == "webp" else {}
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert (pixels(data, 8, 8) == RED).all()
+
+
+# ---- the way up
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_undone(kind: str, orientation: int, tmp_path: Path, make: SimpleNamespace) -> None:
+    upright = Pillow.fromarray(np.kron(np.array([[0, 80, 160], [240, 120, 40]], np.uint8), np.ones((8, 8), np.uint8)))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # what turns an upright picture into the stored one
+    stored = upright.transpose(Pillow.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    data = saved(stored, kind, exif=exif)
+    shown = opened(tmp_path / "x", {f"a/1.{kind}": data, f"b/1.{kind}": data}, make)[0]
+    assert shown.shape[:2] == (16, 24)
+    assert np.abs(shown[..., 0].astype(int) - np.asarray(upright)).max() <= 8
+
+
+def test_damaged_exif_data_do_not_matter() -> None:
+    picture = photo()
+    for junk in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
+        assert np.array_equal(pixels(saved(picture, "jpeg", exif=junk), 40, 60), pixels(saved(picture, "jpeg"), 40, 60))
+
+
+# ---- sizes
+
+
+def test_large_pictures_of_one_size_are_stored_smaller(tmp_path: Path, make: SimpleNamespace) -> None:
+    files = {f"{c}/1.jpg": saved(photo(448, 672, i), "jpeg", quality=95) for i, c in enumerate("ab")}
+    data = shendu.data.open(make.write(tmp_path / "x", files))
+    assert data.fields["image"] == Image(height=224, width=336, channels=3)
+    assert data.notes == ("pictures of 448×672 pixels brought to 224×336: the shorter side at most 224",)
+    wanted = Pillow.fromarray(photo(448, 672)).resize((336, 224), Pillow.Resampling.BILINEAR)
+    assert np.abs(data.splits["train"].column("image")[0].astype(int) - np.asarray(wanted)).mean() < 2
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_a_jpeg_that_is_decoded_smaller_is_the_same_picture(gray: bool) -> None:
+    picture = Pillow.fromarray(photo(900, 1300)).convert("L" if gray else "RGB")
+    plain, marked = saved(picture, "jpeg", quality=95), saved(picture, "jpeg", quality=95, exif=Pillow.Exif())
+    for height, width in ((900, 1300), (300, 300), (224, 224), (100, 150), (7, 5)):
+        column = Image(height=height, width=width, channels=1 if gray else 3)
+        full = folder.fit_picture(picture, column).astype(int)
+        for data in (plain, marked):
+            assert np.abs(folder.read_picture(data, column).astype(int) - full).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 100}, {"restart_marker_rows": 1}]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_quick_way_to_a_jpeg_is_pillows(mode: str, options: dict[str, Any]) -> None:
+    data = saved(Pillow.fromarray(photo()).convert(mode), "jpeg", **options)
+    column = Image(height=40, width=60, channels=len(mode))
+    quick = folder._decoded_jpeg(data, column)
+    assert quick is not None
+    with Pillow.open(io.BytesIO(data)) as wanted:
+        assert np.array_equal(np.asarray(quick), np.asarray(wanted))
+    assert folder._probe(data) == (40, 60, mode == "L")
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_pictures_that_are_not_as_the_first_one(where: str, tmp_path: Path, make: SimpleNamespace) -> None:
+    odd = {
+        "gray": saved(photo()[..., 0], "jpeg"),
+        "larger": saved(photo(80, 120), "jpeg"),
+        "turned": saved(photo(60, 40)),
+    }
+    for what, data in odd.items():
+        files = {f"{c}/{i}.jpg": saved(photo(seed=i), "jpeg") for i in range(1, 5) for c in "ab"}
+        files["a/0.jpg" if where == "first" else "b/9.jpg"] = data
+        read = shendu.data.open(make.write(tmp_path / f"{what}-{where}", files))
+        rows = read.splits["train"].column("image")
+        column = read.fields["image"]
+        assert column == (
+            Image(height=40, width=60, channels=3) if what == "gray" else Image(height=40, width=40, channels=3)
+        )
+        for row, entry in zip(rows, sorted(files), strict=True):
+            assert np.array_equal(row, folder.read_picture(files[entry], column))
+
+
+def test_pictures_of_one_pixel(tmp_path: Path, make: SimpleNamespace) -> None:
+    files = {
+        f"{c}/{i}.png": saved(np.array([[value + i]], np.uint8)) for c, value in (("a", 0), ("b", 100)) for i in (0, 1)
+    }
+    assert opened(tmp_path / "x", files, make)[:, 0, 0, 0].tolist() == [0, 1, 100, 101]
+
+
+def test_one_picture_in_a_class(tmp_path: Path, make: SimpleNamespace) -> None:
+    root = make.write(tmp_path / "x", make.pictures(["a/1.png", "b/1.png"]))
+    data = shendu.data.open(root).split_off()
+    assert {part: len(rows) for part, rows in data.splits.items()} == {"train": 2}
+
+
+# ---- broken pictures, and the line that a person sees
+
+
+def broken() -> dict[str, tuple[bytes, str]]:
+    jpeg, whole = saved(photo(), "jpeg"), saved(photo())
+    return {
+        "empty": (b"", "an empty file"),
+        "text": (b"these are words, not a picture\n" * 9, "not a picture"),
+        "html": (b"<!DOCTYPE html><html><body>404</body></html>", "not a picture"),
+        "one byte": (b"\xff", "not a picture"),
+        "zeros": (bytes(500), "not a picture"),
+        "a JPEG's first bytes": (jpeg[:20], "not a picture"),
+        "a PNG's first bytes": (whole[:33], "not a picture"),
+        "a JPEG cut in its header": (jpeg[:400], "cut short"),
+        "a JPEG cut in its pixels": (jpeg[:-60], "cut short"),
+        "a PNG cut in its pixels": (whole[:-60], "cut short"),
+        "a bomb": (png(50_000, 50_000, 8, 2, b""), "more than 100,000,000 pixels"),
+        "a large JPEG": (wide(jpeg, 10_001, 10_000), "10,000 × 10,001 pixels, more than 100,000,000"),
+        "a JPEG without pixels": (wide(jpeg, 0, 0), "not a picture"),
+    }
+
+
+def wide(jpeg: bytes, height: int, width: int) -> bytes:
+    """The JPEG with another size in its header."""
+    at = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+
+
+@pytest.mark.parametrize("what", broken())
+def test_a_broken_picture_is_named(what: str, tmp_path: Path, make: SimpleNamespace) -> None:
+    data, why = broken()[what]
+    files = {f"{c}/{i}.jpg": saved(photo(seed=i), "jpeg") for i in range(3) for c in "ab"}
+    root = make.write(tmp_path / "x", {**files, "b/broken.jpg": data})
+    assert refused(root) == bad(root, "b/broken.jpg", why)
+    read = shendu.data.open(root, skip_bad=True)
+    assert read.notes == ("1 unreadable picture skipped: b/broken.jpg",)
+    assert read.splits["train"].column("label").tolist() == [0, 0, 0, 1, 1, 1]
+    assert read.splits["train"].column("image").shape == (6, 40, 60, 3)
+
+
+def test_nothing_but_broken_pictures(tmp_path: Path, make: SimpleNamespace) -> None:
+    half = saved(photo(), "jpeg")[:-60]
+    root = make.write(tmp_path / "x", {"a/1.jpg": half, "b/1.jpg": half})
+    assert refused(root, skip_bad=True).startswith(f"{root} has no readable picture: a/1.jpg (cut short")
+
+
+def test_an_emoji_as_a_file_name(tmp_path: Path, make: SimpleNamespace) -> None:
+    files = {"🐈/😺.png": saved(photo()), "🐕/🐶.png": saved(photo(seed=1))}
+    assert shendu.data.open(make.write(tmp_path / "x", files)).classes == ("🐈", "🐕")
+    assert shendu.data.open(make.write_zip(tmp_path / "x.zip", files)).classes == ("🐈", "🐕")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_picture_that_may_not_be_read(tmp_path: Path, make: SimpleNamespace) -> None:
+    root = make.write(tmp_path / "x", make.pictures(["a/1.png", "b/1.png"]))
+    (root / "b" / "1.png").chmod(0)
+    assert refused(root) == bad(root, "b/1.png", "Permission denied")
+
+
+def test_a_symlink_loop_is_a_picture_that_cannot_be_read(tmp_path: Path, make: SimpleNamespace) -> None:
+    root = make.write(tmp_path / "x", make.pictures(["a/1.png", "b/1.png"]))
+    (root / "b" / "2.png").symlink_to(root / "b" / "3.png")
+    (root / "b" / "3.png").symlink_to(root / "b" / "2.png")
+    assert refused(root, skip_bad=False) == (
+        f"{root} has 2 unreadable pictures, the first is b/2.png (Too many levels of symbolic links): "
+        "mend or remove them, or add --skip-bad"
+    )
+
+
+# ---- archives
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("entry", ["../a/1.png", "/etc/a/1.png", "a/../../1.png", "C:\\a\\1.png"])
+def test_a_path_that_leaves_the_archive(kind: str, entry: str, tmp_path: Path, make: SimpleNamespace) -> None:
+    place = tmp_path / f"x.{kind}"
+    writer = make.write_zip if kind == "zip" else make.write_tar
+    writer(place, {**make.pictures(["a/1.png", "b/1.png"]), entry: b""})
+    assert refused(place) == f"{place} has an entry outside of its folder ({entry!r}): pack it without such paths"
+
+
+def test_an_archive_that_is_cut_short(tmp_path: Path, make: SimpleNamespace) -> None:
+    files = {f"{c}/{i}.png": saved(photo(seed=i)) for c in "ab" for i in range(20)}
+    for kind, writer in (("zip", make.write_zip), ("tar", make.write_tar), ("tar.gz", make.write_tar)):
+        place = tmp_path / f"x.{kind}"
+        writer(place, files)
+        place.write_bytes(place.read_bytes()[: place.stat().st_size // 2])
+        message = refused(place)
+        assert message.startswith(f"{place} is damaged or cut short (")
+        assert message.endswith("): download or pack it again")
+
+
+def test_archives_in_an_archive(tmp_path: Path, make: SimpleNamespace) -> None:
+    inner = make.write_zip(tmp_path / "inner.zip", make.pictures(["a/1.png", "b/1.png"])).read_bytes()
+    place = make.write_zip(tmp_path / "x.zip", {"one.zip": inner, "two.zip": inner})
+    assert refused(place) == f"{place} holds other archives, such as one.zip: unpack it and name one of them"
+
+
+def test_an_entry_whose_size_lies(tmp_path: Path, make: SimpleNamespace) -> None:
+    place = make.write_zip(tmp_path / "x.zip", make.pictures(["a/1.png", "b/1.png"]))
+    data = bytearray(place.read_bytes())
+    at = data.index(b"PK\x01\x02") + 24
+    data[at : at + 4] = struct.pack("<I", 9)
+    place.write_bytes(bytes(data))
+    assert refused(place).startswith(f"{place} has 1 unreadable picture, the first is a/1.png (")
+
+
+def test_an_archives_entry_with_a_wrong_checksum(tmp_path: Path, make: SimpleNamespace) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in make.pictures(["a/1.png", "b/1.png"]).items():
+            archive.writestr(name, data)
+    whole = bytearray((tmp_path / "x.zip").read_bytes())
+    at = whole.index(b"PK\x01\x02") + 16
+    whole[at] ^= 1
+    (tmp_path / "x.zip").write_bytes(bytes(whole))
+    assert refused(tmp_path / "x.zip") == bad(
+        tmp_path / "x.zip", "a/1.png", "damaged in the archive (Bad CRC-32 for file 'a/1.png')"
+    )
+
+
+def test_links_in_an_archive_are_left_out(tmp_path: Path, make: SimpleNamespace) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, data in make.pictures(["a/1.png", "b/1.png"]).items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        link = tarfile.TarInfo("b/2.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    assert len(shendu.data.open(tmp_path / "x.tar").splits["train"]) == 2
+
+
+# ---- any bytes at all
+
+SEEDS = [
+    saved(photo(), "jpeg"), saved(photo(), "jpeg", progressive=True), saved(photo()), saved(photo()[..., 0]),
+    saved(photo(), "jpeg", exif=Pillow.Exif()), saved(Pillow.fromarray(photo()).quantize(9)), saved(photo(), "gif"),
+    saved(photo(), "tiff"), saved(photo(), "webp"), saved(photo(), "bmp"), saved(photo(), "ppm"),
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), max_size=6),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_mutated_pictures_give_pixels_or_one_line(
+    seed: bytes, changes: list[tuple[float, bytes]], cut: float, whole: bool
+) -> None:
+    data = bytearray(seed)
+    for share, new in changes:
+        at = int(share**3 * len(data))  # headers decide most, so they are hit most
+        data[at : at + len(new)] = new
+    given_bytes = bytes(data) if whole else bytes(data[: int(cut * len(data))])
+    column = Image(height=20, width=30, channels=3)
+    try:
+        read = folder.read_picture(given_bytes, column)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (pixels are as good an outcome)
+        assert len(str(error)) < 400  # noqa: PT017
+    else:
+        assert read.shape == column.stored
+        assert read.dtype == np.uint8
+
+
+@settings(max_examples=200, deadline=2000)
+@given(st.binary(max_size=200))
+def test_bytes_behind_a_jpegs_beginning(data: bytes) -> None:
+    size = folder._plain_jpeg(b"\xff\xd8\xff\xe0" + data)
+    assert size is None or size[0] * size[1] <= folder.PIXELS_MOST
