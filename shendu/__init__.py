@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from shendu.data import open as open_data
     from shendu.verbs.audit import audit
+    from shendu.verbs.estimator import ShenduClassifier, ShenduRegressor
     from shendu.verbs.evaluate import evaluate
     from shendu.verbs.listing import list_runs, list_systems
     from shendu.verbs.opened import Run
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Run": ("shendu.verbs.opened", "Run"),
+    "ShenduClassifier": ("shendu.verbs.estimator", "ShenduClassifier"),
+    "ShenduRegressor": ("shendu.verbs.estimator", "ShenduRegressor"),
     "audit": ("shendu.verbs.audit", "audit"),
     "train": ("shendu.verbs.train", "train"),
     "evaluate": ("shendu.verbs.evaluate", "evaluate"),
@@ -40,7 +43,7 @@ _WHERE = {
 }
 
 __all__ = [
-    "Run", "UserError", "__version__", "audit", "evaluate", "list_runs", "list_systems", "open_data", "predict", "report",
+    "Run", "ShenduClassifier", "ShenduRegressor", "UserError", "__version__", "audit", "evaluate", "list_runs", "list_systems", "open_data", "predict", "report",
     "reproduce", "train",
 ]  # fmt: skip
 

@@ -84,6 +84,7 @@ TRAINING = add_options(
     click.option(
         "--compile", default="auto", metavar="auto|on|off", help="auto: a trial, where the time left pays for it."
     ),
+    click.option("--time-limit", metavar="10m", help="A budget for the whole command; fewer steps where need be."),
     click.option("--on-nan", default="stop", metavar="stop|skip", help="What to do when the loss is not finite."),
     DATA_DIR,
     READING,
@@ -297,7 +298,7 @@ def reproduce(system: str, as_json: bool, **options: Any) -> None:
 
 ROWS_SHOWN = 20
 """Predictions that are printed; a file takes them all."""
-ENGINE = ("device", "precision", "compile", "on_nan", "data_dir")
+ENGINE = ("device", "precision", "compile", "on_nan", "time_limit", "data_dir")
 
 
 def split_choices(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:

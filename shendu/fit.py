@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,8 @@ INIT, BUILD, VALIDATION = 1, 2, 3
 FIRST_SAVE, SAVE_EVERY, SAVE_SHARE = 2.0, 30.0, 0.02
 """Seconds to the first checkpoint and between later ones; at most this share of the time is spent on saving."""
 LOG_LINES, MOST_SKIPS, TRIAL_STEP = 200, 100, 8
+REVIEWS = (0.03, 0.1, 0.3, 0.6, 0.85)
+"""Shares of the time limit after which the steps that fit into it are counted anew."""
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Setup:
     precision: str = "fp32"
     compile: str = "auto"
     on_nan: str = "stop"
+    time_limit: float = 0.0
+    """Seconds from now that training may take; 0: as long as it takes."""
     resume: str = "exact"
     say: Callable[[str], None] = print
     show: Callable[[dict[str, Any]], None] = lambda line: None
@@ -60,6 +64,11 @@ class Progress:
     best_step: int = 0
     waited: int = 0
     seconds: float = 0.0
+    elapsed: float = 0.0
+    """Seconds of all stretches so far, validations and checkpoints included."""
+    steps: int = 0
+    """Steps of this stage that fit into the time limit; 0: all of them."""
+    reviews: int = 0
     samples: int = 0
     position: int = 0
     micro: int = 1
@@ -182,6 +191,7 @@ class Session:
         self.best: dict[str, Tensor] | None = None
         self.pending: list[tuple[int, Tensor]] = []
         self.saved_at = self.shown_at = time.monotonic()
+        self.before, self.began = self.at.elapsed, time.monotonic()
         self.save_after = FIRST_SAVE
         if self.at.stage < len(recipe.stages):
             self.open_stage(saved)
@@ -204,6 +214,8 @@ class Session:
 
     def open_stage(self, saved: dict[str, Any] | None = None) -> None:
         self.stage = self.recipe.stages[self.at.stage]
+        if self.at.steps:
+            self.stage = replace(self.stage, steps=self.at.steps)
         self.objective, self.source = self.build(self.stage, self.at.stage)
         self.averaged = self.copy()
         if self.objective.coupled and self.stage.accumulate * self.at.micro > 1:
@@ -264,7 +276,8 @@ class Session:
         """Validation comes at steps fixed in advance: every so many, and at the end."""
         if "validation" not in self.recipe.splits or self.at.step == 0:
             return False
-        every = self.recipe.validate_every
+        planned = self.recipe.stages[self.at.stage].steps
+        every = math.ceil(self.recipe.validate_every * self.stage.steps / max(1, planned))
         return self.at.step >= self.stage.steps or bool(every and self.at.step % every == 0)
 
     def step(self) -> None:
@@ -287,6 +300,8 @@ class Session:
             self.setup.show({**self.line(), "loss": float(loss)})
         if at.compiled is None and at.step == TRIAL_STEP:
             self.consider_compiling()
+        if self.setup.time_limit:
+            self.watch_the_clock()
         if time.monotonic() - self.saved_at > self.save_after:
             self.save()
 
@@ -393,7 +408,7 @@ class Session:
         if self.best is not None and self.at.stage == len(self.recipe.stages) - 1:
             self.model.load_state_dict(self.best)
         at = self.at
-        at.stage, at.step, at.micro, at.validated, at.stopped = at.stage + 1, 0, 1, -1, False
+        at.stage, at.step, at.steps, at.micro, at.validated, at.stopped = at.stage + 1, 0, 0, 1, -1, False
         over = at.stage == len(self.recipe.stages)
         if over:
             self.optimizer = None
@@ -404,6 +419,7 @@ class Session:
     def tree(self) -> dict[str, Any]:
         open_stage = self.at.stage < len(self.recipe.stages)
         self.at.position = self.folder.logged()
+        self.at.elapsed = self.elapsed()
         return {
             "at": asdict(self.at),
             "environment": self.environment,
@@ -443,6 +459,8 @@ class Session:
 
     def consider_compiling(self) -> None:
         left = self.at.seconds / TRIAL_STEP * (self.stage.steps - self.at.step)
+        if self.setup.time_limit:
+            left = min(left, self.setup.time_limit - self.elapsed())
         self.at.compiled = False
         if left > parallel.TRIAL_WORTH:
             self.setup.say(
@@ -459,6 +477,28 @@ class Session:
             if self.at.compiled:
                 self.lay_out()
                 self.learner.compile()
+            self.save()
+
+    def elapsed(self) -> float:
+        return self.before + time.monotonic() - self.began
+
+    def watch_the_clock(self) -> None:
+        """At a few shares of the time limit, plans as many steps as fit into the rest; at its end, stops."""
+        at, limit, used = self.at, self.setup.time_limit, self.elapsed()
+        if used >= limit:
+            at.stopped = True
+        due = sum(used > share * limit for share in REVIEWS)
+        if due <= at.reviews or at.stopped:
+            return
+        at.reviews = due
+        stages = self.recipe.stages[at.stage :]
+        planned = stages[0].steps
+        left = sum(stage.steps for stage in stages) - at.step
+        fitting = (limit - used) / (used / at.total) / max(1, left)
+        at.steps = at.step + max(1, int((planned - at.step) * min(1.0, fitting))) if at.step < planned else planned
+        if at.steps != self.stage.steps:
+            self.setup.say(f"time limit: {at.steps:,} of {planned:,} steps fit into {limit:.0f} s")
+            self.stage = replace(self.stage, steps=at.steps)
             self.save()
 
     def lay_out(self) -> None:

@@ -89,28 +89,29 @@ class Outputs:
 
 
 def intervals(
-    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], block: int = 1
+    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], overlap: int = 1
 ) -> dict[str, list[float]]:
     """Name -> [low, high], the 95% interval of each figure over the rows [B, …] that it was measured on.
 
     A share of rows has Wilson's interval; every other figure is computed anew on rows drawn with replacement (the
     bootstrap, Efron 1979), under a fixed seed. The percentiles are moved outwards as Student's t asks for few rows
     (Hesterberg 2015, section 5.3). Of more than 10,000 rows so many are drawn, and the spread is scaled down to the
-    whole (Bickel, Götze and van Zwet 1997). `block` is the number of neighbouring rows that are drawn together, where
-    rows overlap (Künsch 1989). A figure without a finite interval is left out: nothing is known from one row.
+    whole (Bickel, Götze and van Zwet 1997). Where neighbouring rows share `overlap` values of the target (windows of a
+    series), the series' moments are drawn instead, each with all that was forecast for it. A figure without an interval
+    is left out: nothing is known from one row, nor from rows that are all alike.
     """
     outputs, targets = outputs.cpu(), targets.cpu()
     rows = len(targets)
-    blocks = rows // max(1, block)
     found: dict[str, list[float]] = {}
     rest = dict(metrics)
     for name in SHARES:
-        if name in rest and targets.dim() == 1 and block == 1 and rows:
+        if name in rest and targets.dim() == 1 and rows:
             share = _figure(outputs, targets, rest.pop(name))
             found[name] = list(wilson(round(share * rows), rows))
-    if rest and blocks > 1:
-        found |= _bootstrap(outputs, targets, rest, block, blocks)
-    return {name: found[name] for name in metrics if name in found and all(map(math.isfinite, found[name]))}
+    if rest and rows + overlap > 2:
+        found |= _bootstrap(outputs, targets, rest, overlap)
+    known = {name: (low, high) for name, (low, high) in found.items() if -math.inf < low < high < math.inf}
+    return {name: list(known[name]) for name in metrics if name in known}
 
 
 def wilson(hits: int, rows: int) -> tuple[float, float]:
@@ -122,36 +123,44 @@ def wilson(hits: int, rows: int) -> tuple[float, float]:
 
 
 def _bootstrap(
-    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], block: int, blocks: int
+    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], overlap: int
 ) -> dict[str, list[float]]:
-    rows = len(targets)
-    drawn = min(blocks, max(2, RESAMPLED // block))
-    g, offsets = chance.generator(_DRAW), torch.arange(block)
-    draws = [(torch.randint(rows, (drawn, 1), generator=g) + offsets).view(-1) % rows for _ in range(RESAMPLES)]
-    tail, shrink = _tail(blocks), math.sqrt(drawn / blocks)
+    known = len(targets) + overlap - 1
+    drawn = min(known, RESAMPLED)
+    g = chance.generator(_DRAW)
+    draws = [torch.randint(known, (drawn,), generator=g) for _ in range(RESAMPLES)]
+    tail, shrink = _tail(known), math.sqrt(drawn / known)
     levels = torch.tensor([tail, 1 - tail], dtype=torch.float64)
     found = {}
     for name, build in metrics.items():
-        values = torch.tensor(_resampled(outputs, targets, build, draws), dtype=torch.float64)
+        values = torch.tensor(_resampled(outputs, targets, build, draws, overlap), dtype=torch.float64)
         values = values[values.isfinite()]
         low, high = values.quantile(levels).tolist() if len(values) else (math.nan, math.nan)
-        if drawn < blocks:
+        if drawn < known:
             figure = _figure(outputs, targets, build)
             low, high = (figure + shrink * (end - figure) for end in (low, high))
         found[name] = [low, high]
     return found
 
 
-def _resampled(outputs: Tensor, targets: Tensor, build: Callable[[], Metric], draws: Sequence[Tensor]) -> list[float]:
-    """The figure on each drawing of the rows; a mean's values are computed once."""
+def _resampled(
+    outputs: Tensor, targets: Tensor, build: Callable[[], Metric], draws: Sequence[Tensor], overlap: int
+) -> list[float]:
+    """The figure on each drawing; a mean's values are computed once, other figures have none for overlapping rows."""
     whole = build()
     if not isinstance(whole, _Mean):
-        return [_figure(outputs[rows], targets[rows], build) for rows in draws]
-    each = whole.values(outputs, targets).reshape(len(targets), -1).double().mean(1)
+        return [_figure(outputs[rows], targets[rows], build) for rows in draws] if overlap == 1 else []
+    values = whole.values(outputs, targets).reshape(len(targets), -1).double()
+    at = torch.arange(len(targets))[:, None] + (
+        torch.arange(overlap) if overlap > 1 else torch.zeros(values.shape[1], dtype=torch.int64)
+    )
+    sums = torch.zeros(len(targets) + overlap - 1, dtype=torch.float64).index_add(0, at.view(-1), values.view(-1))
+    counts = at.view(-1).bincount(minlength=len(sums))
     figures = []
     for rows in draws:
         metric = build()
-        metric.add(each[rows])
+        assert isinstance(metric, _Mean)
+        metric.total, metric.count = sums[rows].sum(), int(counts[rows].sum())
         figures.append(metric.compute())
     return figures
 

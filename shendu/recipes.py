@@ -81,6 +81,24 @@ class Training:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
 
 
+HOLDS = {
+    "Image": "pictures", "Number": "numbers", "Row": "tables", "Text": "texts", "Audio": "recordings", "Series": "time series",
+    "Sequence": "sequences of letters",
+}  # fmt: skip
+"""Kind of a column -> what it holds, in a word."""
+
+
+def check_reads(system: str, data: Dataset, *kinds: str) -> None:
+    """Raises UserError where a system does not read what a data set holds."""
+    holds = type(data.fields[data.input]).__name__
+    if holds not in kinds:
+        reads = " and ".join(HOLDS[kind] for kind in kinds)
+        raise UserError(
+            f"{system} reads {reads}, and {data.name} holds {HOLDS[holds]}; leave the system out to have one chosen, or see "
+            "`shendu list`"
+        )
+
+
 def steps_of(how: Training, rows: int) -> tuple[int, int]:
     """(steps, batch size) of a training over `rows` rows."""
     size = min(how.batch_size, rows) if how.batch_size else rows

@@ -255,8 +255,7 @@ def decoded(data: bytes, rate: int) -> np.ndarray:
     if plain := Wave.of(data):
         samples = plain.samples(data, wanted)
     else:
-        with _opened(data) as sound:
-            samples = sound.read(wanted, dtype="float32", always_2d=True)
+        samples = _read_by_soundfile(data, wanted)
         if len(samples) < wanted and len(data) < HEAD:
             raise ValueError(f"cut off: {wanted:,} samples are promised and {len(samples):,} are there")
     if not np.isfinite(samples).all():
@@ -284,6 +283,15 @@ def _opened(data: bytes) -> Any:
         return soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError:
         raise ValueError("not a recording") from None
+
+
+def _read_by_soundfile(data: bytes, wanted: int) -> np.ndarray:
+    """The first samples of a file as float32 [n, channels]; raises ValueError."""
+    with _opened(data) as sound:
+        try:
+            return sound.read(wanted, dtype="float32", always_2d=True)
+        except RuntimeError as error:
+            raise ValueError(f"damaged or cut off ({str(error).removeprefix('Error : ').rstrip('.')})") from None
 
 
 @dataclass(frozen=True)

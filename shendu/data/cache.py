@@ -27,6 +27,8 @@ VERSION = 2
 _SETTLED_NS = 2 * 10**9
 """A file changed within the last two seconds may change again under the same time stamp, so it is not indexed."""
 _ABANDONED_S = 24 * 3600
+_SMALL, _BLOCK = 1 << 16, 64
+"""Bytes of a file that is hashed in one piece; files that are handed to a thread at once."""
 
 
 class Room(Protocol):
@@ -89,6 +91,18 @@ def through_arrays(decoded: Decoded, name: str, source: str = "") -> Dataset:
     digest = sha.hexdigest()
     source = source or f"cache:{digest}"
     return load(digest, name, source) or _store(digest, name, source, lambda room: decoded)
+
+
+def in_memory(decoded: Decoded, name: str) -> Dataset:
+    """A data set that is never written to the disk, and so cannot be reopened. Raises UserError."""
+    check(decoded, name)
+    column = decoded.fields[decoded.input]
+    mean, std = column.moments(decoded.splits["train"][decoded.input])
+    splits = {part: Split(arrays) for part, arrays in decoded.splits.items()}
+    return Dataset(
+        name=name, source="", hash="", fields=decoded.fields, splits=splits, input=decoded.input, target=decoded.target,
+        mean=mean, std=std, ordered=decoded.ordered, notes=decoded.notes,
+    )  # fmt: skip
 
 
 def reopen(source: str) -> Dataset:
@@ -181,7 +195,8 @@ def _remember(index: Path, digest: str) -> None:
 def _digest_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+            small = os.fstat(file.fileno()).st_size < _SMALL  # file_digest clears a buffer of 256 KiB first
+            return hashlib.sha256(file.read()).digest() if small else hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return b"unreadable"  # the reader says so, by name
 
@@ -191,8 +206,10 @@ def _digest_files(files: Mapping[str, Path], options: dict[str, Any]) -> str:
     sha = hashlib.sha256(_canonical([VERSION, options]))
     names = sorted(files)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, digest in zip(names, pool.map(_digest_file, (files[n] for n in names)), strict=True):
-            sha.update(_canonical(name) + b"\0" + digest)
+        blocks = [names[at : at + _BLOCK] for at in range(0, len(names), _BLOCK)]
+        for block, digests in zip(blocks, pool.map(lambda b: [_digest_file(files[n]) for n in b], blocks), strict=True):
+            for name, digest in zip(block, digests, strict=True):
+                sha.update(_canonical(name) + b"\0" + digest)
     return sha.hexdigest()
 
 

@@ -266,6 +266,23 @@ KNOWN: dict[str, Known] = {
             beside="cifar10",
         ),
         Known(
+            name="fsdd",
+            summary="spoken digits, 2,700 + 300 recordings of six speakers at 8 kHz, 10 classes",
+            kind="archive",
+            files=(
+                _local(
+                    "archive",
+                    "free-spoken-digit-dataset-master.zip",
+                    16_413_762,
+                    "8e0c4b7dc3e5865a95f326d3546e966b23d57fa6bd653dc06457d36fdebb9c62",
+                ),
+            ),
+            classes=_DIGITS,
+            licence="CC BY-SA 4.0 (Zohar Jackson and contributors)",
+            home="https://github.com/Jakobovski/free-spoken-digit-dataset",
+            reading=Reading(label_from="{label}_*.wav", test_from=r"_[0-4]\.wav$"),
+        ),
+        Known(
             name="orl-faces",
             summary="faces of 40 people, 200 + 200 grey pictures of 92x112; a person's pictures 6 to 10 are the test part",
             kind="archive",

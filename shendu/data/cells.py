@@ -20,6 +20,8 @@ ABSENT = (
     *("NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None", "none", "NONE", "nil", "missing"),
 )
 """How tables write that there is no value."""
+MINUS = "-"
+"""Is a value where the column has a plus sign too."""
 YES, NO = ("true", "yes", "y", "t", "on"), ("false", "no", "n", "f", "off")
 _LARGEST = 1e37
 """Beyond it float32 arithmetic overflows, so such numbers count as missing."""
@@ -49,6 +51,7 @@ DATES = {
 }
 """How dates are written; Ymd is taken for a number unless the person says --type d=date."""
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_FIRST = np.datetime64("2000-01-01", "s")
 _WORDS = r"[^\pL\pN']+"
 
 
@@ -73,18 +76,25 @@ class Coded:
         return filled[self.codes]
 
 
+def _text_of(values: pa.Array) -> pa.Array:
+    text = pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type)
+    return values.cast(pa.string()) if text else values
+
+
 class Cells:
     """One column of a table and the views of it that are needed, each made once."""
 
     def __init__(self, name: str, column: pa.ChunkedArray) -> None:
+        self.order: tuple[str, ...] = ()
+        self.ordered = False
         if pa.types.is_dictionary(column.type):
-            self.order = (
-                tuple(map(str, column.unify_dictionaries().chunk(0).dictionary.to_pylist())) if len(column) else ()
-            )
+            column = column.unify_dictionaries()
             self.ordered = bool(column.type.ordered)
-            column = column.cast(column.type.value_type)
-        else:
-            self.order, self.ordered = (), False
+            self.order = tuple(map(str, column.chunk(0).dictionary.to_pylist())) if column.num_chunks else ()
+            named = [_text_of(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
+            column = pa.chunked_array(named, None if named else pa.string())
+        elif pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+            column = column.cast(pa.string())
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.float64())
         self.name, self.column = name, column
@@ -105,8 +115,13 @@ class Cells:
     def is_plain(self) -> bool:
         """False: lists, objects or bytes, which are no cells."""
         kind = self.column.type
-        words = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-        return words or self.is_number or self.is_time or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+        return (
+            pa.types.is_string(kind)
+            or self.is_number
+            or self.is_time
+            or pa.types.is_boolean(kind)
+            or pa.types.is_null(kind)
+        )
 
     @cached_property
     def plain(self) -> np.ndarray | None:
@@ -121,6 +136,18 @@ class Cells:
         return None
 
     @cached_property
+    def times(self) -> np.ndarray | None:
+        """datetime64[s] [N] where every value is an ISO date as it stands, NaT where one is missing; else None."""
+        if not pa.types.is_string(self.column.type):
+            return None
+        try:
+            return (
+                self.column.cast(pa.timestamp("us")).cast(pa.timestamp("s"), safe=False).to_numpy(zero_copy_only=False)
+            )
+        except pa.ArrowInvalid:
+            return None
+
+    @cached_property
     def coded(self) -> Coded:
         found = self._as_words().dictionary_encode()
         found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
@@ -128,7 +155,8 @@ class Cells:
             found = found.chunk(0) if found.num_chunks else pa.array([], pa.string()).dictionary_encode()
         codes = pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False)
         trimmed = pc.utf8_trim_whitespace(found.dictionary.cast(pa.string()))
-        absent = pc.is_in(trimmed, pa.array(ABSENT))
+        signs = pc.any(pc.equal(trimmed, "+")).as_py()
+        absent = pc.is_in(trimmed, pa.array([word for word in ABSENT if not (signs and word == MINUS)]))
         if not pc.any(absent).as_py() and trimmed.equals(found.dictionary):
             return Coded(trimmed, codes)
         again = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed).dictionary_encode()
@@ -203,7 +231,9 @@ def moments_of(cells: Cells, form: str) -> np.ndarray:
     if cells.is_time:
         naive = cells.column.cast(pa.timestamp("s"), safe=False) if not _zone(cells) else _local(cells)
         return naive.to_numpy(zero_copy_only=False).astype("datetime64[s]")
-    per_value = _dated(cells.coded.values, form)
+    if form == "Y-m-d" and cells.times is not None:
+        return cells.times
+    per_value = _dated(cells.coded.values, form or date_form(cells.coded.values, tuple(DATES))[0] or "Y-m-d")
     return np.append(per_value, np.datetime64("NaT", "s"))[cells.coded.codes]
 
 
@@ -271,16 +301,25 @@ def dates(cells: Cells, form: str) -> np.ndarray:
     """float32 [N, 6]: days since 2000-01-01, sine and cosine of the year and of the week, share of the day."""
     when = moments_of(cells, form)
     there = ~np.isnat(when)
-    filled = np.where(there, when, np.datetime64("2000-01-01", "s"))
-    day = filled.astype("datetime64[D]")
-    of_year = (day - day.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64) / 365.25
-    days = (day - np.datetime64("2000-01-01")).astype(np.float64)
-    of_week = (days - 2) / 7  # 2000-01-03 was a Monday
-    of_day = (filled - day.astype("datetime64[s]")).astype(np.float64) / 86_400
-    turns = [f(2 * np.pi * share) for share in (of_year, of_week) for f in (np.sin, np.cos)]
-    found = np.stack([days + of_day, *turns, of_day], axis=1).astype(np.float32)
+    seconds = np.where(there, when, _FIRST).astype("datetime64[s]").astype(np.int64) - _FIRST.astype(np.int64)
+    days, rest = np.divmod(seconds, 86_400)
+    distinct, at = np.unique(days, return_inverse=True)
+    found = np.empty((len(when), DATE), np.float32)
+    found[:, 0] = days + rest / 86_400
+    found[:, 1:5] = _turns(distinct)[at]
+    found[:, 5] = rest / 86_400
     found[~there] = np.nan
     return found
+
+
+def _turns(days: np.ndarray) -> np.ndarray:
+    """float32 [D, 4]: sine and cosine of the year and of the week."""
+    day = _FIRST.astype("datetime64[D]") + days
+    of_year = (day - day.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64) / 365.25
+    of_week = (days - 2) / 7  # 2000-01-03 was a Monday
+    return np.stack([f(2 * np.pi * share) for share in (of_year, of_week) for f in (np.sin, np.cos)], axis=1).astype(
+        np.float32
+    )
 
 
 # ---- codes and words -------------------------------------------------------------------------------------------------

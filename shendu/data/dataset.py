@@ -82,7 +82,7 @@ class Dataset:
         """How many neighbouring rows share values of the target: a forecast's steps, where the order means something."""
         return max(1, math.prod(self.fields[self.target].stored)) if self.ordered else 1
 
-    def split_off(self, how: str = "") -> Dataset:
+    def split_off(self, how: str = "", parts: tuple[str, ...] = ("test", "validation")) -> Dataset:
         """The same data with the parts that it lacks: a test part (where it has none), then a validation part.
 
         `how` says which rows are the test part: a share (`0.2`), a share under a seed (`0.2@3`), a fold (`2/5`) or the
@@ -95,7 +95,7 @@ class Dataset:
         if how and "test" in self.splits:
             raise UserError(f"{self.name} has a test part of its own; leave --split {how} out")
         done = self
-        for part in ("test", "validation"):
+        for part in parts:
             train = done.splits["train"]
             if part in done.splits or (len(train) < SMALLEST_TO_SPLIT and not (how and part == "test")):
                 continue

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from shendu.data.cells import ABSENT
+from shendu.data.cells import ABSENT, MINUS
 from shendu.errors import UserError
 
 DELIMITERS = "\t;|,"
@@ -30,10 +31,11 @@ ONE_COLUMN = "\x1f"
 COLUMNS_MOST = 10_000
 LINE_MOST = 4 << 20
 """Bytes of the longest line, and of the blocks in which a file is parsed."""
+CELL_MOST = 1 << 20
 _HEAD, _SAMPLE = 1 << 20, 200
 _UNPACKED_MOST, _UNPACKED_SHARE = 1 << 28, 200
 """A gzip file may unpack to the first size, or to that many times its own (text shrinks 5 to 20 times)."""
-_NULLS = [*ABSENT, *(f" {word}" for word in ABSENT)]
+_NULLS = [*(gone := [word for word in ABSENT if word != MINUS]), *(f" {word}" for word in gone)]
 _NUMBER = re.compile(r"[-+]?[$€£]?\s?\d[\d.,' ]*([eE][-+]?\d+)?\s?[%$€£]?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?")
 _DECIMAL_COMMA = re.compile(r"-?(\d+,(\d{1,2}|\d{4,})|0,\d+|\d{1,3}(\.\d{3})+,\d+)\s?[%€]?")
@@ -62,7 +64,7 @@ def layout(path: Path, *, names: tuple[str, ...] = (), known: tuple[str, ...] = 
     encoding, quotes = _survey(path)
     text, whole = _head(path, encoding, skip)
     delimiter, rows = _delimiter(text, whole)
-    if not rows:
+    if not any(cell.strip() for row in rows for cell in row):
         raise UserError(f"{path} is empty: expected a header and rows")
     header = not names and _is_header(rows, known)
     found = names or (_titles(rows[0]) if header else tuple(f"column_{i + 1}" for i in range(len(rows[0]))))
@@ -90,7 +92,7 @@ def read(path: Path, how: Layout, skip_bad: bool = False) -> tuple[pa.Table, int
             table = arrow_csv.read_csv(stream, read, parse, convert)
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _fault(path, how, error) from error
-    return table.rename_columns(how.names), len(ragged)
+    return _checked(table.rename_columns(how.names), path), len(ragged)
 
 
 def pieces(path: Path, how: Layout) -> Iterator[pa.Table]:
@@ -100,9 +102,20 @@ def pieces(path: Path, how: Layout) -> Iterator[pa.Table]:
         with _stream(path, how.encoding) as stream, arrow_csv.open_csv(stream, read, parse, convert) as batches:
             for batch in batches:
                 if batch.num_rows:
-                    yield pa.Table.from_batches([batch]).rename_columns(how.names)
+                    yield _checked(pa.Table.from_batches([batch]).rename_columns(how.names), path)
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _fault(path, how, error) from error
+
+
+def _checked(table: pa.Table, path: Path) -> pa.Table:
+    """Raises UserError for a cell that is no cell but a file, or the rest of one behind an open quote."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        longest = pc.max(pc.binary_length(column)).as_py() or 0
+        if longest > CELL_MOST:
+            raise UserError(
+                f"{path} has a cell of {longest:,} bytes in column {name}: a quote may be open, or it is no table"
+            )
+    return table
 
 
 def _options(how: Layout, on_ragged: Any) -> tuple[Any, Any, Any]:
@@ -161,15 +174,18 @@ class _Limited(io.RawIOBase):
         super().close()
 
 
+def is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def raw(path: Path) -> BinaryIO:
     """The bytes, unpacked where they are gzipped."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return io.BufferedReader(_Limited(path), 1 << 20) if packed else path.open("rb")  # type: ignore[return-value]
+    return io.BufferedReader(_Limited(path), 1 << 20) if is_packed(path) else path.open("rb")
 
 
 def _stream(path: Path, encoding: str) -> Any:
-    stream = pa.PythonFile(raw(path), mode="r")
+    stream = pa.PythonFile(raw(path), mode="r") if is_packed(path) else pa.OSFile(str(path))
     return stream if encoding == "utf-8" else pa.transcoding_input_stream(stream, encoding, "utf-8")
 
 

@@ -113,7 +113,7 @@ def _limit(seen: Tensor) -> float:
 def _distance(seen: Tensor, pairs: Tensor) -> Tensor:
     """Mean difference of areas [P], relative to the spread within the flatter picture of the two."""
     found = []
-    for part in pairs.split(4096):
+    for part in pairs.split(4096) if len(pairs) else ():
         one, other = seen[part[:, 0]].flatten(1), seen[part[:, 1]].flatten(1)
         spread = torch.minimum(one.std(1), other.std(1))
         found.append((one - other).abs().mean(1) / spread.clamp(min=0.5))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shendu.data import beside
 from shendu.data.archive import Tree
 from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Category, Column, Image
@@ -51,7 +52,7 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
     notes: list[str] = []
     bad: dict[str, str] = {}
     column = _first(tree, laid.names())
-    images = _decoded(tree, laid.splits, column, room, bad, alike=True) if column else None
+    images = _decoded(tree, laid.splits, column, room, bad, same=True) if column else None
     rows = laid.splits
     if column is None or images is None:
         bad.clear()
@@ -110,9 +111,9 @@ def _decoded(
     column: Image,
     room: Room,
     bad: dict[str, str],
-    alike: bool = False,
+    same: bool = False,
 ) -> dict[str, np.ndarray] | None:
-    """Every split's pixels; those that cannot be read go to `bad`. None where they were to be `alike` and are not."""
+    """Every split's pixels; those that cannot be read go to `bad`. None where all were to be the `same` and are not."""
     places: dict[str, tuple[np.ndarray, int]] = {}
     images: dict[str, np.ndarray] = {}
     for split, entries in rows.items():
@@ -122,7 +123,7 @@ def _decoded(
             places.update({entry: (plain, i) for i, (entry, _) in enumerate(entries)})
 
     def work(data: bytes) -> np.ndarray | None:
-        return _pixels(data, column) if not alike or _as(data, column) else None
+        return alike(data, column) if same else _pixels(data, column)
 
     def put(entry: str, found: Any) -> None:
         if found is None:
@@ -134,16 +135,28 @@ def _decoded(
             array[i] = found
 
     try:
-        each(tree, list(places), work, put, _reason)
+        if same and beside.pays(tree, list(places)):
+            beside.each(tree, list(places), column, work, put, _reason)
+        else:
+            each(tree, list(places), work, put, _reason)
     except _Different:
         return None
     return images
 
 
-def _as(data: bytes, column: Image) -> bool:
-    """Whether a picture has the column's size, and is gray where the column is."""
-    height, width, gray = _probe(data)
-    return (height, width, 1 if gray else 3) == column.stored
+def alike(data: bytes, column: Image) -> np.ndarray | None:
+    """The pixels of a picture that has the column's size, and is gray where the column is; None for another one."""
+    plain = _plain_jpeg(data)
+    height, width, gray = plain or _probe(data)
+    if (height, width, 1 if gray else 3) != column.stored:
+        return None
+    picture = _decoded_jpeg(data, column) if plain else None
+    return _pixels(data, column) if picture is None else _stored(picture, column)
+
+
+def _stored(picture: Picture, column: Image) -> np.ndarray:
+    """The pixels of a picture of the column's size and mode."""
+    return np.frombuffer(picture.tobytes(), np.uint8).reshape(column.stored)
 
 
 def _common(sizes: list[Size]) -> tuple[Image, list[str]]:
@@ -223,12 +236,12 @@ def _plain_jpeg(data: bytes) -> Size | None:
 
 def _decoded_jpeg(data: bytes, column: Image) -> Picture | None:
     """A plain JPEG's pixels; one much larger than the column is decoded at 1/2, 1/4 or 1/8 of its size. None: not plain."""
-    from PIL import Image as Pillow
+    import PIL.Image as Pillow
 
     if (plain := _plain_jpeg(data)) is None:
         return None
     height, width, gray = plain
-    share = min(height // (GAP * column.height), width // (GAP * column.width))
+    share = min(int(height / (GAP * column.height)), int(width / (GAP * column.width)))
     scale = next(s for s in (8, 4, 2, 1) if share >= s or s == 1)
     mode = "L" if gray else "RGB"
     try:

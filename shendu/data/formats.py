@@ -94,7 +94,7 @@ def _read_parquet(path: Path) -> pa.Table:
             )
         return file.read()
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, "Parquet", error) from error
+        raise _damaged(path, "Parquet") from error
 
 
 def read_arrow(path: Path) -> pa.Table:
@@ -108,12 +108,11 @@ def read_arrow(path: Path) -> pa.Table:
         with pa.memory_map(str(path)) as source, ipc.open_stream(source) as stream:
             return stream.read_all()
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, "Arrow", error) from error
+        raise _damaged(path, "Arrow") from error
 
 
-def _damaged(path: Path, what: str, error: Exception) -> UserError:
-    why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-    return UserError(f"{path} is a damaged or truncated {what} file ({why}): download or copy it again")
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(f"{path} is a damaged or truncated {what} file: download or copy it again")
 
 
 def _read_jsonl(path: Path) -> pa.Table:
@@ -172,7 +171,7 @@ def _read_excel(path: Path) -> pa.Table:
         sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
         rows = [row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)]
     except Exception as error:  # openpyxl raises whatever the damaged part made it raise
-        raise _damaged(path, "Excel", error) from error
+        raise _damaged(path, "Excel") from error
     if len(rows) < 2:
         raise UserError(f"{path} has no rows below the header of its first sheet: add some")
     names = [str(name).strip() if name is not None else f"column_{i + 1}" for i, name in enumerate(rows[0])]
@@ -254,7 +253,7 @@ def _parquet_pieces(path: Path) -> Iterator[pa.Table]:
         for batch in parquet.ParquetFile(path).iter_batches(_PIECE):
             yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, "Parquet", error) from error
+        raise _damaged(path, "Parquet") from error
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------------

@@ -21,16 +21,15 @@ from shendu.data.row import Field
 from shendu.errors import UserError, near, unknown
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
-NAMES_MOST, RAREST = 1000, 2
-"""A category keeps its most frequent names, and none that occurs less often than that."""
+NAMES_MOST, RAREST, NAME_LONGEST = 1000, 2, 200
+"""A category keeps its most frequent names, none that occurs less often than that, and none of more characters."""
 VOCABULARY_MOST, WORDS_MOST = 10_000, 64
 _FREE_WORDS = 4
 """Words that a text has on average; a category has fewer."""
 SURE = 0.95
 """Share of values that must be numbers (or dates) for a column to hold them; the rest count as missing."""
-ID = re.compile(
-    r"#|(row|record|line)?[_ ]?(id|idx|index|nr|no|number)|row|.+[_ ]id|.+Id|uuid|guid|unnamed.*", re.IGNORECASE
-)
+ID = re.compile(r"(?i:#|(row|record|line)?[_ ]?(id|idx|index|nr|no|number)|row|.+[_ ]id|uuid|guid|unnamed.*)|.+Id")
+"""How columns are called that name their rows."""
 _IDS = 20
 """Below so many rows, values that all differ are no sign of an id."""
 
@@ -73,6 +72,10 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return Judged(left="empty")
     if column.is_time:
         return Judged(field=Field(name=column.name, kind="date"))
+    if _is_iso(column):
+        same = pc.min_max(column.column.drop_null())
+        alike = same["min"] == same["max"] and not column.column.null_count
+        return Judged(left="constant") if alike else Judged(field=Field(name=column.name, kind="date", form="Y-m-d"))
     if not column.order and not pa.types.is_boolean(column.column.type):
         found = _as_number(column, comma)
         if found:
@@ -82,6 +85,17 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
     if len(column.coded.values) == 1 and column.coded.codes.min() >= 0:
         return Judged(left="constant")
     return _as_words(column)
+
+
+def _is_iso(column: Cells) -> bool:
+    """Whether all values are ISO dates: a column of a million distinct times is not to be coded first."""
+    if not pa.types.is_string(column.column.type):
+        return False
+    head = column.column.slice(0, 100).drop_null()
+    return (
+        bool(len(head) and pc.all(pc.match_substring_regex(head, r"^\d{4}-\d\d-\d\d")).as_py())
+        and column.times is not None
+    )
 
 
 def short_type(column: Cells) -> str:
@@ -152,7 +166,8 @@ def _as_words(column: Cells) -> Judged:
         return Judged(field=_text(column))
     if distinct == rows >= _IDS:
         return Judged(left="id")
-    return Judged(field=_category(column))
+    field = _category(column)
+    return Judged(field=field) if field.names else Judged(left="rare")
 
 
 def _ambiguous(values: pa.Array, form: str) -> str:
@@ -164,12 +179,12 @@ def _ambiguous(values: pa.Array, form: str) -> str:
 
 
 def _category(column: Cells) -> Field:
-    """The most frequent names, the most frequent first."""
-    counts = column.coded.counts
+    """The most frequent names, the most frequent first; none where hardly one occurs twice."""
+    counts, words = column.coded.counts, column.coded.words
     order = np.argsort(-counts, kind="stable")[:NAMES_MOST]
     least = RAREST if len(column) >= _IDS else 1
-    names = tuple(column.coded.words[i] for i in order if counts[i] >= least)
-    return Field(name=column.name, kind="category", names=names or tuple(column.coded.words[i] for i in order))
+    names = tuple(words[i] for i in order if counts[i] >= least and len(words[i]) <= NAME_LONGEST)
+    return Field(name=column.name, kind="category", names=names)
 
 
 def _text(column: Cells) -> Field:
@@ -230,7 +245,13 @@ _ONE = {"number": "a number", "category": "a category", "boolean": "a boolean", 
         "text": "free text"}  # fmt: skip
 _PLURALS = {"number": "numbers", "category": "categories", "boolean": "booleans", "ordered": "ordered categories", "date": "dates",
             "text": "free texts"}  # fmt: skip
-_LEFT = {"empty": "without values", "constant": "of one value", "id": "all values differ", "ignored": "as said"}
+_LEFT = {
+    "empty": "without values",
+    "constant": "of one value",
+    "id": "all values differ",
+    "rare": "hardly a value occurs twice",
+    "ignored": "as said",
+}
 _OTHERWISE = {
     "number": "category",
     "category": "text",
@@ -252,6 +273,6 @@ def explained(judged: Mapping[str, Judged]) -> list[str]:
     notes += [f"column {name}: {j.why.replace('NAME', name)}" for name, j in judged.items() if j.why]
     left = [f"{name} ({_LEFT.get(j.left, j.left)})" for name, j in judged.items() if not j.field]
     if left:
-        first = next(name for name, j in judged.items() if not j.field)
-        notes.append(f"left out: {few(left)} (to keep one: --type {first}=category)")
+        first = next((name for name, j in judged.items() if j.left in ("id", "constant", "rare")), "")
+        notes.append(f"left out: {few(left)}" + (f" (to keep one: --type {first}=category)" if first else ""))
     return notes

@@ -27,7 +27,7 @@ SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validat
 UNLABELLED = {"unsup"}
 """Class folders that hold no class: the reviews without a label that IMDb's set comes with."""
 _IN_FLIGHT = 256
-_WORTH_THREADS = 16_384
+WORTH_THREADS = 16_384
 """Bytes per file: below, threads wait for the interpreter's lock and take twice as long as one."""
 
 
@@ -201,7 +201,7 @@ def each(
         except Exception as error:  # decoders raise anything on damaged bytes
             return reason(error)
 
-    if sum(tree.sizes[name] for name in names) < _WORTH_THREADS * len(names):
+    if sum(tree.sizes[name] for name in names) < WORTH_THREADS * len(names):
         for entry, data in tree.each(names, most):
             done(entry, one(data))
         return

@@ -19,6 +19,7 @@ from shendu.data import archive, cifar, idx, layout
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
 from shendu.data.reading import Reading
+from shendu.data.series import Series
 from shendu.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -34,11 +35,10 @@ def open_as(data: Any, input: Column, target: Column, reading: Reading) -> Datas
     Raises UserError for a column that is missing, a class that the run has not, and what cannot be read.
     """
     if hasattr(data, "__arrow_c_stream__"):
-        from shendu.data import table
+        from shendu.data import formats
 
-        return _dataset(
-            "table", input, target, {"train": _rows(table.from_object(data), "the table", input, target, reading)}
-        )
+        rows = _rows(formats.from_object(data), "the table", input, target, reading)
+        return _dataset("table", input, target, {"train": rows})
     if not isinstance(data, str | os.PathLike):
         return None
     path = Path(os.path.expanduser(data))
@@ -54,7 +54,10 @@ def _dataset(name: str, input: Column, target: Column, parts: Mapping[str, tuple
     if not splits:
         raise UserError(f"{name} has no rows with a target: there is nothing to measure")
     fields = {"input": input, "target": target}
-    return Dataset(name=name, source=name, hash="", fields=fields, splits=splits, input="input", target="target")
+    return Dataset(
+        name=name, source=name, hash="", fields=fields, splits=splits, input="input", target="target",
+        ordered=isinstance(input, Series),
+    )  # fmt: skip
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -62,9 +65,9 @@ def _dataset(name: str, input: Column, target: Column, parts: Mapping[str, tuple
 
 def _tables(path: Path) -> dict[str, Path]:
     """Part -> file; empty where a path is no table."""
-    from shendu.data import table
+    from shendu.data import formats, table
 
-    if path.is_file() and path.stat().st_size and table.recognised(path):
+    if path.is_file() and path.stat().st_size and formats.recognised(path):
         return {"train": path}
     if not path.is_dir():
         return {}
@@ -73,11 +76,11 @@ def _tables(path: Path) -> dict[str, Path]:
 
 
 def _of_tables(path: Path, tables: Mapping[str, Path], input: Column, target: Column, reading: Reading) -> Dataset:
-    from shendu.data import table
+    from shendu.data import formats
 
     parts = {}
     for part, file in tables.items():
-        read, _, comma = table.read(file, reading.skip_bad)
+        read, _, comma = formats.read(file, reading.skip_bad)
         parts[part] = _rows(read, str(file), input, target, reading, comma)
     return _dataset(path.name, input, target, parts)
 
@@ -86,13 +89,30 @@ def _rows(
     read: pa.Table, where: str, input: Column, target: Column, reading: Reading, comma: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """(stored rows, targets) of those rows that have a target."""
-    if not read.num_rows:
-        raise UserError(f"{where} has only a header: add rows below it")
+    if isinstance(input, Series):
+        return _windows(read, where, input, comma)
     x = _stored(read, where, input)
-    known = {field.name for field in getattr(input, "fields", ())} | {getattr(input, "column", "")}
-    free = [name for name in read.column_names if name not in known]
+    free = [name for name in read.column_names if name not in _read_by(input)]
     y, there = _targets(read, _target_name(free, read.column_names, where, reading), where, target, comma)
     return x[there], y[there]
+
+
+def _read_by(input: Column) -> set[str]:
+    """The table's columns that an input column is made of."""
+    fields = [field.name for field in getattr(input, "fields", ())]
+    return {*fields, *getattr(input, "columns", ()), getattr(input, "column", "")}
+
+
+def _windows(read: pa.Table, where: str, input: Series, comma: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Every window of a series with what came after it."""
+    line = input.line(read, where, comma)
+    width = input.window + input.horizon
+    if len(line.values) < width:
+        raise UserError(
+            f"{where} has {len(line.values):,} rows, and a window with its forecast takes {width}: add earlier ones"
+        )
+    both = np.lib.stride_tricks.sliding_window_view(line.values, width)
+    return both[:, : input.window].copy(), both[:, input.window :].copy()
 
 
 def _stored(read: pa.Table, where: str, input: Column) -> np.ndarray:
@@ -103,19 +123,20 @@ def _stored(read: pa.Table, where: str, input: Column) -> np.ndarray:
 
 
 def _target_name(free: list[str], names: list[str], where: str, reading: Reading) -> str:
-    from shendu.data import table
+    from shendu.data.target import choose_target
 
     if not free or (reading.target and reading.target not in names):
         wanted = f"target column '{reading.target}'" if reading.target else "column besides those that the model reads"
         close = near(reading.target, free) if reading.target else ""
         close = close if "did you mean" in close else "; for its predictions: shendu predict"
         raise UserError(f"{where} has no {wanted} to compare predictions with{close}")
-    return table.choose_target(free, reading.target, where)[0]
+    return choose_target(free, reading.target, where)[0]
 
 
 def _targets(read: pa.Table, name: str, where: str, target: Column, comma: bool) -> tuple[np.ndarray, np.ndarray]:
     """(targets as the column stores them, which rows have one)."""
-    from shendu.data import cells, table
+    from shendu.data import cells
+    from shendu.data.target import _class_codes
 
     column = cells.Cells(name, read.column(name))
     form = cells.numbers_form(column, "," if comma else "")
@@ -123,7 +144,7 @@ def _targets(read: pa.Table, name: str, where: str, target: Column, comma: bool)
         values = cells.numbers(column, form).astype(np.float32)
         return values, np.isfinite(values)
     names = list(target.names)
-    codes, written = table._class_codes(column, names, _as_numbers(names), form, "")
+    codes, written = _class_codes(column, names, _as_numbers(names), form, "")
     strange = np.flatnonzero(codes == -2)
     if len(strange):
         raise UserError(

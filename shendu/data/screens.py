@@ -15,8 +15,8 @@ from shendu import chance
 from shendu.data.columns import Column, Number
 from shendu.data.row import NAMED, Row
 
-BINS, DISTINCT = 100, 256
-"""Bins of a number that has more distinct values than the latter."""
+BINS = 100
+"""The most bins that a number is put into."""
 SEED = 20261122
 
 
@@ -55,15 +55,33 @@ def features(name: str, column: Column, rows: np.ndarray, most: int) -> Iterator
             yield Feature(name if flat.shape[1] == 1 else f"{name}[{i}]", flat[:, i])
 
 
-def binned(feature: Feature) -> np.ndarray:
-    """A whole number per row, int64 [N]: its code, its distinct value, or its bin among equally full ones."""
+def coincidences(columns: list[Feature], rows: int) -> float:
+    """How many pairs of so many rows would be equal by chance, were the columns independent."""
+    share = 1.0
+    for column in columns:
+        counts = np.unique(column.values, return_counts=True)[1].astype(np.float64)
+        share *= (counts * (counts - 1)).sum() / max(1, len(column.values) * (len(column.values) - 1))
+    return share * rows * (rows - 1) / 2
+
+
+def codings(feature: Feature, learn: np.ndarray) -> list[np.ndarray]:
+    """A column as whole numbers int64 [N], in the ways in which it may foretell something.
+
+    A category by its code; a number by its bin among equally full ones, and by the nearest value among the rows to
+    learn from.
+    """
     if feature.names:
-        return feature.values.astype(np.int64)
-    distinct, codes = np.unique(feature.values, return_inverse=True)  # NaN are one value
-    if len(distinct) <= DISTINCT:
-        return codes
-    edges = np.unique(np.nanquantile(feature.values, np.linspace(0, 1, BINS + 1)[1:-1]))
-    return np.where(np.isnan(feature.values), len(edges) + 1, np.searchsorted(edges, feature.values))
+        return [feature.values.astype(np.int64)]
+    values, absent = feature.values, feature.missing
+    there = values[learn & ~absent]
+    if not len(there):
+        return [absent.astype(np.int64)]
+    edges = np.unique(np.quantile(there, np.linspace(0, 1, min(BINS, len(there) // 10 + 2))[1:-1]))
+    known = np.unique(there)
+    middles = known[:-1] + (known[1:] - known[:-1]) / 2
+    return [
+        np.where(absent, len(marks) + 1, np.searchsorted(marks, values, side="right")) for marks in (edges, middles)
+    ]
 
 
 def halves(rows: int) -> np.ndarray:
@@ -71,33 +89,27 @@ def halves(rows: int) -> np.ndarray:
     return (chance.permute(torch.arange(rows), rows, SEED) % 2 == 0).numpy()
 
 
-def foretells_class(bins: np.ndarray, labels: np.ndarray, learn: np.ndarray) -> tuple[float, float]:
-    """(accuracy of each bin's most frequent class, accuracy of the most frequent class): learnt on a half, held on the other."""
-    classes, size = int(labels.max()) + 1, int(bins.max()) + 1
+def foretells_class(codes: np.ndarray, labels: np.ndarray, learn: np.ndarray) -> tuple[float, float]:
+    """(accuracy of each code's most frequent class, accuracy of the most frequent class), in the rows not learned from."""
+    classes, size = int(labels.max()) + 1, int(codes.max()) + 1
     if size * classes > 10_000_000:
         return 0.0, 0.0
     usual = np.bincount(labels[learn], minlength=classes).argmax()
-    counts = np.bincount(bins[learn] * classes + labels[learn], minlength=size * classes).reshape(size, classes)
+    counts = np.bincount(codes[learn] * classes + labels[learn], minlength=size * classes).reshape(size, classes)
     guess = np.where(counts.any(axis=1), counts.argmax(axis=1), usual)
-    held, truth = bins[~learn], labels[~learn]
+    held, truth = codes[~learn], labels[~learn]
     return float((guess[held] == truth).mean()), float((truth == usual).mean())
 
 
-def foretells_number(feature: Feature, target: np.ndarray, learn: np.ndarray) -> float:
-    """The share of the target's variance, in a half, that a line or the bins of the other half explain."""
+def foretells_number(codes: np.ndarray, target: np.ndarray, learn: np.ndarray) -> float:
+    """The share of the target's variance, in the rows not learned from, that the mean of each code explains."""
+    size, usual = int(codes.max()) + 1, target[learn].mean()
+    count = np.bincount(codes[learn], minlength=size)
+    sums = np.bincount(codes[learn], target[learn], minlength=size)
+    guess = np.where(count > 0, sums / np.maximum(count, 1), usual)
     held = target[~learn]
     total = np.square(held - held.mean()).sum()
-    if not total:
-        return 0.0
-    bins = binned(feature)
-    count = np.bincount(bins[learn], minlength=bins.max() + 1)
-    sums = np.bincount(bins[learn], target[learn], minlength=bins.max() + 1)
-    guess = np.where(count > 0, sums / np.maximum(count, 1), target[learn].mean())[bins[~learn]]
-    explained = 1 - np.square(held - guess).sum() / total
-    if not feature.names and not feature.missing.any() and np.ptp(feature.values[learn]) > 0:
-        slope, start = np.polyfit(feature.values[learn].astype(np.float64), target[learn], 1)
-        explained = max(explained, 1 - np.square(held - slope * feature.values[~learn] - start).sum() / total)
-    return float(explained)
+    return float(1 - np.square(held - guess[codes[~learn]]).sum() / total) if total else 0.0
 
 
 def is_row_number(values: np.ndarray) -> bool:

@@ -32,10 +32,12 @@ AMBIGUOUS = {
 }
 """Alphabet -> what its further letters may be (nomenclature of IUPAC-IUB 1984)."""
 LETTERS_MOST, LENGTH_MOST = 26, 10_000
-SHORTEST = 12
-"""Letters that a word must have on average to be taken for a sequence."""
+SHORTEST, DISTINCT_MOST, SPACES_MOST = 15, 0.7, 0.05
+"""Letters that a word must have on average to be taken for a sequence; shares of its letters that differ, and of blanks."""
 PLACES, CORE = 10, 4
 """Columns of single letters are one sequence from so many columns on, and where they share so many letters."""
+HEAD = 1000
+"""Rows that are looked at first: a large table of other things is not searched."""
 OTHERS = 2
 """Further columns that a table of sequences may have (names and ids), which are then not read."""
 SURE = 0.99
@@ -215,11 +217,13 @@ def characters(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def columns_of(found: pa.Table, target: str, said: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
     """The column that holds sequences, or those that spell one, where a table has little else; empty: it has none."""
+    forced = tuple(name for name, (kind, _) in said.items() if kind == "sequence")
+    return forced or (_found_in(found, target, said) if _found_in(found.slice(0, HEAD), target, said) else ())
+
+
+def _found_in(found: pa.Table, target: str, said: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
     from shendu.data.cells import Cells
 
-    forced = tuple(name for name, (kind, _) in said.items() if kind == "sequence")
-    if forced:
-        return forced
     free = [name for name in found.column_names if name != target and said.get(name, ("",))[0] != "ignore"]
     words = [Cells(name, found.column(name)) for name in free if name not in said]
     words = [column for column in words if column.is_plain and not column.is_number and not column.is_time]
@@ -233,15 +237,15 @@ def columns_of(found: pa.Table, target: str, said: Mapping[str, tuple[str, str]]
 
 
 def _is_sequence(column: Cells) -> bool:
-    """Long words of letters alone, most of them different."""
+    """Long words of letters alone, most rows of their own, that repeat their letters as names and codes do not."""
     words = column.coded.words
-    if not words or np.mean([len(word) for word in words[:1000]]) < SHORTEST:
+    some = [word.upper() for word in words[:HEAD]]
+    if 2 * len(words) < len(column) or not some or np.mean([len(word) for word in some]) < SHORTEST:
         return False
-    fits = np.array([word.isascii() and word.replace(" ", "").isalpha() for word in words])
-    few = len(set("".join(words[:1000]).upper()) - {" "}) <= LETTERS_MOST
-    once = np.mean([len(set(word.upper())) / len(word) for word in words[:1000]])  # a name hardly repeats a letter
-    spaced = np.mean([word.count(" ") / len(word) for word in words[:1000]]) > 0.05
-    return bool(fits.mean() >= SURE and few and once < 0.5 and not spaced)
+    fits = np.mean([word.isascii() and word.replace(" ", "").isalpha() for word in words])
+    repeated = np.mean([len(set(word)) / len(word) for word in some]) < DISTINCT_MOST
+    spaced = np.mean([word.count(" ") / len(word) for word in some]) > SPACES_MOST
+    return bool(fits >= SURE and repeated and not spaced and len(set("".join(some)) - {" "}) <= LETTERS_MOST)
 
 
 def _share_letters(columns: list[Cells]) -> bool:

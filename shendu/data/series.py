@@ -109,6 +109,18 @@ class Series:
 
     def _forecast(self, found: pa.Table, where: str, comma: bool) -> tuple[list[str], np.ndarray]:
         """(names of the times that are forecast, the series up to its end)."""
+        line = self.line(found, where, comma)
+        if len(line.values) < self.window:
+            raise UserError(
+                f"{where} has {len(line.values):,} rows, and the model reads the last {self.window}: add earlier ones"
+            )
+        ahead = [
+            written(int(line.ticks[-1]) + self.every * (i + 1), self.unit, self.every) for i in range(self.horizon)
+        ]
+        return [ahead[0] if len(ahead) == 1 else f"{ahead[0]} to {ahead[-1]}"], line.values
+
+    def line(self, found: pa.Table, where: str, comma: bool = False) -> Line:
+        """A table's series in the order of time; raises UserError for a column that is missing, and for another step."""
         for name in (self.time, self.value):
             if name not in found.column_names:
                 raise UserError(
@@ -120,14 +132,7 @@ class Series:
                 f"{where} has one row per {spoken(line.unit, line.every)}, and the model was trained on one per "
                 f"{spoken(self.unit, self.every)}: give a series of the same step"
             )
-        if len(line.values) < self.window:
-            raise UserError(
-                f"{where} has {len(line.values):,} rows, and the model reads the last {self.window}: add earlier ones"
-            )
-        ahead = [
-            written(int(line.ticks[-1]) + self.every * (i + 1), self.unit, self.every) for i in range(self.horizon)
-        ]
-        return [ahead[0] if len(ahead) == 1 else f"{ahead[0]} to {ahead[-1]}"], line.values
+        return line
 
     def show(self, row: np.ndarray) -> str:
         return "…, " + ", ".join(f"{value:.4g}" for value in row[-6:].tolist())

@@ -167,7 +167,7 @@ def out_of_fold(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
     x = torch.cat([_standard(x), torch.ones(len(x), 1)], 1)
     parts = [(x[fold == k], y[fold == k]) for k in range(FOLDS)]
     grams, products = [a.T @ a for a, _ in parts], [a.T @ b for a, b in parts]
-    gram, product = sum(grams), sum(products)
+    gram, product = torch.stack(grams).sum(0), torch.stack(products).sum(0)
     best, least = torch.zeros_like(y), torch.inf
     size = gram.diagonal().mean()
     for ridge in RIDGES:
@@ -183,9 +183,19 @@ def out_of_fold(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
 
 
 def probabilities(scores: Tensor, labels: Tensor) -> Tensor:
-    """Scores [N, K] -> probabilities, by the one temperature that makes the labels likeliest (Guo et al. 2017)."""
+    """Scores [N, K] -> probabilities, by the one temperature that makes the labels likeliest (Guo et al. 2017).
+
+    It is found twice, the second time without the labels that the first makes suspicious: they would teach it doubt.
+    """
+    shares = _tempered(scores, labels, torch.ones_like(labels, dtype=torch.bool))
+    kept = torch.ones_like(labels, dtype=torch.bool)
+    kept[suspicious(shares, labels)[0]] = False
+    return _tempered(scores, labels, kept)
+
+
+def _tempered(scores: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     factors = torch.logspace(-0.5, 2, 40)
-    losses = torch.stack([cross_entropy(scores * f, labels) for f in factors])
+    losses = torch.stack([cross_entropy(scores[kept] * f, labels[kept]) for f in factors])
     return (scores * factors[losses.argmin()]).softmax(1)
 
 

@@ -175,16 +175,15 @@ def decoded(
             fields={"sequence": letters, "target": goal.column}, splits=parts, input="sequence", target="target",
             notes=(*found, *why),
         )  # fmt: skip
-    fields, columns, why = _fields(tables, [name for name in names if name != target], said, comma)
+    fields, columns, why = _fields(tables, where, [name for name in names if name != target], said, comma)
     if not fields:
-        raise UserError(
-            f"{where['train']} has no column to learn {target} from ({'; '.join(why)}): keep one with --type NAME=number"
-        )
+        raise UserError(f"{where['train']} has no column to learn {target} from ({'; '.join(why)})")
     if len(fields) == 1 and fields[0].kind == "text":
         input, column, inputs, more = _as_text(fields[0], columns)
         why = [*why[1:], *more]
     else:
         input, column = "row", Row(fields=fields)
+        pa.default_memory_pool().release_unused()  # the text is gone, and the matrix needs its room
         inputs = {part: _matrix(stored, column, part, room) for part, stored in columns.items()}
     return cache.Decoded(
         fields={input: column, "target": goal.column},
@@ -227,7 +226,11 @@ def _check_parts(tables: dict[str, pa.Table], names: list[str], said: Mapping[st
 
 
 def _fields(
-    tables: dict[str, pa.Table], names: list[str], said: Mapping[str, tuple[str, str]], comma: bool
+    tables: dict[str, pa.Table],
+    where: dict[str, str],
+    names: list[str],
+    said: Mapping[str, tuple[str, str]],
+    comma: bool,
 ) -> tuple[tuple[Field, ...], dict[str, list[np.ndarray | Cells]], list[str]]:
     """(fields, part -> stored columns, notes); each column's cells are let go before the next one is judged.
 
@@ -240,10 +243,18 @@ def _fields(
     for name in names:
         given = {part: Cells(name, found.pop(name)) for part, found in waiting.items() if name in found}
         judged[name] = judge(given["train"], said.get(name), comma)
-        field = judged[name].field
-        for part in waiting if field else ():
-            columns[part].append(given[part] if field.kind == "text" else cells.stored(given[part], field))
+        if field := judged[name].field:
+            for part in waiting:
+                text = field.kind == "text"
+                columns[part].append(given[part] if text else _stored(given[part], field, where[part]))
     return tuple(j.field for j in judged.values() if j.field), columns, explained(judged)
+
+
+def _stored(column: Cells, field: Field, where: str) -> np.ndarray:
+    try:
+        return cells.stored(column, field)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _matrix(columns: list[np.ndarray | Cells], row: Row, part: str, room: cache.Room) -> np.ndarray:
@@ -253,6 +264,14 @@ def _matrix(columns: list[np.ndarray | Cells], row: Row, part: str, room: cache.
         found = columns.pop(0)
         matrix[:, start : start + field.width] = cells.stored(found, field) if isinstance(found, Cells) else found
     return matrix
+
+
+def inputs(table: pa.Table) -> Row:
+    """The column of rows that a table without a target makes; raises UserError where none of its columns can be used."""
+    fields, _, why = _fields({"train": table}, {"train": "X"}, table.column_names, {}, False)
+    if not fields:
+        raise UserError(f"X has no column to learn from ({'; '.join(why)})")
+    return Row(fields=fields)
 
 
 # ---- prediction ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from shendu.data.delimited import few
 from shendu.data.kinds import SURE, short_type, whole, zero_padded
 from shendu.errors import UserError, near
 
-TARGETS = ("target", "label", "labels", "class", "y", "outcome", "income", "survived", "species", "price")
+TARGETS = ("target", "label", "labels", "class", "y", "outcome", "income", "survived", "species")
 """Names of columns that are usually what is to be predicted."""
 CLASSES_FEW = 20
 """Whole numbers of at most so many values, each of five rows on average, are classes."""

@@ -232,7 +232,7 @@ def _column(counts: Mapping[str, int], lengths: list[int], name: str, where: str
     known = [word for word, times in counts.items() if times >= SEEN_LEAST] or list(counts)
     known = sorted(known, key=lambda word: (-counts[word], word))[:VOCABULARY_MOST]
     cut = "most frequent words" if len(known) == VOCABULARY_MOST else "words seen twice or more"
-    notes = [f"vocabulary of {where}: the {len(known):,} {cut} in the training texts"]
+    notes = [f"vocabulary{f' of column {name}' if name else ''}: the {len(known):,} {cut} in the training texts"]
     length = int(min(WORDS_MOST, max(1, np.ceil(np.percentile(lengths, 100 * SHARE_WHOLE)))))
     longer = sum(one > length for one in lengths)
     if longer:

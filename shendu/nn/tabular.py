@@ -71,7 +71,9 @@ def quantiles(values: Tensor, pieces: int) -> Tensor:
     distinct, counts = values.double().unique(return_counts=True)
     if len(distinct) <= pieces + 1:
         return torch.cat([distinct, distinct[-1:].expand(pieces + 1 - len(distinct))]).float()
-    weights = counts.double().clamp(max=len(values) / pieces)
+    weights = counts.double()
+    for _ in range(20):  # towards the limit at which the commonest values fill one piece each
+        weights = weights.clamp(max=weights.sum() / pieces)
     reached = weights.cumsum(0) / weights.sum()
     wanted = torch.linspace(0, 1, pieces + 1, dtype=torch.float64)
     return distinct[torch.searchsorted(reached, wanted).clamp(max=len(distinct) - 1)].float()

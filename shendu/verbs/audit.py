@@ -123,7 +123,15 @@ def card(subject: Subject, example: Example) -> dict[str, Any]:
     """What the page shows of an example: its text, and the rows themselves."""
     shown = [subject.input.show(subject.stored(np.array([row]))[0]) for row in example.rows]
     pictures = [report.picture(each) for each in shown if not isinstance(each, str)]
-    return {"text": example.text, "pictures": pictures, "words": [each for each in shown if isinstance(each, str)]}
+    name = subject.name(example.rows[0]) if len(example.rows) == 1 else ""
+    said = example.text.removeprefix(f"{name}: ") if name else example.text
+    words = list(dict.fromkeys(each for each in shown if isinstance(each, str)))
+    return {
+        "text": said,
+        "name": name if said != name and name not in said else "",
+        "pictures": pictures,
+        "words": words,
+    }
 
 
 def bars(subject: Subject) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from shendu.data import (
     delimited,
     duplicates,
     folder,
+    kinds,
     layout,
     screens,
     suspects,
@@ -60,8 +61,9 @@ MISSING, SHIFT, CHANCE = 0.5, 0.1, 1e-3
 less often than this."""
 COLUMNS_MOST, ROWS_MOST, PICTURES_MOST = 2000, 100_000, 100_000
 """Columns that are looked at one by one, the rows that they are looked at on, and pictures that are compared with each other."""
-EXCESS = 1.1
-"""Labels are found wrong where so many times what the judging model's own doubt explains are found."""
+EXCESS, SPARE = 2.0, 5
+"""Labels are found wrong where more than so many times, and so many more, are suspicious than the judging model's own
+doubt explains."""
 GARBLED = r"\x{FFFD}|Ã[\x{80}-\x{BF}]|â€|Â[\x{A0}-\x{BF}]"
 """UTF-8 that was once read as cp1252, or signs that were lost."""
 
@@ -172,6 +174,13 @@ class Subject:
             return rows, []
         return rows, list(screens.features(self.data.input, self.input, self.stored(rows), COLUMNS_MOST))
 
+    @cached_property
+    def coincidences(self) -> float:
+        """How many pairs of rows would be equal by chance; 0 where some of a row is not looked at by columns."""
+        whole = len(self.input.fields) if isinstance(self.input, Row) else max(1, int(np.prod(self.input.stored)))
+        columns = self.seen[1]
+        return screens.coincidences(columns, len(self.part)) if len(columns) == whole else 0.0
+
 
 def files_of(dataset: Dataset, reading: Reading) -> tuple[list[str], dict[str, str]]:
     """(the file of each row; file -> why it could not be read); both empty where rows are no files."""
@@ -186,7 +195,13 @@ def files_of(dataset: Dataset, reading: Reading) -> tuple[list[str], dict[str, s
     names, rows = laid.names(), sum(map(len, dataset.splits.values()))
     bad = unreadable(tree, names, dataset.fields[dataset.input]) if len(names) > rows else {}
     kept = [name for name in names if name not in bad]
-    return (kept, bad) if len(kept) == rows else ([], bad)
+    return ([name.removeprefix(_around(names)) for name in kept], bad) if len(kept) == rows else ([], bad)
+
+
+def _around(names: list[str]) -> str:
+    """The folder that everything is in, with its slash."""
+    folders = {name.partition("/")[0] for name in names}
+    return f"{folders.pop()}/" if len(folders) == 1 else ""
 
 
 def unreadable(tree: archive.Tree, names: list[str], column: Any) -> dict[str, str]:
@@ -358,19 +373,28 @@ def check_copies(subject: Subject) -> Iterator[Finding]:
     copies = np.flatnonzero(first != np.arange(len(first)))
     if not len(copies):
         return
-    usual = isinstance(subject.input, Row | Number)  # rows of few columns are equal by chance, pictures are not
-    across = copies[part[copies] != part[first[copies]]]
-    if len(across):
-        name = list(subject.rows)[part[across[0]]]
-        share = len(across) / sum(rows for key, rows in subject.rows.items() if key != "train")
+    usual = isinstance(subject.input, Row | Number)
+    if usual and 3 * subject.coincidences > len(copies):
         yield Finding(
-            "warning" if usual and share < 0.01 else "error",
-            "copies across parts",
-            len(across),
-            f"{layout.count(len(across), 'row')} of other parts ({_percent(share)} of them) are in an earlier part too",
-            f"take them out of train or out of {name}: figures on rows that were learned say little",
-            _pairs(subject, across),
+            "note",
+            "repeated rows",
+            len(copies),
+            f"{layout.count(len(copies), 'row')} with the same input as another row, as must be with so few values",
+            "nothing, but where labels contradict each other no model can be right",
         )
+        return
+    across = part[copies] != part[first[copies]]
+    for number, name in enumerate(subject.rows):
+        if len(found := copies[across & (part[copies] == number)]):
+            share = len(found) / subject.rows[name]
+            yield Finding(
+                "warning" if usual and share < 0.01 else "error",
+                "copies across parts",
+                len(found),
+                f"{layout.count(len(found), 'row')} of the {name} part ({_percent(share)}) that {_are(found)} in another part too",
+                f"take them out of {name}, or out of train: figures on rows that were learned say little",
+                _pairs(subject, found),
+            )
     told = [row for row in copies if subject.classes and subject.targets[row] != subject.targets[first[row]]]
     if told:
         yield Finding(
@@ -381,16 +405,20 @@ def check_copies(subject: Subject) -> Iterator[Finding]:
             "correct the labels; if both can be right, no figure can reach 100%",
             _pairs(subject, np.array(told)),
         )
-    within = np.setdiff1d(copies, [*across.tolist(), *told])
+    within = np.setdiff1d(copies, [*copies[across].tolist(), *told])
     if len(within):
         yield Finding(
             "note" if usual else "warning",
             "copies",
             len(within),
-            f"{layout.count(len(within), 'row')} that {'is' if len(within) == 1 else 'are'} in the same part before",
+            f"{layout.count(len(within), 'row')} that {_are(within)} in the same part before",
             "remove the copies, unless such rows are expected: they weigh twice, and a random split parts them",
             _pairs(subject, within),
         )
+
+
+def _are(rows: np.ndarray) -> str:
+    return "is" if len(rows) == 1 else "are"
 
 
 def _pairs(subject: Subject, rows: np.ndarray) -> tuple[Example, ...]:
@@ -424,8 +452,8 @@ def check_lookalikes(subject: Subject) -> Iterator[Finding]:
     pairs = rows[duplicates.near(_areas(subject, rows))]
     crossing = subject.part[pairs[:, 0]] != subject.part[pairs[:, 1]]
     for kind, found, severity, where in (
-        ("near copies across parts", pairs[crossing], "error", "of different parts "),
-        ("near copies", pairs[~crossing], "warning", ""),
+        ("near copies across parts", pairs[crossing], "warning", "of different parts "),
+        ("near copies", pairs[~crossing], "note", ""),
     ):
         if len(found):
             yield Finding(
@@ -565,13 +593,16 @@ def _leaks(subject: Subject, rows: np.ndarray, columns: list[Feature]) -> Iterat
     found = []
     for column in columns:
         if subject.classes:
-            share, base = screens.foretells_class(screens.binned(column), targets, learn)
+            share, base = max(
+                screens.foretells_class(codes, targets, learn) for codes in screens.codings(column, learn)
+            )
             if share >= LEAK and 1 - share <= BEYOND * (1 - base):
                 found.append(
                     f"{column.name} alone foretells {_percent(share)} of the labels (the most frequent class {_percent(base)})"
                 )
         elif targets.size == len(targets):
-            share = screens.foretells_number(column, targets.reshape(-1).astype(np.float64), learn)
+            numbers = targets.reshape(-1).astype(np.float64)
+            share = max(screens.foretells_number(codes, numbers, learn) for codes in screens.codings(column, learn))
             if share >= LEAK:
                 found.append(f"{column.name} alone explains {100 * share:.2f}% of the target's variance")
     if found:
@@ -661,7 +692,8 @@ def check_labels(subject: Subject) -> Iterator[Finding]:
     place = {int(row): i for i, row in enumerate(rows)}
     groups = torch.tensor([place.get(int(subject.first[row]), i) for i, row in enumerate(rows)])
     hot = one_hot(labels, len(subject.classes)).float()
-    scores = suspects.out_of_fold(x, hot - hot.mean(0), suspects.folds(labels, groups))
+    usual = hot.mean(0)
+    scores = usual + suspects.out_of_fold(x, hot - usual, suspects.folds(labels, groups))
     shares = suspects.probabilities(scores, labels)
     found, other, expected = suspects.suspicious(shares, labels)
     if not len(found):
@@ -675,15 +707,14 @@ def check_labels(subject: Subject) -> Iterator[Finding]:
             f"looks like {subject.classes[k]} ({100 * float(shares[i, k]):.0f}%)"
         )
         examples.append(Example(text, (row,)))
-    many = len(found) > EXCESS * expected
-    doubt = "" if many else "; no more than its own doubt explains"
+    many = len(found) > EXCESS * expected + SPARE
     yield Finding(
         "warning" if many else "note",
         "suspicious labels",
         len(found),
-        f"{layout.count(len(found), 'label')} of {len(rows):,} that a small model disagrees with, trained without them "
-        f"(it is right in {right:.1f}%{doubt})",
-        "look at them, the worst first, and correct those that are wrong",
+        f"{len(found):,} of {len(rows):,} labels look wrong to a small model that was trained without them",
+        f"look at them, the worst first, and correct those that are wrong; the model is right in {right:.1f}% of the "
+        f"rows, and its own doubt explains about {expected:.0f} of these",
         tuple(examples),
     )
 

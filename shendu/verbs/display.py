@@ -84,16 +84,15 @@ class Display:
         """The final figures as a table."""
         if self.quiet:
             return
-        names = list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures))
+        parts, sure = result["metrics"], result["intervals"]
         table = Table(box=None, padding=(0, 2), header_style="bold")
-        table.add_column("part")
-        for name in names:
-            table.add_column(name, justify="right")
-        for part, figures in result["metrics"].items():
-            table.add_row(part, *(f"{figures[name]:.4f}" if name in figures else "" for name in names))
-            if sure := result["intervals"].get(part):
-                words = (f"{sure[name][0]:.4f}–{sure[name][1]:.4f}" if name in sure else "" for name in names)
-                table.add_row("95% interval", *words, style="bright_black")
+        table.add_column()
+        for part in (*parts, *(["95% interval"] if any(sure.values()) else [])):
+            table.add_column(part, justify="right")
+        for name in dict.fromkeys(name for figures in parts.values() for name in figures):
+            ends = [figures[name] for figures in sure.values() if name in figures]
+            cells = (f"{figures[name]:.4f}" if name in figures else "" for figures in parts.values())
+            table.add_row(name, *cells, *(f"{low:.4f}–{high:.4f}" for low, high in ends))
         self.console.print(table)
         speed = f"{result['seconds']:.1f} s of training, {result['samples_per_second']:,.0f} samples/s"
         self.say(f"{speed}, {result['parameters']:,} parameters, {result['device']} {result['precision']}")

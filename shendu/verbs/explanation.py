@@ -30,8 +30,10 @@ EXPLAINED, GRADIENT_ROWS, BARS = 8, 500, 20
 """Rows that are explained one by one; rows whose gradients are averaged; bars that are drawn."""
 SHUFFLED, SHUFFLED_ROWS, REPEATS = 100_000, 2000, 3
 """Rows that the model sees for the importance of columns, altogether and at once, and how often each is shuffled."""
-OTHERS, COLUMNS, POSITIONS = 16, 6, 200
-"""Rows that a column's value is replaced from, columns that are shown of a row; positions of a text or sequence."""
+OTHERS, COLUMNS, POSITIONS, LINES = 16, 6, 200, 4
+"""Rows that a column's value is replaced from, columns that are shown of a row; positions of a text or sequence; forecasts."""
+LOOKED_AT = 100_000
+"""Rows among which right ones of every class are looked for."""
 _DRAW = 20261123
 
 
@@ -219,8 +221,8 @@ def words(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
 
 def letters(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
     """What each letter adds."""
-    column: Any = rows.processor.input
-    return Explanation(marks=occluded(model, rows, lambda code: column.letter(code)), spaced=False)
+    symbols: str = rows.processor.input.symbols  # type: ignore[attr-defined]
+    return Explanation(marks=occluded(model, rows, lambda code: symbols[code - 1]), spaced=False)
 
 
 def occluded(model: nn.Module, rows: Rows, written: Callable[[int], str]) -> dict[int, list[tuple[str, float]]]:
@@ -237,7 +239,26 @@ def occluded(model: nn.Module, rows: Rows, written: Callable[[int], str]) -> dic
         said = _odds(outputs_of(model, rows.processor, x), rows, row)
         spelled = [written(code) for code in stored[0, there].tolist()]
         found[row] = list(zip(spelled, (said[0] - said[1:]).tolist(), strict=True))
+        if len(there) == POSITIONS < len(stored[0].nonzero()):
+            found[row].append(("…", 0.0))
     return found
+
+
+# ---- series ----------------------------------------------------------------------------------------------------------
+
+
+def forecasts(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
+    """The last forecast of the part, its first, and the two that are furthest off."""
+    column: Any = rows.processor.input
+    last = len(rows.outputs) - 1
+    picked = list(dict.fromkeys([0, last, *rows.worst]))[:LINES]
+    found = {}
+    for row in sorted(picked):
+        history = rows.source.stored(row, 1)["x"][0].cpu().numpy()
+        truth, said = (t[row].reshape(-1).numpy() for t in (rows.targets, rows.outputs))
+        naive = np.resize(history[-column.season :], len(truth))
+        found[row] = Line(history=history, truth=truth, forecast=said, naive=naive)
+    return Explanation(lines=found)
 
 
 # ---- shared ----------------------------------------------------------------------------------------------------------
@@ -269,7 +290,7 @@ def _odds(outputs: Tensor, rows: Rows, row: int) -> Tensor:
 
 def to_explain(rows: Rows) -> list[int]:
     """Half of them rows that are wrong (the worst), half right (or least wrong), of different classes first."""
-    best = rows.badness.argsort(stable=True)[:2000].tolist()
+    best = rows.badness.argsort(stable=True)[:LOOKED_AT].tolist()
     wrong = varied(rows, rows.worst[:500])[: EXPLAINED // 2]
     right = [row for row in varied(rows, best) if row not in wrong][: EXPLAINED - len(wrong)]
     return right + wrong
@@ -292,6 +313,7 @@ EXPLAIN: dict[str, Callable[[nn.Module, Rows, dict[str, Callable[[], Metric]]], 
     "Row": columns,
     "Text": words,
     "Audio": recordings,
+    "Series": forecasts,
     "Sequence": letters,
 }
 """Kind of the input column -> how it is explained."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
-MISTAKES = 24
+MISTAKES, MISTAKES_TOLD = 24, 12
 BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 """Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE"}
@@ -90,7 +90,7 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
         "tiles": [headline(result, part), *tiles(rows, made, result, part)],
         "curves": curves(history, made, recipe), "rows": len(rows.outputs), "labelled": bool(processor.labels),
         **(of_classes(rows) if processor.labels else of_numbers(rows)),
-        "mistakes": [rows.card(row) for row in rows.worst[:MISTAKES]], "wrong": int((rows.badness > 0).sum()),
+        "mistakes": [rows.card(row) for row in rows.worst[: MISTAKES if rows.pictured else MISTAKES_TOLD]], "wrong": int((rows.badness > 0).sum()),
         "pictured": rows.pictured, **explanations(model, rows, recipe.metrics),
         "command": command(made), "environment": folder.read("env.json") or {},
         "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made),
@@ -410,7 +410,11 @@ def curve(
         axes.set_ylim(0, 1.08 * finite.max() or 1)
     stages_apart(axes, history, made)
     labelled(axes, "step")
-    titles = {"loss": "Training loss", "lr": "Learning rate"}
+    titles = {
+        "loss": "Training loss",
+        "lr": "Learning rate",
+        **{f"validation {k}": f"Validation {v}" for k, v in TITLES.items()},
+    }
     title = titles.get(name, name[:1].upper() + name[1:])
     return {"title": title, "note": ", ".join(notes), "svg": svg(drawn, key)}
 
@@ -552,6 +556,7 @@ def explanations(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], M
     ]
     cards += [{**rows.card(row), "line": forecast(each, f"forecast{row}")} for row, each in found.lines.items()]
     return {"bars": bars, "inputs": found.inputs, "how": found.how, "explained": cards, "spaced": found.spaced,
+            "forecasts": bool(found.lines),
             "heard": type(rows.processor.input).__name__ == "Audio"}  # fmt: skip
 
 

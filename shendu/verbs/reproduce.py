@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import statistics
 from pathlib import Path
@@ -28,6 +29,8 @@ def reproduce(
 ) -> list[dict[str, Any]]:
     """Runs every reference of the system (or the one on `data`) with seeds 0 … seeds-1; returns the ledger's entries.
 
+    A reference with several `readings` (folds, splits) is run on each of them.
+
     An entry holds data, choices, metric, figure (mean), spread (standard deviation), published figure and source,
     target, seconds, samples per second, machine and commit. Raises UserError for a system without such a reference.
     """
@@ -47,16 +50,14 @@ def reproduce(
 def _measured(
     system: str, reference: dict[str, Any], seeds: int, out: Any, data_dir: Any, options: dict[str, Any]
 ) -> dict[str, Any]:
-    choices = reference.get("choices", {})
+    choices, readings = reference.get("choices", {}), reference.get("readings", [{}])
     done = []
-    for seed in range(seeds):
-        folder = (
-            Path(out) / f"{system}_{reference['data']}_{'_'.join(map(str, choices.values()))}{seed}" if out else None
-        )
+    for number, (seed, reading) in enumerate(itertools.product(range(seeds), readings)):
+        stem = "_".join([system, reference["data"], *map(str, choices.values())])
+        folder = Path(out) / f"{stem}{number}" if out else None
         resume = bool(folder and (folder / "recipe.json").exists())
-        run = train(
-            system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **choices, **options
-        )
+        how = {**choices, **reading, **options}
+        run = train(system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **how)
         done.append(run.result)
     part = next(p for p in ("test", "validation", "train") if p in done[0]["metrics"])
     figures = [result["metrics"][part][reference["metric"]] for result in done]
@@ -64,6 +65,7 @@ def _measured(
     return {
         "system": system, "data": reference["data"], "choices": choices, "part": part, "metric": reference["metric"],
         "figure": statistics.fmean(figures), "spread": statistics.stdev(figures) if len(figures) > 1 else None, "seeds": seeds,
+        "splits": len(readings),
         "target": reference["target"], "published": reference["published"], "source": reference["source"],
         "seconds": statistics.fmean(r["seconds"] for r in done),
         "samples_per_second": statistics.fmean(r["samples_per_second"] for r in done),

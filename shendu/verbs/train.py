@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,8 @@ from shendu.verbs.opened import Run, save_model
 
 RUNS = Path("runs")
 COMPILE, ON_NAN, RESUME = ("auto", "on", "off"), ("stop", "skip"), ("exact", "approximate")
+TRAINS = 0.95
+"""Share of a time limit for reading and training; the rest is for the final figures and the report."""
 TRAIN_FIGURE_ROWS = 10_000
 """The training part's figure is measured on at most this many of its rows."""
 
@@ -47,6 +51,7 @@ def train(
     precision: str = "auto",
     compile: str = "auto",
     on_nan: str = "stop",
+    time_limit: str | float | None = None,
     data_dir: str | Path | None = None,
     quiet: bool = False,
     say: Callable[[str], None] | None = None,
@@ -55,6 +60,7 @@ def train(
     """Trains a system on data and returns the finished Run.
 
     `data` is a name, a path or arrays (see `shendu.open_data`). `out` is the run folder (else a dated one under runs/).
+    `time_limit` (seconds, or 90s, 10m, 2h) is a budget for the whole command: fewer steps where need be.
     `resume` continues: True what lies in `out`, a path that run, "approximate" even where exact bytes are impossible.
     `choices` are how the data is read (target, label_from, split, …: see `shendu.data.Reading`) and the system's settings:
     epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError, and Interrupted after a signal, with
@@ -63,6 +69,7 @@ def train(
     for kind, value, known in (("--compile", compile, COMPILE), ("--on-nan", on_nan, ON_NAN)):
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
+    began, limit = time.monotonic(), duration(time_limit)
     display = Display(quiet, say)
     order = wanted(system, data, out, resume, choices, data_dir)
     dataset = order.open()
@@ -75,6 +82,7 @@ def train(
     chosen = parallel.choose_device(device)
     setup = Setup(
         seed=recipe.seed, device=chosen, precision=parallel.choose_precision(precision, chosen), compile=compile, on_nan=on_nan,
+        time_limit=max(1.0, TRAINS * limit - (time.monotonic() - began)) if limit else 0.0,
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
     )  # fmt: skip
     begin(folder, order, dataset, recipe)
@@ -87,6 +95,17 @@ def train(
         ) from None
     finish(folder, order.system, dataset, recipe, setup, model, at, display)
     return Run(folder.path)
+
+
+def duration(text: str | float | None) -> float:
+    """Seconds of `90`, `90s`, `10m` or `2h`; 0 for None. Raises UserError."""
+    if text is None:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
+    seconds = float(found.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600}[found.group(2)] if found else 0.0
+    if seconds <= 0:
+        raise UserError(f"--time-limit {text} is no length of time; write it like 90s, 10m or 2h")
+    return seconds
 
 
 class Order:

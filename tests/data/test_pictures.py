@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Image, folder
+from shendu.data import Image, beside, folder
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -214,6 +214,63 @@ def test_one_picture_in_a_class(tmp_path: Path, make: SimpleNamespace) -> None:
     root = make.write(tmp_path / "x", make.pictures(["a/1.png", "b/1.png"]))
     data = shendu.data.open(root).split_off()
     assert {part: len(rows) for part, rows in data.splits.items()} == {"train": 2}
+
+
+# ---- two processes
+
+
+def many(odd: bytes = b"") -> dict[str, bytes]:
+    """900 small JPEGs, perhaps with one among the last that is not as they are."""
+    kinds = [saved(photo(16, 16, i), "jpeg") for i in range(9)]
+    files = {f"{c}/{i:03}.jpg": kinds[i % 9] for c in "ab" for i in range(450)}
+    return {**files, **({"b/440.jpg": odd} if odd else {})}
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip", "tar"])
+@pytest.mark.parametrize("odd", [b"", saved(photo(16, 16, 99))])
+def test_a_second_process_reads_the_same(
+    packing: str, odd: bytes, tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = many(odd)
+    place = tmp_path / f"x.{packing}"
+    {"folder": make.write, "zip": make.write_zip, "tar": make.write_tar}[packing](place, files)
+    answered = []
+    decode = beside.Other.decode
+    monkeypatch.setattr(
+        beside.Other, "decode", lambda self, chunk: answered.append(decode(self, chunk)) or answered[-1]
+    )
+    monkeypatch.setattr(beside, "LEAST", 1)
+    rows = shendu.data.open(place).splits["train"].column("image")
+    assert answered
+    for row, entry in zip(rows, sorted(files), strict=True):
+        assert np.array_equal(row, folder.read_picture(files[entry], Image(height=16, width=16, channels=3)))
+
+
+@pytest.mark.parametrize("fault", ["no python", "ends at once"])
+def test_without_a_second_process_all_is_read_here(
+    fault: str, tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make.write(tmp_path / "x", many())
+    monkeypatch.setattr(beside, "LEAST", 1)
+    if fault == "no python":
+        monkeypatch.setattr(beside.sys, "executable", str(tmp_path / "nothing"))
+    else:
+        monkeypatch.setattr(beside, "_START", "pass")
+    rows = shendu.data.open(root).splits["train"].column("image")
+    assert np.array_equal(rows[0], rows[9])
+    assert rows[-1].any()
+
+
+def test_a_second_process_and_pictures_that_are_broken_or_different(
+    tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "LEAST", 1)
+    cut = make.write(tmp_path / "cut", many(saved(photo(16, 16), "jpeg")[:-20]))
+    assert refused(cut) == bad(cut, "b/440.jpg", "cut short")
+    assert shendu.data.open(cut, skip_bad=True).notes == ("1 unreadable picture skipped: b/440.jpg",)
+    larger = shendu.data.open(make.write(tmp_path / "larger", many(saved(photo(20, 30), "jpeg"))))
+    assert larger.fields["image"] == Image(height=16, width=16, channels=3)
+    assert larger.notes[0].startswith("pictures of 2 sizes (16×16 to 20×30 pixels) brought to 16×16")
 
 
 # ---- broken pictures, and the line that a person sees

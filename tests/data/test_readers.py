@@ -206,7 +206,7 @@ def test_symlink_loops_end(tmp_path: Path, make: SimpleNamespace) -> None:
 def test_threads_and_one_thread_agree(tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make.write(tmp_path / "x", make.pictures([f"{c}/{i}.png" for c in "ab" for i in range(40)]))
     one = column(shendu.data.open(root), "image")
-    monkeypatch.setattr(layout, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(layout, "WORTH_THREADS", 0)
     monkeypatch.setattr(layout, "_IN_FLIGHT", 7)
     monkeypatch.setattr(cache, "VERSION", -1)
     assert np.array_equal(column(shendu.data.open(root), "image"), one)

@@ -993,3 +993,38 @@ def test_another_memory_format_is_kept_over_a_resume(
     assert saved is not None
     assert saved["at"]["layout"] == "contiguous"
     assert seen[:14] == [False] * (fit.TRIAL_STEP - 1) + [True] * (14 - fit.TRIAL_STEP + 1)
+
+
+# ---- a time limit
+
+
+def test_a_time_limit_plans_the_steps_that_fit(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second a step, then half of one: the plan is made anew, the schedule ends where the time does."""
+    monkeypatch.setattr(
+        fit.Session, "elapsed", lambda self: self.at.total if self.at.total < 40 else 20 + self.at.total / 2
+    )
+    said: list[str] = []
+    made = recipe(stage(steps=1000, schedule=optim.schedule("one-cycle")))
+    _, at = bench.train(made, tmp_path, time_limit=100.0, say=said.append)
+    assert 150 <= at.total <= 161
+    assert said[0] == "time limit: 100 of 1,000 steps fit into 100 s"
+    rates = [line["lr"] for line in Folder(tmp_path).history() if "lr" in line]
+    assert rates[-1] < 0.1 * max(rates)
+
+    said.clear()
+    _, at = bench.train(recipe(stage(steps=30)), tmp_path / "short", time_limit=100.0, say=said.append)
+    assert (at.total, said) == (30, [])
+
+
+def test_a_time_limit_is_kept_over_a_resume(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit.Session, "elapsed", lambda self: float(self.at.total))
+    resumes(bench, lambda: recipe(stage(steps=500)), tmp_path, 30, 20, time_limit=60.0)
+    assert Folder(tmp_path / "parts").newest(print)["at"]["total"] == 60
+
+
+def test_a_stage_that_outlasts_the_limit_is_stopped(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit.Session, "elapsed", lambda self: float(self.at.total) ** 3)
+    _, at = bench.train(recipe(stage(steps=500)), tmp_path, time_limit=1000.0)
+    assert at.total == 10

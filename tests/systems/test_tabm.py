@@ -22,7 +22,8 @@ from shendu.nn.tabular import Columns, Numbers, quantiles
 from shendu.systems.tables import tabm
 
 NAN = math.nan
-NET = {"numeric": (0, 3), "coded": ((1, 4), (4, 3)), "texts": ((5, 3, 6),), "members": 3, "hidden": (8, 5), "pieces": 4}
+NET = {"numeric": (0, 3), "coded": ((1, 4), (4, 3)), "texts": ((5, 3, 6),), "members": 3, "hidden": (8, 5), "pieces": 4,
+       "dropout": 0.0}  # fmt: skip
 
 
 def rows(count: int) -> Tensor:
@@ -262,7 +263,7 @@ def test_beats_chance_on_the_mixed_set(bench: Any, tmp_path: Any) -> None:
     [
         ("digits", {}, "tabm learns from tables, and digits has a column of kind image; leave the system out"),
         ("mixed", {"augment": "mixup:0.2"}, "augment changes pictures and recordings, and a table's rows are taken as they are: leave it out"),
-        ("mixed", {"members": 0, "pieces": 21}, "members=0, pieces=21, hidden=(64, 64) must be 1 or more; write them like members=32, pieces=48, hidden=128,128"),
+        ("mixed", {"members": 0, "pieces": 21}, "members=0, pieces=21, hidden=(64, 64) must be 1 or more; write them like members=16, pieces=48, hidden=128,128"),
         ("mixed", {"coded": "3"}, "coded follows from the data and cannot be set; leave it out"),
     ],
 )  # fmt: skip

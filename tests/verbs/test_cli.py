@@ -174,7 +174,7 @@ MISTAKES = [
     (["train", "lenet", "digits", "--precision", "fp16"], "unknown precision 'fp16'"),
     (["train", "lenet", "digits", "--on-nan", "ignore"], "unknown value for --on-nan: 'ignore'"),
     (["train", "lenet", "digits", "--batch-size", "-3"], "a batch of -3 rows"),
-    (["train", "lenet", "xor"], "lenet reads pictures and xor holds numbers; use mlp"),
+    (["train", "lenet", "xor"], "lenet reads pictures, and xor holds numbers; leave the system out"),
     (["train", "neuron", "digits"], "needs inputs of 0 and 1 and two classes"),
     (
         ["train", "resnet", "digits", "--set", "depth=18", "--set", "stem=large"],

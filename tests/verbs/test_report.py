@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,12 +14,18 @@ import pytest
 import torch
 
 import shendu
+from shendu import chance
 from shendu.data.columns import Category, Number
 from shendu.data.dataset import Split
 from shendu.data.processor import Supervised
+from shendu.data.row import Field, Row
+from shendu.data.sequence import Sequence
+from shendu.data.series import Series
+from shendu.data.text import Text
 from shendu.errors import UserError
+from shendu.metrics import METRICS
 from shendu.sources.static import Static
-from shendu.verbs import report
+from shendu.verbs import explanation, report
 from shendu.verbs.report import Rows
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -88,23 +95,18 @@ def fake_rows(outputs: torch.Tensor, targets: torch.Tensor, names: tuple[str, ..
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("hits", "rows", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_gives_the_published_intervals(hits: int, rows: int, low: float, high: float) -> None:
-    """Newcombe 1998 (Statistics in Medicine 17), table I, method 3."""
-    assert report.wilson(hits, rows) == pytest.approx((low, high), abs=5e-5)
-    assert report.wilson(rows - hits, rows) == pytest.approx((1 - high, 1 - low), abs=5e-5)
-
-
-def test_bootstrap_agrees_with_the_delta_method() -> None:
-    squares = np.random.default_rng(5).standard_normal(4000) ** 2
-    root = np.sqrt(squares.mean())
-    reach = 1.96 * squares.std() / np.sqrt(len(squares)) / (2 * root)
-    assert report.bootstrap(squares) == pytest.approx((root - reach, root + reach), abs=0.1 * reach)
-    assert report.bootstrap(squares) == report.bootstrap(squares)
-    assert report.bootstrap(np.array([4.0])) == (2.0, 2.0)
+def test_headline_is_the_first_figure_with_its_interval() -> None:
+    result = {
+        "metrics": {"test": {"accuracy": 0.9166, "auc": 0.9}},
+        "intervals": {"test": {"accuracy": [0.8875, 0.9422]}},
+    }
+    assert report.headline(result, "test") == {
+        "name": "Test accuracy", "value": "91.66%", "more": "95% interval 88.75\u2060–\u206094.22%",
+    }  # fmt: skip
+    numbers = {"metrics": {"test": {"rmse": math.nan}}, "intervals": {"test": {}}}
+    assert report.headline(numbers, "test") == {
+        "name": "Test RMSE", "value": "–", "more": "too few rows for an interval",
+    }  # fmt: skip
 
 
 def test_class_figures_agree_with_counting() -> None:
@@ -174,12 +176,12 @@ def test_attributions_of_a_linear_model_add_up_and_leave_it_alone() -> None:
     processor = Supervised(Number(shape=(3,)), Category(names=("a", "b")), [0.0] * 3, [1.0] * 3)
     model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(3, 2)).train()
     x = torch.randn(7, 3)
-    found = report.attributions(model, processor, x)
+    found = explanation.attributions(model, processor, x)
     assert found is not None
     logits, chosen = model.eval()(x).max(1)
     torch.testing.assert_close(found.sum(1), (logits - model[1].bias[chosen]).detach())
     model.train()
-    report.attributions(model, processor, x)
+    explanation.attributions(model, processor, x)
     assert model.training
     assert model[0].training
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
@@ -200,8 +202,8 @@ def test_no_explanation_where_there_is_no_gradient() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.bias.expand(len(x), 2)
 
-    assert report.attributions(Step(), processor, torch.randn(4, 2)) is None
-    assert report.attributions(Deaf(), processor, torch.randn(4, 2)) is None
+    assert explanation.attributions(Step(), processor, torch.randn(4, 2)) is None
+    assert explanation.attributions(Deaf(), processor, torch.randn(4, 2)) is None
 
 
 # ---- pages -----------------------------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ def test_digits_page_has_every_section_and_is_rebuilt_to_the_byte(tmp_path: Path
     assert "95% interval" in page.body
     assert "shendu train lenet digits --set steps=30 --set batch_size=32" in page.body
     assert page.seen.count("svg") >= 4
-    assert page.seen.count("img") == report.MISTAKES + 2 * report.EXPLAINED
+    assert page.seen.count("img") == report.MISTAKES + 2 * explanation.EXPLAINED
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert f"{100 * result['metrics']['test']['accuracy']:.2f}%" in page.body
     (tmp_path / "run" / "report.html").unlink()
@@ -276,7 +278,7 @@ def test_large_colour_pictures_stay_small(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (400, 128, 100, 3), dtype=np.uint8)
     page = trained(tmp_path, "perceptron", (pixels, rng.integers(0, 5, 400)), steps=2)
-    assert page.seen.count("img") == report.MISTAKES + 2 * report.EXPLAINED
+    assert page.seen.count("img") == report.MISTAKES + 2 * explanation.EXPLAINED
 
 
 def test_gaps_and_several_stages_in_the_curves(tmp_path: Path) -> None:
@@ -308,7 +310,6 @@ def test_outputs_that_are_no_numbers() -> None:
         rows = fake_rows(torch.tensor([2.0, float(value), 3.0]), torch.tensor([1.0, 2.0, 3.0]))
         assert rows.worst == [1, 0]
         assert "<svg" in report.of_numbers(rows)["scatter"]
-        assert report.headline(rows, "test")["value"] == "–"
         assert report.of_numbers(rows)["bias"] == "0.5"
     assert report.of_numbers(fake_rows(torch.tensor([float("nan")]), torch.tensor([1.0])))["spread"] == "–"
 
@@ -320,6 +321,143 @@ def test_untouched_by_the_caller_s_matplotlib_and_leaves_it_alone() -> None:
     first = report.svg(report.drawing()[0], "a")
     assert dict(matplotlib.rcParams) == before
     assert report.svg(report.drawing()[0], "a") == first
+
+
+# ---- explanations of every kind of input -----------------------------------------------------------------------------
+
+
+class Says(torch.nn.Module):
+    """A model that is a function of its input."""
+
+    def __init__(self, said: Any) -> None:
+        super().__init__()
+        self.said, self.bias = said, torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.said(x) + self.bias
+
+
+def rows_of(
+    column: Any, stored: np.ndarray, model: torch.nn.Module, targets: torch.Tensor, names: tuple[str, ...]
+) -> Rows:
+    target = Category(names=names) if names else Number(shape=tuple(targets.shape[1:]))
+    width = (1,) if isinstance(column, Series) else column.shape[:1]
+    processor = Supervised(column, target, [0.0] * width[0], [1.0] * width[0])
+    source = Static(Split({"x": stored, "y": targets.numpy()}), processor, x="x", y="y", classes=len(names))
+    with torch.no_grad():
+        outputs = processor.call(model.eval(), source.batch(0, len(stored), None))
+    return Rows(processor, source, outputs, targets)
+
+
+def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
+    """Of three columns one decides, one is ignored, and a date is shuffled in all its six numbers together."""
+    row = Row(
+        fields=(
+            Field(name="age", kind="number"),
+            Field(name="day", kind="date"),
+            Field(name="job", kind="category", names=("a", "b")),
+        )
+    )
+    stored = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    stored[:, 7] = 2 + np.arange(300) % 2
+    model = Says(lambda x: torch.stack([-9 * x[:, 0], 9 * x[:, 0]], 1))
+    targets = torch.from_numpy((stored[:, 0] > 0).astype(np.int64))
+    rows = rows_of(row, stored, model, targets, ("no", "yes"))
+    found = explanation.explain(model, rows, {"accuracy": METRICS["accuracy"]})
+    assert [bar.name for bar in found.bars] == ["age", "day", "job"]
+    assert found.bars[0].value == pytest.approx(0.5, abs=0.06), "sign of one number against another's"
+    assert 0 < found.bars[0].spread < 0.05
+    assert [bar.value for bar in found.bars[1:]] == [0, 0]
+    assert "the accuracy falls when the column's values are shuffled among 300 rows" in found.how
+    for row_number, parts in found.parts.items():
+        assert parts[0].name == f"age = {stored[row_number, 0]:.6g}"
+        assert [part.value for part in parts[1:]] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_a_columns_part_is_against_other_rows_values() -> None:
+    """A sum of columns: what each adds is its value less the mean of the others'."""
+    row = Row(fields=(Field(name="a", kind="number"), Field(name="b", kind="number")))
+    stored = np.arange(20, dtype=np.float32).reshape(10, 2)
+    model = Says(lambda x: x[:, :1] * 3 + x[:, 1:])
+    rows = rows_of(row, stored, model, torch.zeros(10), ())
+    for number, parts in explanation.contributions(model, rows).items():
+        added = {part.name.split(" = ")[0]: part.value for part in parts}
+        others = torch.randperm(10, generator=chance.generator(explanation._DRAW))[: explanation.OTHERS].numpy()
+        mean = stored[others].mean(0)
+        assert added == pytest.approx(
+            {"a": 3 * (stored[number, 0] - mean[0]), "b": stored[number, 1] - mean[1]}, rel=1e-4
+        )
+
+
+def test_words_that_are_taken_away() -> None:
+    """A bag of words: what a word adds to the log-odds is the difference of its two weights."""
+    text = Text(names=("good", "bad", "film"), length=5)
+    weight = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 2.0], [1.5, 0.0], [0.0, 0.0]])
+    model = Says(lambda x: weight[x.long()].sum(1))
+    stored = text.store(["good film", "bad film film", "good unheard"])
+    rows = rows_of(text, stored, model, torch.tensor([1, 0, 1]), ("neg", "pos"))
+    marks = explanation.explain(model, rows, {}).marks
+    assert {row: [word for word, _ in found] for row, found in marks.items()} == {
+        0: ["good", "film"], 1: ["bad", "film", "film"], 2: ["good", "…"],
+    }  # fmt: skip
+    assert [value for _, value in marks[1]] == pytest.approx([1.5, 0, 0])
+    assert [value for _, value in marks[0]] == pytest.approx([2, 0])
+
+
+def test_letters_that_are_taken_away() -> None:
+    column = Sequence(letters=("A", "C", "G", "T"), length=4)
+    model = Says(lambda x: torch.stack([x[:, 2].sum(1), 0 * x[:, 2].sum(1)], 1))
+    rows = rows_of(column, column.store(["ACGT", "GG"]), model, torch.tensor([0, 0]), ("site", "none"))
+    found = explanation.explain(model, rows, {})
+    assert found.marks[0] == [("A", 0), ("C", 0), ("G", 1), ("T", 0)]
+    assert [letter for letter, _ in found.marks[1]] == ["G", "G"]
+    assert not found.spaced
+
+
+def test_a_forecast_stands_beside_the_season_before() -> None:
+    column = Series(window=6, horizon=4, season=3)
+    stored = np.arange(60, dtype=np.float32).reshape(10, 6)
+    model = Says(lambda x: x[:, -1:] + torch.arange(1, 5))
+    rows = rows_of(column, stored, model, torch.zeros(10, 4), ())
+    lines = explanation.explain(model, rows, {}).lines
+    assert len(lines) == explanation.LINES
+    assert {0, 9} <= set(lines)
+    first = lines[0]
+    assert first.history.tolist() == [0, 1, 2, 3, 4, 5]
+    assert first.naive.tolist() == [3, 4, 5, 3]
+    assert first.forecast.tolist() == [6, 7, 8, 9]
+
+
+def test_a_table_page(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    age, job = rng.integers(18, 80, 200), rng.choice(["<b>nurse</b>", "baker"], 200)
+    lines = [f"{a},{j},{'high' if a > 45 else 'low'}" for a, j in zip(age, job, strict=True)]
+    (tmp_path / "people.csv").write_text("\n".join(["age,job,income", *lines]))
+    page = trained(tmp_path, "tabm", str(tmp_path / "people.csv"), steps=20, members=4, hidden=(16,))
+    for word in (
+        "Explanations",
+        "when the column's values are shuffled",
+        "job = <b>nurse</b>",
+        "age =",
+        "95% interval",
+    ):
+        assert word in page.body
+    assert "what each column adds to the probability of the predicted class" in page.body
+
+
+def test_a_forecast_page(tmp_path: Path) -> None:
+    months = np.arange("2015-01", "2024-01", dtype="datetime64[M]")
+    sales = 50 + 10 * np.sin(np.arange(len(months)) * np.pi / 6) + np.random.default_rng(0).standard_normal(len(months))
+    lines = [f"{m},{v:.2f}" for m, v in zip(months, sales, strict=True)]
+    (tmp_path / "sales.csv").write_text("\n".join(["month,sales", *lines]))
+    page = trained(tmp_path, "nbeats", str(tmp_path / "sales.csv"), steps=5, time="month", horizon=6)
+    for word in (
+        "Test MASE",
+        "Forecasts of the test part",
+        "the dotted one the last season repeated",
+        "steps from the last known value",
+    ):
+        assert word in page.body
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------

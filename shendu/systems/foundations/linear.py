@@ -25,7 +25,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.processor import Supervised
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,7 @@ class IndicatorSquares(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Small data by full-batch descent to the solution; large data by mini-batches."""
+    check_reads("linear", data, "Number", "Image", "Audio", "Sequence")
     processor = Supervised.of(data)
     net = Config(inputs=math.prod(processor.shape), outputs=len(processor.labels) or processor.target_mean.numel())
     large = len(data.splits["train"]) > 5000

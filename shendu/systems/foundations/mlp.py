@@ -28,7 +28,7 @@ from shendu.data.processor import Supervised
 from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,7 @@ class MLP(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small tanh network without noise for small data, a wide one with dropout for large."""
+    check_reads("mlp", data, "Number", "Image", "Audio", "Sequence")
     processor = Supervised.of(data)
     net = Config(inputs=math.prod(processor.shape), outputs=len(processor.labels) or processor.target_mean.numel())
     how = Training(

@@ -29,7 +29,7 @@ from shendu.data import augment
 from shendu.data.dataset import Dataset
 from shendu.data.processor import Supervised
 from shendu.errors import UserError
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ class Criterion(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError where the target is a number, or blended."""
+    check_reads("perceptron", data, "Number", "Image", "Audio", "Sequence")
     big = len(data.splits["train"]) > 10_000
     net = Config(inputs=math.prod(Supervised.of(data).shape), classes=len(data.classes))
     how = Training(

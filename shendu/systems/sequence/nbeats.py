@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -96,7 +97,7 @@ class Block(nn.Module):
         span = config.window + config.horizon
         widths = [config.window, *[config.hidden] * config.layers]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [Stacked(config.members, before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.window = config.window

@@ -82,7 +82,9 @@ class Res8(nn.Module):
         layers = config.depth - 2
         dilations = [2 ** (i // 3) if config.depth == 15 else 1 for i in range(layers)]
         self.stem, self.pool = Layer(1, config.width), nn.AvgPool2d(POOLS[config.depth])
-        self.blocks = nn.ModuleList(Block(config.width, (dilations[i], dilations[i + 1])) for i in range(0, layers - 1, 2))
+        self.blocks = nn.ModuleList(
+            Block(config.width, (dilations[i], dilations[i + 1])) for i in range(0, layers - 1, 2)
+        )
         last = (Layer(config.width, config.width, dilations[-1]), nn.BatchNorm2d(config.width, affine=False))
         self.last = nn.Sequential(*last) if layers % 2 else nn.Identity()
         self.head = nn.Linear(config.width, config.classes)

@@ -33,7 +33,7 @@ from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 SIDE = 28
 
@@ -195,9 +195,9 @@ class Discriminative(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes."""
+    check_reads("lenet", data, "Image")
     picture = data.fields[data.input]
-    if not isinstance(picture, Image):
-        raise UserError(f"lenet reads pictures and {data.name} holds numbers; use mlp")
+    assert isinstance(picture, Image)
     net = Config(channels=picture.channels, classes=len(data.classes))
     # 61,706 weights underfit crops of clothing (see docs/log.md)
     words = tuple(word for word in augment.usual(data) if not word.startswith("crop"))

@@ -1,0 +1,361 @@
+"""Texts: their words, their codes, the files and tables they come from, and what is wrong with some of them."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import shendu.data
+from shendu.data import columns, text
+from shendu.data.text import Text, words
+from shendu.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
+GOOD, BAD = "A lovely film, truly lovely!", "What a dull film... dull as rain."
+COLUMN = Text(names=("the", "film", "lovely"), length=4)
+
+
+def files(good: Any = GOOD, bad: Any = BAD, each: int = 3) -> dict[str, bytes]:
+    """Class folders of texts."""
+    both = {"good": good, "bad": bad}
+    return {
+        f"{label}/{i}.txt": one if isinstance(one, bytes) else one.encode()
+        for label, one in both.items()
+        for i in range(each)
+    }
+
+
+def refused(data: Any, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        shendu.data.open(data, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- words
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("A lovely film!", "a|lovely|film|!"),
+        ("It isn't 'good'?! 10/10", "it|isn't|good|?|!|10|10"),
+        ("don\u2019t", "don't"),
+        ("one<br /><br />two <b>three</b> 1 < 2 > 0", "one|two|three|1|2|0"),
+        ("salt &amp; pepper &#33;", "salt|pepper|!"),
+        ("snake_case e-mail a.b", "snake|case|e|mail|a|b"),
+        ("ÜBER straße café", "über|straße|café"),
+        ("cafe\u0301", "café"),
+        ("Привет, мир", "привет|мир"),
+        ("这部电影很好看!", "这|部|电|影|很|好|看|!"),
+        ("すごい映画 film", "す|ご|い|映|画|film"),
+        ("한국 영화", "한국|영화"),
+        ("हिन्दी फ़िल्म", "हिन्दी|फ़िल्म"),
+        ("great😀film", "great|😀|film"),
+        ("x" * 100, "|".join(["x" * 40, "x" * 40, "x" * 20])),
+        ("", ""),
+        ("... --- ,,,", ""),
+    ],
+)
+def test_words(given_text: str, expected: str) -> None:
+    import unicodedata
+
+    assert "|".join(words(given_text)) == unicodedata.normalize("NFKC", expected)
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_one_rule_for_every_script(plain: str) -> None:
+    """A letter outside of ASCII takes the general path; it must agree with the quick one."""
+    assert words(plain + " é") == [*words(plain), "é"] or "<" in plain or "&" in plain
+
+
+@given(st.text())
+def test_any_text_has_words(anything: str) -> None:
+    found = words(anything)
+    assert all(re.fullmatch(r"\S+", word) for word in found)
+    assert words(" ".join(found)) == found
+
+
+# ---- the column
+
+
+def test_vocabulary_is_the_training_texts_most_frequent_first() -> None:
+    column, notes = text.column(["b a b", "a b c", None, "d d"], "review")
+    assert column == Text(names=("b", "a", "d"), length=3, column="review")
+    assert notes == ("vocabulary of column review: the 3 words seen twice or more in the training texts",)
+    assert text.encode(["a c b", "", None, "d"], column).tolist() == [[3, 1, 2], [0, 0, 0], [0, 0, 0], [4, 0, 0]]
+    assert text.encode(["c"], column).dtype == np.int32
+
+
+def test_words_seen_once_are_known_where_there_are_no_others() -> None:
+    assert text.column(["b", "a"])[0].names == ("a", "b")
+
+
+def test_vocabulary_and_length_have_limits() -> None:
+    many = [" ".join(f"w{i}" for i in range(60_000))] * 2
+    column, notes = text.column(many)
+    assert len(column.names) == text.VOCABULARY_MOST
+    assert column.length == text.WORDS_MOST
+    assert notes[1] == "2 of 2 training texts cut to their first 1,024 words: at most 1,024 are kept"
+    lengths = text.column(["a a a"] * 99 + ["a " * 50])
+    assert lengths[0].length == 3
+    assert lengths[1][1] == "1 of 100 training texts cut to their first 3 words: 98% are no longer"
+
+
+def test_a_table_column_and_arrow_agree_with_lists() -> None:
+    values = [GOOD, BAD, None, "good", ""] * 2000
+    arrow = pa.chunked_array([values[:4000], values[4000:]])
+    column, notes = text.column(values, "t")
+    assert text.column(arrow, "t") == (column, notes)
+    assert np.array_equal(text.encode(arrow, column), text.encode(values, column))
+
+
+def test_column_is_saved_and_loaded() -> None:
+    assert columns.from_json(columns.to_json(COLUMN)) == COLUMN
+    assert len(repr(Text(names=("word",) * 10_000, length=3))) < 100
+
+
+def test_store_takes_what_a_person_has(tmp_path: Path) -> None:
+    path = tmp_path / "one.txt"
+    path.write_text("The film", encoding="utf-16")
+    rows = [[2, 3, 0, 0]]
+    frame = pa.table({"text": ["The film"], "id": [7]})
+    for raw in ("The film", path, ["The film"], np.array(["The film"]), {"text": ["The film"]}, {"text": "The film"},
+                frame, frame.to_pandas() if hasattr(frame, "to_pandas") and _pandas() else frame, np.array(rows)):  # fmt: skip
+        assert COLUMN.store(raw).tolist() == rows
+        assert COLUMN.store(raw).dtype == np.int32
+
+
+def _pandas() -> bool:
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_show_and_example() -> None:
+    assert COLUMN.show(np.array([2, 1, 1, 4], np.int32)) == "the … lovely"
+    assert COLUMN.show(np.zeros(4, np.int32)) == ""
+    long = Text(names=("word",), length=1000)
+    assert len(long.show(np.full(1000, 2, np.int32))) <= text.SHOWN + 2
+    x = COLUMN.example(5)
+    assert x.shape == (5, 4)
+    assert 1 <= int(x.min()) <= int(x.max()) < COLUMN.codes
+
+
+def test_what_is_to_be_predicted(tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make.write(tmp_path, {"r/a.txt": b"lovely", "r/b.txt": b"the film", "r/c.md": b"no"})
+    (tmp_path / "t.csv").write_text("id,text\n7,the film\n8,lovely\n", encoding="utf-8")
+    assert list(COLUMN.items("a lovely film")) == [(["a lovely film"], "a lovely film")]
+    assert list(COLUMN.items("x" * 5000)) == [(["x" * 39 + "…"], "x" * 5000)]
+    assert list(COLUMN.items("r/a.txt")) == [(["r/a.txt"], Path("r/a.txt"))]
+    assert [name for names, _ in COLUMN.items("r") for name in names] == ["r/a.txt", "r/b.txt"]
+    ((names, rows),) = COLUMN.items("t.csv")
+    assert names == ["7", "8"]
+    assert COLUMN.store(rows).tolist() == [[2, 3, 0, 0], [4, 0, 0, 0]]
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("pack", ["folder", "zip", "tar.gz"])
+def test_class_folders(pack: str, tmp_path: Path, make: SimpleNamespace) -> None:
+    given_files = {f"train/{k}": v for k, v in files().items()} | {f"test/{k}": v for k, v in files(each=1).items()}
+    path = tmp_path / f"reviews.{pack}"
+    {"folder": make.write, "zip": make.write_zip, "tar.gz": make.write_tar}[pack](path, given_files)
+    data = shendu.data.open(path)
+    column = data.fields["text"]
+    assert isinstance(column, Text)
+    assert column.names == ("film", "a", "dull", "lovely", "!", "as", "rain", "truly", "what")
+    assert column.length == 7
+    assert data.classes == ("bad", "good")
+    assert {part: len(split) for part, split in data.splits.items()} == {"train": 6, "test": 2}
+    assert column.show(data.splits["test"].column("text")[1]) == "a lovely film truly lovely !"
+    assert data.splits["train"].column("label").tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.notes == ("vocabulary: the 9 words seen twice or more in the training texts",)
+    for part in ("train", "test"):
+        texts = [BAD, GOOD] if part == "test" else [BAD] * 3 + [GOOD] * 3
+        assert np.array_equal(data.splits[part].column("text"), text.encode(texts, column))
+
+
+def test_only_training_texts_make_the_vocabulary(tmp_path: Path, make: SimpleNamespace) -> None:
+    test = {"test/good/1.txt": b"secret secret secret", "test/bad/1.txt": b"secret"}
+    data = shendu.data.open(make.write(tmp_path, {f"train/{k}": v for k, v in files().items()} | test))
+    assert "secret" not in data.fields["text"].names  # type: ignore[attr-defined]
+    assert set(data.splits["test"].column("text").ravel().tolist()) == {0, 1}
+
+
+def test_labels_from_names(tmp_path: Path, make: SimpleNamespace) -> None:
+    named = {f"{label}_{i}.txt": one for i in range(3) for label, one in (("pos", b"good"), ("neg", b"bad"))}
+    data = shendu.data.open(make.write(tmp_path, named), label_from="{label}_*", test_from="_2")
+    assert data.classes == ("neg", "pos")
+    assert {part: len(split) for part, split in data.splits.items()} == {"train": 4, "test": 2}
+
+
+def test_reviews_without_a_label_are_no_class(tmp_path: Path, make: SimpleNamespace) -> None:
+    data = shendu.data.open(make.write(tmp_path, files() | {"unsup/1.txt": b"who knows", "unsup/2.txt": b"hm"}))
+    assert data.classes == ("bad", "good")
+    assert data.notes[0] == "in the folder unsup, without a class, left out: 2 texts"
+
+
+def test_two_languages_and_many_classes(tmp_path: Path, make: SimpleNamespace) -> None:
+    spoken = {f"{label}/{i}.txt": f"{what} {i}".encode() for i in range(2)
+              for label, what in (("中文", "电影 很好"), ("العربية", "فيلم جميل"), ("deutsch", "ein schöner Film"))}  # fmt: skip
+    spoken |= {f"class {n}/{i}.txt": f"word{n}".encode() for n in range(100) for i in range(2)}
+    data = shendu.data.open(make.write(tmp_path, spoken))
+    assert len(data.classes) == 103
+    assert {"电", "فيلم", "schöner", "word7"} <= set(data.fields["text"].names)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "called"),
+    [("utf-8", ""), ("utf-8-sig", ""), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-16-be", "UTF-16"),
+     ("utf-32", "UTF-32"), ("cp1252", "Windows-1252")],
+)  # fmt: skip
+def test_encodings(encoding: str, called: str, tmp_path: Path, make: SimpleNamespace) -> None:
+    root = make.write(tmp_path, files(good="Ein schöner Film für alle".encode(encoding)))
+    data = shendu.data.open(root)
+    assert data.fields["text"].show(data.splits["train"].column("text")[3]) == "ein schöner film für alle"
+    read = [note for note in data.notes if "read as" in note]
+    assert read == ([f"3 texts read as {called}: good/0.txt, good/1.txt, good/2.txt"] if called else [])
+
+
+def test_of_a_huge_file_the_beginning_is_read(tmp_path: Path, make: SimpleNamespace) -> None:
+    huge = ("ö" * 3 + " word ") * 400_000
+    data = shendu.data.open(make.write(tmp_path, files(good=huge, each=1)))
+    assert data.fields["text"].stored == (1004,)  # 98% of the way from 7 words to the many that were looked at
+    assert set(data.splits["train"].column("text")[1].tolist()) <= set(range(len(data.fields["text"].names) + 2))  # type: ignore[attr-defined]
+
+
+# ---- what is wrong with some of them
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "an empty file"),
+        (b" \n\t ", "nothing but white space"),
+        ("\ufeff \n".encode("utf-16"), "nothing but white space"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "not a text but binary data"),
+        (bytes(100), "not a text but binary data"),
+        (b"\x7fELF\x01\x02\x01\0\0\0\0\0\0\0\0\0\x03", "not a text but binary data"),
+        (b"\xff\xd8\xff\xe0 \x81\x8d", "neither UTF-8 nor Windows-1252 text"),
+        (b"\xff\xfea\0\0\xd8b\0", "no valid UTF-16"),
+        (b"\xff\xfe\0\0\xff\xff\xff\xff", "no valid UTF-32"),
+    ],
+)
+def test_files_that_are_no_texts(content: bytes, why: str, tmp_path: Path, make: SimpleNamespace) -> None:
+    root = make.write(tmp_path, files() | {"bad/9.txt": content})
+    assert refused(root) == (
+        f"{root} has 1 unreadable text, the first is bad/9.txt ({why}): mend or remove them, or add --skip-bad"
+    )
+    kept = shendu.data.open(root, skip_bad=True)
+    assert len(kept.splits["train"]) == 6
+    assert kept.notes[-1] == "1 unreadable text skipped: bad/9.txt"
+    with pytest.raises(UserError) as caught:
+        COLUMN.store(root / "bad/9.txt")
+    assert str(caught.value) == f"cannot read {root / 'bad/9.txt'}: {why}; give a text file in UTF-8"
+
+
+def test_nothing_to_learn_from(tmp_path: Path, make: SimpleNamespace) -> None:
+    empty = make.write(tmp_path / "empty", files(good=b"", bad=b""))
+    assert refused(empty, skip_bad=True) == f"{empty} has no readable training text: bad/0.txt (an empty file)"
+    dots = make.write(tmp_path / "dots", files(good="...", bad="-"))
+    assert refused(dots) == (
+        f"{dots} holds no word in its training texts: there is nothing to learn from, give other texts"
+    )
+    one = make.write(tmp_path / "one", {"a/1.txt": b"x", "a/2.txt": b"y"})
+    assert refused(one).startswith(f"{one} has only one class (a)")
+    loose = make.write(tmp_path / "loose", {"1.txt": b"x", "2.txt": b"y"})
+    assert refused(loose) == (
+        f"{loose} has 2 texts but no class folders: put each class into a folder of its own, such as {loose}/cat/1.txt"
+    )
+
+
+def test_a_class_that_is_never_learned(tmp_path: Path, make: SimpleNamespace) -> None:
+    root = make.write(tmp_path, {f"train/{k}": v for k, v in files().items()} | {"test/ugly/1.txt": b"x"})
+    assert refused(root) == (
+        f"{root} has the class ugly in its test part but not in train: add training texts of it, or take ugly out of test"
+    )
+
+
+def test_damaged_archive(tmp_path: Path, make: SimpleNamespace) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in files().items():
+            archive.writestr(name, data)
+    path = tmp_path / "reviews.zip"
+    path.write_bytes(out.getvalue().replace(BAD.encode(), b"x" * len(BAD), 1))
+    assert refused(path) == (
+        f"{path} has 1 unreadable text, the first is bad/0.txt (damaged in the archive (Bad CRC-32 for file 'bad/0.txt')): "
+        "mend or remove them, or add --skip-bad"
+    )
+
+
+def test_what_cannot_be_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none").mkdir()
+    for given_input, line in (
+        ("gone.txt", "no such file: gone.txt"),
+        ("reviews/gone", "no such file: reviews/gone"),
+        ("gone.csv", "no such file: gone.csv"),
+        ("none", "none holds no texts (.txt)"),
+    ):
+        with pytest.raises(UserError) as caught:
+            list(COLUMN.items(given_input))
+        assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        ({"texts": ["x"]}, "there is no column 'text', which the model reads; did you mean 'texts'?"),
+        (pa.table({"body": ["x"]}), "there is no column 'text', which the model reads; known: body"),
+        (
+            np.zeros((2, 3), np.float32),
+            "the model takes texts, or their words' codes as integers [n, 4] from 0 to 4; this array is float32 [2, 3]",
+        ),
+        (
+            np.full((2, 4), 9),
+            "the model takes texts, or their words' codes as integers [n, 4] from 0 to 4; this array is int64 [2, 4]",
+        ),
+    ],
+)
+def test_inputs_that_do_not_fit(raw: Any, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        COLUMN.store(raw)
+    assert str(caught.value) == line
+
+
+@given(st.binary(max_size=300) | st.text(max_size=99).map(lambda s: s.encode("utf-16")))
+def test_any_bytes_are_a_text_or_refused(data: bytes) -> None:
+    try:
+        found, encoding = text.decoded(data)
+    except ValueError as error:
+        found, encoding = "refused", str(error)
+    assert found.strip()
+    assert encoding in ("UTF-8", "UTF-16", "UTF-32", "Windows-1252") or re.fullmatch(
+        r"(an|no|not|nothing) .*|neither .*", encoding
+    )
+
+
+@pytest.mark.data
+def test_imdb() -> None:
+    data = shendu.data.open("imdb")
+    assert {part: len(split) for part, split in data.splits.items()} == {"train": 12_500, "test": 12_500}
+    assert data.classes == ("neg", "pos")
+    assert np.bincount(data.splits["test"].column("label")).tolist() == [6250, 6250]
+    assert data.fields["text"].names[:5] == ("the", "and", "a", "of", "to")  # type: ignore[attr-defined]
