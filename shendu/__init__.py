@@ -43,8 +43,8 @@ _WHERE = {
 }
 
 __all__ = [
-    "Run", "ShenduClassifier", "ShenduRegressor", "UserError", "__version__", "audit", "evaluate", "list_runs", "list_systems", "open_data", "predict", "report",
-    "reproduce", "train",
+    "Run", "ShenduClassifier", "ShenduRegressor", "UserError", "__version__", "audit", "evaluate", "list_runs",
+    "list_systems", "open_data", "predict", "report", "reproduce", "train",
 ]  # fmt: skip
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
 from shendu.core import Batch, Metric, Processor, Source
-from shendu.metrics import _Mean
 
 BATCH = 500
 SHARES = ("accuracy", "error-rate")
@@ -88,6 +88,18 @@ class Outputs:
 # ---- how sure a figure is --------------------------------------------------------------------------------------------
 
 
+@runtime_checkable
+class Mean(Protocol):
+    """A metric that is (a function of) the mean of one value per thing counted, so that its values are computed once."""
+
+    total: Tensor
+    count: int
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor: ...
+
+    def compute(self) -> float: ...
+
+
 def intervals(
     outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], overlap: int = 1
 ) -> dict[str, list[float]]:
@@ -148,7 +160,7 @@ def _resampled(
 ) -> list[float]:
     """The figure on each drawing; a mean's values are computed once, other figures have none for overlapping rows."""
     whole = build()
-    if not isinstance(whole, _Mean):
+    if not isinstance(whole, Mean):
         return [_figure(outputs[rows], targets[rows], build) for rows in draws] if overlap == 1 else []
     values = whole.values(outputs, targets).reshape(len(targets), -1).double()
     at = torch.arange(len(targets))[:, None] + (
@@ -159,7 +171,7 @@ def _resampled(
     figures = []
     for rows in draws:
         metric = build()
-        assert isinstance(metric, _Mean)
+        assert isinstance(metric, Mean)
         metric.total, metric.count = sums[rows].sum(), int(counts[rows].sum())
         figures.append(metric.compute())
     return figures

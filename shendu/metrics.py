@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu.core import Batch, Metric
-from shendu.errors import UserError
 
 
 def _double(t: Tensor) -> Tensor:
@@ -204,7 +203,7 @@ class AUC:
         score = _single(outputs, target)
         if score is None:
             if outputs.shape[1:] != (2,):
-                raise UserError(f"auc is for two classes, these outputs are {list(outputs.shape)}: use accuracy")
+                raise ValueError(f"auc is for two classes, these outputs are {list(outputs.shape)}")
             score = _double(outputs[:, 1]) - _double(outputs[:, 0])
         self.scores.append(_double(score))
         self.second.append((target > 0).to(self.scores[-1].device))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ def fastest(learner: nn.Module, backward: Callable[[nn.Module, str], Tensor]) ->
     Compiled on a processor, convolutions may be quicker on contiguous pictures, so both formats are tried.
     """
 
-    def seconds(layout: str, compiled: bool, runs: int = 5) -> float:
+    def seconds(layout: str, compiled: bool, hopeless: float = math.inf, runs: int = 5) -> float:
         candidate, times = arrange(copy.deepcopy(learner), layout), []
         if compiled:
             candidate.compile()
@@ -167,13 +168,15 @@ def fastest(learner: nn.Module, backward: Callable[[nn.Module, str], Tensor]) ->
             float(backward(candidate, layout))
             if i >= warm:
                 times.append(time.perf_counter() - began)
+            if times and times[-1] > hopeless:
+                break
         return sorted(times)[len(times) // 2]
 
     kernels = [p for p in learner.parameters() if p.dim() == 4]
     layouts = ["channels_last", *(["contiguous"] if kernels and not kernels[0].is_cuda else [])]
     eager = seconds("channels_last", False)
     try:
-        compiled = {layout: seconds(layout, True) for layout in layouts}
+        compiled = {layout: seconds(layout, True, 3 * eager) for layout in layouts}
     except Exception as error:
         return False, "channels_last", f"stays uncompiled: torch.compile failed here ({type(error).__name__})"
     layout = min(compiled, key=lambda name: compiled[name])

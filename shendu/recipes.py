@@ -170,6 +170,7 @@ def supervised(
     if how.patience and how.select_by == "none":
         raise UserError("patience needs a metric to watch; leave select_by=none out, or name a metric")
     metrics = metrics_for(data)
+    chosen = selection(how, metrics)
     smoothing = how.label_smoothing if loss in SMOOTHED else 0.0
     if smoothing != how.label_smoothing:
         notes = (
@@ -205,7 +206,7 @@ def supervised(
         processor=processor,
         splits={part: held(data, processor, part) for part in data.splits},
         metrics=metrics,
-        select_by=selection(how, metrics) if "validation" in data.splits else "",
+        select_by=chosen if "validation" in data.splits else "",
         validate_every=max(1, steps // validations),
         patience=how.patience,
         ema=how.ema,

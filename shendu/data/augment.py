@@ -227,7 +227,7 @@ def usual(data: Dataset) -> tuple[str, ...]:
 
 def mirrors(data: Dataset) -> bool:
     """Whether a picture keeps its class when it is mirrored: colour ones do, unless a class's name speaks of left and right."""
-    column, target = data.fields[data.input], data.fields[data.target]
+    column, target = data.fields[data.input], data.fields.get(data.target)
     names = target.names if isinstance(target, Category) else ()
     sided = any(word in ("left", "right") for name in names for word in re.split(r"[\W_]+", name.lower()))
     return isinstance(column, Image) and column.channels >= 3 and not sided

@@ -179,7 +179,7 @@ class Cells:
 
     def written(self, row: int) -> str:
         """A cell as it stands, for a message."""
-        text = str(self.column[row].as_py())
+        text = " ".join(str(self.column[row].as_py()).split())
         return text if len(text) <= 40 else text[:37] + "…"
 
 

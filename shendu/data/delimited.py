@@ -136,9 +136,14 @@ def _options(how: Layout, on_ragged: Any) -> tuple[Any, Any, Any]:
     )
 
 
+def one_line(text: str) -> str:
+    """A name or cell without line breaks, for a message and as a column's name."""
+    return " ".join(text.split())
+
+
 def few(names: tuple[str, ...] | list[str], most: int = 6) -> str:
     """The first names of a long list."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(map(one_line, names[:most])) + (", …" if len(names) > most else "")
 
 
 # ---- bytes -----------------------------------------------------------------------------------------------------------
@@ -318,7 +323,7 @@ def _is_value(cell: str) -> bool:
 
 def _titles(row: list[str]) -> tuple[str, ...]:
     """Names from a header; a column without one is the index that was written along, or has its number as a name."""
-    names = [cell.strip() for cell in row]
+    names = [one_line(cell) for cell in row]
     return tuple(
         name or ("index" if i == 0 and "index" not in names else f"column_{i + 1}") for i, name in enumerate(names)
     )

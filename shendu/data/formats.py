@@ -66,7 +66,7 @@ def read(
     """
     kind = recognised(path) or "csv"
     if kind != "csv":
-        return _READERS[kind](path), [], False
+        return _named(_READERS[kind](path), path), [], False
     how = delimited.layout(path, names=names, skip=skip)
     table, ragged = delimited.read(path, how, skip_bad)
     notes = []
@@ -124,7 +124,7 @@ def _read_jsonl(path: Path) -> pa.Table:
             table = arrow_json.read_json(pa.PythonFile(file, mode="r"), options)
     except (pa.ArrowException, UnicodeError) as error:
         raise _json_fault(path, error) from error
-    return _not_too_wide(table, path)
+    return table
 
 
 def _json_fault(path: Path, error: Exception) -> UserError:
@@ -192,19 +192,22 @@ _READERS = {
 
 
 def _check_unique(names: list[str], path: Path | str) -> None:
-    for name in names:
+    for name in names if len(set(names)) < len(names) else ():
         if names.count(name) > 1:
             raise UserError(
                 f"{path} has {names.count(name)} columns named '{name}': give each column a name of its own"
             )
 
 
-def _not_too_wide(table: pa.Table, path: Path | str) -> pa.Table:
+def _named(table: pa.Table, path: Path | str) -> pa.Table:
+    """The table with names of one line; raises UserError for too many columns, and for two of one name."""
     if table.num_columns > delimited.COLUMNS_MOST:
         raise UserError(
             f"{path} has {table.num_columns:,} columns, more than the {delimited.COLUMNS_MOST:,} that are read: leave some out"
         )
-    return table
+    names = [delimited.one_line(name) for name in table.column_names]
+    _check_unique(names, path)
+    return table.rename_columns(names)
 
 
 def named_labels(table: pa.Table, file: Path) -> pa.Table:
@@ -241,9 +244,8 @@ def pieces(given: Any, known: tuple[str, ...]) -> Iterator[pa.Table]:
     elif kind == "parquet":
         yield from _parquet_pieces(path)
     else:
-        yield from (
-            pa.Table.from_batches([b]) for b in _READERS[kind](path).to_batches(max_chunksize=_PIECE) if b.num_rows
-        )
+        for batch in read(path)[0].to_batches(max_chunksize=_PIECE):
+            yield pa.Table.from_batches([batch])
 
 
 def _parquet_pieces(path: Path) -> Iterator[pa.Table]:
@@ -251,7 +253,7 @@ def _parquet_pieces(path: Path) -> Iterator[pa.Table]:
 
     try:
         for batch in parquet.ParquetFile(path).iter_batches(_PIECE):
-            yield pa.Table.from_batches([batch])
+            yield _named(pa.Table.from_batches([batch]), path)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, "Parquet") from error
 
@@ -281,8 +283,7 @@ def from_object(raw: Any) -> pa.Table:
         )
     drop = [name for name in table.column_names if name.startswith("__index_level_")]
     table = table.drop_columns(drop)
-    _check_unique(table.column_names, "the table")
-    return _not_too_wide(table, "the table")
+    return _named(table, "the table")
 
 
 def _of_dict(raw: Mapping[Any, Any]) -> pa.Table:

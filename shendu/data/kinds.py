@@ -220,7 +220,7 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
     if kind == "boolean":
         odd = sorted(set(cells.truths(column.coded.values).to_pylist()) - {"true", "false"})
         if odd:
-            raise UserError(f"column {name} is no boolean: it holds '{odd[0]}'; leave --type {name}=boolean out")
+            raise UserError(f"column {name} is no boolean: it holds '{few(odd[:1])}'; leave --type {name}=boolean out")
         return Judged(field=Field(name=name, kind="boolean", names=("false", "true")))
     if kind == "ordered":
         names = tuple(word.strip() for word in detail.split("|"))

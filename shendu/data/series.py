@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from shendu import config
-from shendu.data.columns import Moments, Number, as_array, drawn
+from shendu.data.columns import Column, Moments, Number, as_array, drawn
 from shendu.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -461,7 +461,7 @@ def windowed(
         f"the last {held} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
         "(another: --split last:N); no window that is learned from reaches into it",
     )
-    fields = {"window": column, "ahead": Number(shape=(horizon,))}
+    fields: dict[str, Column] = {"window": column, "ahead": Number(shape=(horizon,))}
     return cache.Decoded(fields=fields, splits=splits, input="window", target="ahead", ordered=True, notes=notes)
 
 

@@ -22,7 +22,7 @@ from shendu.data.row import Row
 FOLDS, SEED = 5, 20261122
 ROWS_MOST = 20_000
 """The most rows that are judged; of more so many are drawn."""
-PATCH, FILTERS, SIDE, CELLS = 6, 192, 32, 2
+PATCH, FILTERS, SIDE, CELLS = 6, 128, 32, 2
 """Random patches: their side, how many, the side that pictures are brought to, and the cells a side that are averaged over."""
 UNITS, FLAT_MOST, WORDS_MOST = 512, 1024, 2000
 """Random units of flat inputs; the most of their values, and of the words, that are kept."""
@@ -60,7 +60,10 @@ def _shrunk(x: Tensor) -> Tensor:
 
 
 def of_pictures(x: Tensor) -> Tensor:
-    """float32 [N, C, H, W] -> [N, 2 * CELLS² * FILTERS]: whitened random patches as filters, rectified both ways."""
+    """float32 [N, C, H, W] -> [N, 2 * CELLS² * FILTERS + 16 * C]: whitened random patches as filters, rectified both ways.
+
+    The patches know form alone; how bright each part of a picture is stands beside them.
+    """
     patch = min(PATCH, *x.shape[2:])
     filters, stride = _filters(x, patch), 2 if min(x.shape[2:]) > 16 else 1
     done = []
@@ -69,7 +72,7 @@ def of_pictures(x: Tensor) -> Tensor:
         done.append(
             torch.cat([adaptive_avg_pool2d((sign * seen - 0.25).relu(), CELLS).flatten(1) for sign in (1, -1)], 1)
         )
-    return torch.cat(done)
+    return torch.cat([torch.cat(done), adaptive_avg_pool2d(x, 4).flatten(1)], 1)
 
 
 def _levels(x: Tensor, patch: int, stride: int) -> Tensor:

@@ -148,7 +148,7 @@ def _class_names(train: Cells, end: str) -> list[str]:
 
 def _check_classes(name: str, where: str, names: list[str], rows: int) -> None:
     if len(names) == 1:
-        raise _constant(name, where, f"'{names[0]}'")
+        raise _constant(name, where, f"'{few(names)}'")
     if len(names) == rows > 2:
         raise UserError(
             f"the target {name} of {where} is an id: all {rows:,} values differ; name another column with --target"

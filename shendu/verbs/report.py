@@ -38,6 +38,7 @@ PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
 MISTAKES, MISTAKES_TOLD = 24, 12
+"""Rows that are shown as pictures, and as text."""
 BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 """Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE"}
@@ -90,7 +91,8 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
         "tiles": [headline(result, part), *tiles(rows, made, result, part)],
         "curves": curves(history, made, recipe), "rows": len(rows.outputs), "labelled": bool(processor.labels),
         **(of_classes(rows) if processor.labels else of_numbers(rows)),
-        "mistakes": [rows.card(row) for row in rows.worst[: MISTAKES if rows.pictured else MISTAKES_TOLD]], "wrong": int((rows.badness > 0).sum()),
+        "mistakes": [rows.card(row) for row in rows.worst[: MISTAKES if rows.pictured else MISTAKES_TOLD]],
+        "wrong": int((rows.badness > 0).sum()),
         "pictured": rows.pictured, **explanations(model, rows, recipe.metrics),
         "command": command(made), "environment": folder.read("env.json") or {},
         "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made),
@@ -164,6 +166,10 @@ def tiles(rows: Rows, made: dict[str, Any], result: dict[str, Any], part: str) -
 def command(made: dict[str, Any]) -> str:
     """The line that makes this run again."""
     words = ["shendu", "train", made["system"], made["data"]["given"]]
+    for name, value in made["data"].get("reading", {}).items():
+        option = "--type" if name == "types" else f"--{name.replace('_', '-')}"
+        given = value if isinstance(value, list) else [value] if value not in ("", 0, False, "auto") else []
+        words += [word for one in given for word in ([option] if one is True else [option, str(one)])]
     for name, value in made["choices"].items():
         words += ["--set", f"{name}={plain(value)}"]
     return shlex.join(words)

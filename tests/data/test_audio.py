@@ -292,9 +292,7 @@ def test_unreadable(why: str, tmp_path: Path, make: SimpleNamespace) -> None:
 def test_cut_off_flac(tmp_path: Path, make: SimpleNamespace) -> None:
     whole = packed(np.random.default_rng(0).uniform(-1, 1, 20_000), "FLAC")
     root = make.write(tmp_path / "x", few(b__3_flac=whole[: len(whole) // 2]))
-    assert refused(root).startswith(
-        f"{root} has 1 unreadable recording, the first is b/3.flac (damaged or cut off ("
-    )
+    assert refused(root).startswith(f"{root} has 1 unreadable recording, the first is b/3.flac (damaged or cut off (")
     root = make.write(tmp_path / "y", few(b__3_flac=whole[:20]))
     assert "b/3.flac (not a recording)" in refused(root)
 

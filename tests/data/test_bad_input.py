@@ -27,7 +27,7 @@ from shendu.errors import UserError
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
-EXPECTED = "expected a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, or an .npz"
+EXPECTED = "expected a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, or a table (CSV, Parquet, JSONL)"
 
 
 def refused(data: Any, **options: Any) -> str:

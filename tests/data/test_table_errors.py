@@ -425,6 +425,12 @@ def test_skip_bad_leaves_ragged_rows_out(tmp_path: Path) -> None:
     assert "2 rows of a.csv with too few or too many cells left out (--skip-bad)" in data.notes
 
 
+def test_two_parquet_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table([[1, 2], [3, 4], ["a", "b"]], names=["x", "x", "y"]), path)
+    assert refused(path) == f"{path} has 2 columns named 'x': give each column a name of its own"
+
+
 def test_frames_that_cannot_be_learned() -> None:
     twice = pa.table([[1, 2], [3, 4], ["a", "b"]], names=["x", "x", "y"])
     assert refused(twice) == "the table has 2 columns named 'x': give each column a name of its own"

@@ -78,7 +78,7 @@ def test_the_loss_is_the_members_own() -> None:
     for row in range(6):
         for forecast in net.members(x).detach()[:, row]:
             total += float(((forecast - wanted[row]) / x[row].std()).square().mean()) / 3
-    assert float(loss) == pytest.approx(total, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-4)
 
 
 @pytest.mark.parametrize("form", ["generic", "interpretable"])

@@ -453,8 +453,8 @@ def test_a_forecast_page(tmp_path: Path) -> None:
     page = trained(tmp_path, "nbeats", str(tmp_path / "sales.csv"), steps=5, time="month", horizon=6)
     for word in (
         "Test MASE",
-        "Forecasts of the test part",
-        "the dotted one the last season repeated",
+        "Forecasts",
+        "dotted the last season repeated",
         "steps from the last known value",
     ):
         assert word in page.body
@@ -483,6 +483,21 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no run"):
         report.report(tmp_path)
+
+
+def test_the_command_says_how_the_data_was_read() -> None:
+    reading = {
+        "target": "in come",
+        "time": "",
+        "horizon": 12,
+        "types": ["zip=category", "a=text"],
+        "task": "auto",
+        "skip_bad": True,
+    }
+    made = {"system": "tabm", "data": {"given": "people.csv", "reading": reading}, "choices": {"steps": 3}}
+    assert report.command(made) == (
+        "shendu train tabm people.csv --target 'in come' --horizon 12 --type zip=category --type a=text --skip-bad --set steps=3"
+    )
 
 
 def test_settings_of_several_numbers_are_written_as_they_are_typed(tmp_path: Path) -> None:

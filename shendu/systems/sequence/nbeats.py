@@ -135,7 +135,7 @@ class NBeats(nn.Module):
         super().__init__()
         self.config = config
         if config.form == "interpretable":
-            bases: list[Tensor | None] = [trend(config)] * config.blocks + [harmonics(config)] * config.blocks
+            bases: list[Tensor | None] = [*[trend(config)] * config.blocks, *[harmonics(config)] * config.blocks]
         else:
             bases = [None] * config.blocks
         self.blocks = nn.ModuleList(Block(config, basis) for basis in bases)

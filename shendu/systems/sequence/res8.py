@@ -1,7 +1,8 @@
 """Res8 (2018): small residual networks that know a spoken word.
 
-A speech command must be understood by a device with little memory. Residual blocks brought the error of keyword spotting
-down by half with a network of a tenth of a megabyte, and dilated convolutions let the deeper ones hear a whole second.
+A speech command must be understood by a device with little memory. Residual blocks of a hundred thousand weights made
+fewer errors than the plain convolutional networks before them, and dilated convolutions let the deeper ones hear a whole
+second at once.
 
 R. Tang, J. Lin: Deep residual learning for small-footprint keyword spotting. ICASSP 2018 (arXiv:1710.10361).
 

@@ -8,8 +8,9 @@ K. He, X. Zhang, S. Ren, J. Sun: Deep residual learning for image recognition. C
 Depths 18, 34, 50, 101, 152 are the paper's ImageNet networks, 20, 32, 44, 56, 110 (6n+2) its CIFAR ones. Deviations:
 (1) bottlenecks stride in their 3x3 convolution, as all libraries do; the paper strides in the first 1x1; (2) stem=small,
 taken by itself for pictures below 64 pixels, puts a 3x3 convolution of stride 1 where ImageNet depths have a 7x7 of
-stride 2 and a max-pool; (3) training is Muon on one cycle with label smoothing (Nesterov's momentum below
-10,000 pictures), the paper has momentum and drops the rate in steps (optimizer=momentum, schedule=step); (4) no weight decay on BatchNorm and biases.
+stride 2 and a max-pool; (3) training is Muon on one cycle with label smoothing (Nesterov's momentum below 10,000
+pictures), the paper has momentum and drops the rate in steps (optimizer=momentum, schedule=step); (4) no weight decay on
+BatchNorm and biases.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
