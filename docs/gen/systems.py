@@ -251,7 +251,7 @@ def names_page() -> str:
         ("Schedules", f"`--set schedule=NAME`. {drawn('schedules')}", optim.SCHEDULES),
         (
             "Augmentations",
-            "`--set augment=crop:4,flip`. They are for pictures; `mixup` is for all data with classes.",
+            "`--set augment=crop:4,flip`. Most are for pictures, some for recordings; `mixup` is for all data with classes.",
             augment.KINDS,
         ),
         ("Metrics", "`--set select_by=NAME`, among those of the task.", one_line),

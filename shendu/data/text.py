@@ -201,7 +201,7 @@ def column(values: Any, name: str = "") -> tuple[Text, tuple[str, ...]]:
     lengths = []
     for text in _strings(values):
         found = words(text)
-        counts.update(found)
+        counts.update(found[:WORDS_MOST])
         lengths.append(len(found))
     return _column(counts, lengths, name, f"column {name}")
 
@@ -368,4 +368,4 @@ def _some(entries: list[str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

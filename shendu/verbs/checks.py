@@ -195,7 +195,8 @@ def files_of(dataset: Dataset, reading: Reading) -> tuple[list[str], dict[str, s
     names, rows = laid.names(), sum(map(len, dataset.splits.values()))
     bad = unreadable(tree, names, dataset.fields[dataset.input]) if len(names) > rows else {}
     kept = [name for name in names if name not in bad]
-    return ([name.removeprefix(_around(names)) for name in kept], bad) if len(kept) == rows else ([], bad)
+    around = _around(names)
+    return ([name.removeprefix(around) for name in kept], bad) if len(kept) == rows else ([], bad)
 
 
 def _around(names: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shendu.data.dataset import Dataset
 
 USUAL = {
-    "Image": ("resnet", "pictures are learned by residual convolutions"),
+    "Image": ("resnet9", "pictures are learned by residual convolutions"),
     "Number": ("mlp", "rows of numbers are learned by fully connected layers"),
     "Audio": ("res8", "recordings are learned by residual convolutions over their spectrograms"),
     "Series": ("nbeats", "series are forecast by an ensemble of residual blocks"),

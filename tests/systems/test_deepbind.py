@@ -31,6 +31,7 @@ def taken(*words: str) -> torch.Tensor:
 
 def test_a_filter_is_a_matrix_of_letters_by_places() -> None:
     net, word = built(), "ACGTTGCAACGT"
+    net.requires_grad_(False)
     fits = net.fits(taken(word))[0]
     matrix, bias = net.motifs.weight, net.motifs.bias
     assert bias is not None

@@ -19,6 +19,7 @@ from shendu import cli
 from shendu.data import duplicates, screens, suspects
 from shendu.data.screens import Feature
 from shendu.errors import UserError
+from shendu.verbs import checks
 from shendu.verbs.audit import Audit
 
 RNG = np.random.default_rng(7)
@@ -191,6 +192,16 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path: Path) -> None:
     assert "dog/empty.jpg: an empty file" in files
     assert "dog/text.jpg: not a picture" in files
     assert len(files) == 11
+
+
+def test_a_folder_around_everything_is_left_out_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders(tmp_path / "all" / "mine", clouds(60))
+    asked = []
+    monkeypatch.setattr(checks, "_around", lambda names: asked.append(len(names)) or "mine/")
+    assert shendu.audit(tmp_path / "all").subject.name(1) == "cat/002.png"
+    assert asked == [60]  # once, not for every file
+    monkeypatch.undo()
+    assert shendu.audit(tmp_path / "all").subject.name(1) == "cat/002.png"
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
