@@ -93,8 +93,8 @@ def test_what_is_no_sequence_gets_one_line(one_line: Any) -> None:
     with pytest.raises(UserError) as caught:
         deepbind.recipe(data_module.open("digits").split_off())
     assert one_line(caught.value) == (
-        "deepbind reads sequences of letters, and digits has a column of kind image; leave the system out, "
-        "or say --type COLUMN=sequence"
+        "deepbind reads sequences of letters, and digits holds pictures; leave the system out to have one chosen, "
+        "or see `shendu list`"
     )
 
 

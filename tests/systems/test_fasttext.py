@@ -120,5 +120,6 @@ def test_other_data() -> None:
     with pytest.raises(UserError) as caught:
         fasttext.recipe(shendu.data.open("digits"))
     assert (
-        str(caught.value) == "fasttext reads texts and digits holds none; use mlp, or give class folders of .txt files"
+        str(caught.value)
+        == "fasttext reads texts, and digits holds pictures; leave the system out to have one chosen, or see `shendu list`"
     )

@@ -106,7 +106,7 @@ def test_what_is_no_series_gets_one_line(one_line: Any) -> None:
     with pytest.raises(UserError) as caught:
         nbeats.recipe(data_module.open("digits").split_off())
     assert one_line(caught.value) == (
-        "nbeats forecasts series, and digits has a column of kind image; leave the system out, or say --time COLUMN"
+        "nbeats reads time series, and digits holds pictures; leave the system out to have one chosen, or see `shendu list`"
     )
 
 

@@ -56,7 +56,9 @@ def test_learns_chirps_at_any_loudness(bench: Any, tmp_path: Path) -> None:
 def test_only_recordings_and_classes(one_line: Any) -> None:
     with pytest.raises(UserError) as caught:
         res8.recipe(data_module.open("digits").split_off())
-    assert one_line(caught.value) == "res8 listens to recordings and digits holds none; use mlp, or resnet for pictures"
+    assert one_line(caught.value) == (
+        "res8 reads recordings, and digits holds pictures; leave the system out to have one chosen, or see `shendu list`"
+    )
     with pytest.raises(UserError, match="width=0 leaves no feature maps; write it like width=45"):
         config.settle({"width": "0"}, res8.Config())
 

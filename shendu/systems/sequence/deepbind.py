@@ -34,7 +34,7 @@ from shendu.data.processor import Supervised
 from shendu.data.sequence import Sequence
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +141,9 @@ SMALL = 1000
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Aligned sequences keep their places. Raises UserError for what is no sequence of letters."""
+    check_reads("deepbind", data, "Sequence")
     column = data.fields[data.input]
-    if not isinstance(column, Sequence):
-        kind = type(column).__name__.lower()
-        raise UserError(
-            f"deepbind reads sequences of letters, and {data.name} has a column of kind {kind}; leave the system out, "
-            "or say --type COLUMN=sequence"
-        )
+    assert isinstance(column, Sequence)
     processor, rows = Supervised.of(data), len(data.splits["train"])
     letters, length = column.shape
     aligned = bool((data.splits["train"].column(data.input) != 0).all())

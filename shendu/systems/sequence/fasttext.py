@@ -35,7 +35,7 @@ from shendu.data.processor import Supervised
 from shendu.data.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 PAIRS = 1
 """Key of the hash."""
@@ -111,11 +111,9 @@ def buckets_for(data: Dataset) -> int:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Five passes over many texts; at least 500 steps over few. Raises UserError for data without texts."""
+    check_reads("fasttext", data, "Text")
     text = data.fields[data.input]
-    if not isinstance(text, Text):
-        raise UserError(
-            f"fasttext reads texts and {data.name} holds none; use mlp, or give class folders of .txt files"
-        )
+    assert isinstance(text, Text)
     processor = Supervised.of(data)
     net = Config(
         words=text.codes, outputs=len(processor.labels) or processor.target_mean.numel(), buckets=buckets_for(data)

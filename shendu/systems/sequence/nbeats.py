@@ -34,7 +34,7 @@ from shendu.data.dataset import Dataset
 from shendu.data.series import Series
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 SMALLEST_SPREAD = 0.02
 """Of a window, in units of the whole series: a flat stretch is not blown up."""
@@ -180,12 +180,9 @@ class Forecast(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Half of the members look back twice as far as the others. Raises UserError for what is no series."""
+    check_reads("nbeats", data, "Series")
     series = data.fields[data.input]
-    if not isinstance(series, Series):
-        kind = type(series).__name__.lower()
-        raise UserError(
-            f"nbeats forecasts series, and {data.name} has a column of kind {kind}; leave the system out, or say --time COLUMN"
-        )
+    assert isinstance(series, Series)
     near = max(1, min(series.window, max(series.season, series.horizon)))
     net = Config(
         window=series.window,

@@ -25,10 +25,9 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data import augment
-from shendu.data.audio import Audio
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 POOLS = {8: (3, 4), 15: (1, 1), 26: (2, 2)}
 """Depth -> over how many mel bands and frames the first maps are averaged."""
@@ -100,8 +99,7 @@ class Res8(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without recordings or classes."""
-    if not isinstance(data.fields[data.input], Audio):
-        raise UserError(f"res8 listens to recordings and {data.name} holds none; use mlp, or resnet for pictures")
+    check_reads("res8", data, "Audio")
     net = Config(classes=len(data.classes))
     how = Training(
         epochs=30, batch_size=64, lr=0.01, optimizer="adamw", schedule="one-cycle", weight_decay=0.01,

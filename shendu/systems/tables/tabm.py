@@ -38,7 +38,7 @@ from shendu.data.row import Row
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.nn.tabular import SAMPLED, Columns
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +134,12 @@ class Members(Objective):
 
 def placed(data: Dataset) -> dict[str, Any]:
     """Where a row's numbers, codes and words stand; raises UserError for what is no table."""
+    check_reads("tabm", data, "Row", "Number")
     column = data.fields[data.input]
     if isinstance(column, Row):
         return {"numeric": column.numeric, "coded": column.coded, "texts": column.texts}
-    if isinstance(column, Number):
-        return {"numeric": tuple(range(math.prod(column.shape)))}
-    kind = type(column).__name__.lower()
-    raise UserError(f"tabm learns from tables, and {data.name} has a column of kind {kind}; leave the system out")
+    assert isinstance(column, Number)
+    return {"numeric": tuple(range(math.prod(column.shape)))}
 
 
 EPOCHS, FEWEST, MOST = 15, 1000, 6000

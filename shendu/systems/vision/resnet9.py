@@ -28,7 +28,7 @@ from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.recipes import Training, supervised
+from shendu.recipes import Training, check_reads, supervised
 
 SEEN = 20
 """Pixels a side that the stem leaves at least."""
@@ -111,9 +111,9 @@ class ResNet9(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures below 8 pixels a side."""
+    check_reads("resnet9", data, "Image")
     picture = data.fields[data.input]
-    if not isinstance(picture, Image):
-        raise UserError(f"resnet9 reads pictures and {data.name} holds numbers; use mlp")
+    assert isinstance(picture, Image)
     side, rows = min(picture.height, picture.width), len(data.splits["train"])
     words = augment.usual(data)
     if "flip" in words:
