@@ -126,7 +126,9 @@ class Cells:
     @cached_property
     def plain(self) -> np.ndarray | None:
         """float64 [N] where every value is a plain number as it stands, NaN where one is missing; else None."""
-        if not self.is_number and not pa.types.is_string(self.column.type):
+        if self.is_number:  # whole numbers beyond 2^53 are rounded
+            return self.column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if not pa.types.is_string(self.column.type):
             return None
         for column in (lambda: self.column, lambda: pc.utf8_trim_whitespace(self.column)):
             try:

@@ -35,6 +35,8 @@ try:
 except ImportError as error:
     raise UserError("ShenduClassifier needs scikit-learn: pip install 'shendu[sklearn]'") from error
 
+WITH_GAPS = ("tabm",)
+"""Systems that learn from missing values as they are."""
 BATCH = 256
 """Rows are predicted in batches of this many, the last one filled up: a row's figures then do not depend on the others."""
 
@@ -67,7 +69,7 @@ class _Table(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self.system in WITH_GAPS
         return tags
 
     def fit(self, X: Any, y: Any) -> _Table:
@@ -123,13 +125,15 @@ class _Table(BaseEstimator):
         if _typed(X):
             validate_data(self, X, skip_check_array=True)
             targets = column_or_1d(np.asarray(y), warn=True)
-            self.columns_ = table.inputs(table.from_object(X))
-            return self.columns_, self.columns_.store(X), self._targets(targets)
+            column = table.inputs(table.from_object(X))
+            return column, column.store(X), self._targets(targets)
+        gaps = self.system in WITH_GAPS
         X, targets = validate_data(
-            self, X, y, ensure_all_finite="allow-nan", dtype=np.float32, y_numeric=self._numeric, ensure_min_samples=2
-        )
-        self.columns_ = Row(fields=tuple(Field(name=f"x{i}", kind="number") for i in range(X.shape[1])))
-        return self.columns_, X, self._targets(targets)
+            self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=np.float32, y_numeric=self._numeric,
+            ensure_min_samples=2,
+        )  # fmt: skip
+        fields = tuple(Field(name=f"x{i}", kind="number") for i in range(X.shape[1]))
+        return Row(fields=fields) if gaps else Number(shape=X.shape[1:]), X, self._targets(targets)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Outputs [rows, classes] or [rows, 1] in the target's unit."""

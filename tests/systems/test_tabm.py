@@ -261,7 +261,7 @@ def test_beats_chance_on_the_mixed_set(bench: Any, tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "choices", "line"),
     [
-        ("digits", {}, "tabm reads tables and numbers, and digits holds pictures; leave the system out"),
+        ("digits", {}, "tabm reads tables and numbers, and digits holds pictures; leave the system out to have one chosen, or see `shendu list`"),
         ("mixed", {"augment": "mixup:0.2"}, "augment changes pictures and recordings, and a table's rows are taken as they are: leave it out"),
         ("mixed", {"members": 0, "pieces": 21}, "members=0, pieces=21, hidden=(64, 64) must be 1 or more; write them like members=16, pieces=48, hidden=128,128"),
         ("mixed", {"coded": "3"}, "coded follows from the data and cannot be set; leave it out"),
