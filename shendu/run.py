@@ -21,6 +21,13 @@ from torch import Tensor
 
 from shendu.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
 
@@ -148,6 +155,24 @@ class Folder:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.path):
                 pass
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Raises UserError while another process trains in this folder; the lock goes with the process, however it ends."""
+        self.prepare()
+        if fcntl is None:
+            yield
+            return
+        with (self.path / LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another process is training in {self.path}; wait for its end, or choose another folder with --out"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def read(self, name: str) -> Any:
         """A JSON file of the run, None where it does not exist; raises UserError where it is damaged."""

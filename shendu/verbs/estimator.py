@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shendu import parallel, registry
+from shendu import config, parallel, registry
 from shendu.core import Recipe
 from shendu.data import cache, table
 from shendu.data.columns import Category, Column, Number
@@ -107,7 +107,9 @@ class _Table(BaseEstimator):
             raise UserError(f"{path} holds no estimator; save one with estimator.save('{path}')")
         made = ESTIMATORS[kept["kind"]](**kept["params"])
         made.model_, made.processor_ = run.model, run.processor
-        made.config_, made.n_features_in_ = None, kept["columns"]
+        stored = run.folder.read("config.json")
+        made.config_ = config.from_json(registry.load(stored["system"]).Config, stored["config"])
+        made.n_features_in_ = kept["columns"]
         if kept["names"] is not None:
             made.feature_names_in_ = np.array(kept["names"], object)
         made._restore(kept)

@@ -27,7 +27,7 @@ from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure
-from shendu.run import Folder, write_text
+from shendu.run import LOCK, Folder, write_text
 from shendu.verbs import choose, report
 from shendu.verbs.card import model_card
 from shendu.verbs.display import Display
@@ -85,15 +85,16 @@ def train(
         time_limit=max(1.0, TRAINS * limit - (time.monotonic() - began)) if limit else 0.0,
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
     )  # fmt: skip
-    begin(folder, order, dataset, recipe)
-    try:
-        with display.live(f"{order.system} on {dataset.name}", folder):
-            model, at = fit(recipe, folder, setup)
-    except Interrupted as why:
-        raise Interrupted(
-            f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
-        ) from None
-    finish(folder, order.system, dataset, recipe, setup, model, at, display)
+    with folder.alone():
+        begin(folder, order, dataset, recipe)
+        try:
+            with display.live(f"{order.system} on {dataset.name}", folder):
+                model, at = fit(recipe, folder, setup)
+        except Interrupted as why:
+            raise Interrupted(
+                f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
+            ) from None
+        finish(folder, order.system, dataset, recipe, setup, model, at, display)
     return Run(folder.path)
 
 
@@ -216,13 +217,13 @@ def known_data(word: str) -> str:
 def begun_only(path: Path) -> bool:
     """Whether a folder holds nothing, or what a run leaves that dies before its recipe.json is there."""
     return all(
-        (p.name == "checkpoints" and not any(p.iterdir())) or p.name.startswith(".recipe.json.") for p in path.iterdir()
+        (p.name == "checkpoints" and not any(p.iterdir())) or p.name == LOCK or p.name.startswith(".recipe.json.")
+        for p in path.iterdir()
     )
 
 
 def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> None:
     """Writes how the run is made, before it is made."""
-    folder.prepare()
     if folder.read("recipe.json") is None:
         source = (
             str(Path(dataset.source).resolve())

@@ -491,6 +491,8 @@ def test_types_are_part_of_the_cached_outcome(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_beyond_what_a_float_tells_apart() -> None:
-    table = pa.table({"a": pa.array([2**60 + 7 * i % 11 for i in range(30)]), "b": list(range(30)), "y": ["p", "q"] * 15})
+    table = pa.table(
+        {"a": pa.array([2**60 + 7 * i % 11 * 2**50 for i in range(30)]), "b": list(range(30)), "y": ["p", "q"] * 15}
+    )
     row = shendu.data.open(table, target="y").splits["train"].column("row")
     assert row[0, 0] == 2**60

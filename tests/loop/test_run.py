@@ -313,3 +313,11 @@ def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     back = unaliased(stored, aliases)
     assert back.keys() == net.state_dict().keys()
     assert all(torch.equal(back[n], t) for n, t in net.state_dict().items())
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    first, second = Folder(tmp_path / "run"), Folder(tmp_path / "run")
+    with first.alone(), pytest.raises(UserError, match="another process is training in"), second.alone():
+        pass
+    with second.alone():
+        pass

@@ -80,6 +80,7 @@ def test_saved_and_loaded_without_pickle(people: Any, tmp_path: Path) -> None:
     for kind, target in ((ShenduClassifier, happy), (ShenduRegressor, pay)):
         fitted = kind(**SMALL).fit(frame, target)
         again = kind.load(fitted.save(tmp_path / kind.__name__))
+        again = kind.load(again.save(tmp_path / f"{kind.__name__} again"))
         assert (again.predict(frame) == fitted.predict(frame)).all()
         assert again.get_params() == fitted.get_params()
     other = tmp_path / "other"
