@@ -172,6 +172,10 @@ def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
         inner = [entry for entry in names if entry.lower().endswith(_ARCHIVES)]
         if inner and not any(layout.kind_of(entry) for entry in names):
             raise UserError(f"{path} holds other archives, such as {inner[0]}: unpack it and name one of them")
+        if not any(layout.kind_of(entry) for entry in names) and (
+            tabled := table.in_archive(tree, path, names, reading, room)
+        ):
+            return tabled
         laid = layout.plan(names, str(path), reading)
         return _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
 

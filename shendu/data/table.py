@@ -6,6 +6,7 @@ option that overrides it. Vocabularies and the names of categories come from the
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from shendu.data import cache, cells, formats, sequence, series
+from shendu.data.archive import Tree
 from shendu.data.catalogue import Published
 from shendu.data.cells import Cells
 from shendu.data.columns import Column
@@ -72,18 +74,47 @@ def open_files(
         "skip_bad": reading.skip_bad, "published": [facts.target, list(facts.names), list(facts.skip), facts.label_end],
     }  # fmt: skip
 
-    def decode(room: cache.Room) -> cache.Decoded:
-        tables, notes, comma = {}, [], False
-        for part, path in files.items():
-            tables[part], said, with_comma = read(
-                path, reading.skip_bad, names=facts.names, skip=int(part in facts.skip)
-            )
-            notes += said
-            comma = comma or with_comma
-        where = {part: str(path) for part, path in files.items()}
-        return decoded(tables, where, reading, room, notes=tuple(notes), comma=comma, published=facts)
+    return cache.through_files(
+        files, options, name, source, lambda room: decoded_files(files, {}, reading, room, published)
+    )
 
-    return cache.through_files(files, options, name, source, decode)
+
+def decoded_files(
+    files: Mapping[str, Path],
+    where: dict[str, str],
+    reading: Reading,
+    room: cache.Room,
+    published: Published | None = None,
+) -> cache.Decoded:
+    """The rows of a table's parts; `where` is what they are called, if not by their paths. Raises UserError."""
+    facts, tables, notes, comma = published or Published(), {}, [], False
+    for part, path in files.items():
+        tables[part], said, with_comma = read(path, reading.skip_bad, names=facts.names, skip=int(part in facts.skip))
+        notes += said
+        comma = comma or with_comma
+    where = where or {part: str(path) for part, path in files.items()}
+    if series.meant(reading):
+        return series.decoded(tables["train"], where["train"], reading, room, comma, tuple(notes))
+    return decoded(tables, where, reading, room, notes=tuple(notes), comma=comma, published=facts)
+
+
+def in_archive(tree: Tree, path: Path, names: list[str], reading: Reading, room: cache.Room) -> cache.Decoded | None:
+    """The table, or the train and test tables, that an archive holds; None where it holds none. Raises UserError."""
+    entries = {Path(name).name: name for name in names}
+    parts = in_folder(path, sorted(entries))
+    if not parts:
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        files = {part: Path(place) / file.name for part, file in parts.items()}
+        wanted = {entries[file.name]: file for file in files.values()}
+        for entry, data in tree.each(list(wanted)):
+            try:
+                wanted[entry].write_bytes(data())
+            except OSError as error:
+                raise UserError(
+                    f"cannot read {entry} of {path}: {error}; unpack it, or copy the archive again"
+                ) from error
+        return decoded_files(files, {part: f"{path}/{file.name}" for part, file in parts.items()}, reading, room)
 
 
 def open_saved(path: Path, parts: dict[str, list[Path]], name: str, source: str, reading: Reading) -> Dataset:

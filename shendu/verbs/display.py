@@ -87,10 +87,11 @@ class Display:
         parts, sure = result["metrics"], result["intervals"]
         table = Table(box=None, padding=(0, 2), header_style="bold")
         table.add_column()
-        for part in (*parts, *(["95% interval"] if any(sure.values()) else [])):
+        surest = list(sure.values())[-1]
+        for part in (*parts, *(["95% interval"] if surest else [])):
             table.add_column(part, justify="right")
         for name in dict.fromkeys(name for figures in parts.values() for name in figures):
-            ends = [figures[name] for figures in sure.values() if name in figures]
+            ends = [surest[name]] if name in surest else []
             cells = (f"{figures[name]:.4f}" if name in figures else "" for figures in parts.values())
             table.add_row(name, *cells, *(f"{low:.4f}–{high:.4f}" for low, high in ends))
         self.console.print(table)

@@ -293,19 +293,16 @@ def finish(
         return
     save_model(folder, system, recipe.model, model, recipe.processor)
     figures: dict[str, dict[str, float]] = {}
-    shown = Outputs()
-    last = next(part for part in ("test", "validation", "train") if part in recipe.splits)
-    for part in ("train", "validation", "test"):
-        if part in recipe.splits:
-            metrics = {**recipe.metrics, **({"outputs": lambda: shown} if part == last else {})}
-            most = TRAIN_FIGURE_ROWS if part == "train" else 0
-            measured = measure(
-                model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most
-            )
-            figures[part] = {name: value for name, value in measured.items() if name in recipe.metrics}
-    sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, dataset.overlap)
+    sure: dict[str, dict[str, list[float]]] = {}
+    for part in (part for part in ("train", "validation", "test") if part in recipe.splits):
+        last, shown = part, Outputs()
+        metrics = {**recipe.metrics, "outputs": lambda shown=shown: shown}
+        most = TRAIN_FIGURE_ROWS if part == "train" else 0
+        measured = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
+        figures[part] = {name: measured[name] for name in recipe.metrics}
+        sure[part] = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, dataset.overlap)
     result = {
-        "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "intervals": {last: sure},
+        "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "intervals": sure,
         "seconds": round(at.seconds, 3),
         "samples_per_second": round(at.samples / at.seconds, 1) if at.seconds else 0.0, "steps": at.total,
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,

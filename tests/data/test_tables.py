@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -496,3 +497,26 @@ def test_whole_numbers_beyond_what_a_float_tells_apart() -> None:
     )
     row = shendu.data.open(table, target="y").splits["train"].column("row")
     assert row[0, 0] == 2**60
+
+
+def test_tables_in_archives(tmp_path: Path) -> None:
+    rows = [f"{i},{'p' if i % 3 else 'q'}" for i in range(40)]
+    train, test = "\n".join(["a,y", *rows]), "\n".join(["a,y", *rows[:9]])
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as packed:
+        packed.writestr("wrapped/people.csv", train)
+        packed.writestr("wrapped/README.md", "what it is")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as packed:
+        packed.writestr("train.csv", train)
+        packed.writestr("test.csv", test)
+    assert len(shendu.data.open(tmp_path / "one.zip").splits["train"]) == 40
+    found = shendu.data.open(tmp_path / "two.zip")
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 40, "test": 9}
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as packed:
+        packed.writestr("a.csv", train)
+        packed.writestr("b.csv", test)
+    with pytest.raises(UserError) as caught:
+        shendu.data.open(tmp_path / "many.zip")
+    assert str(caught.value) == (
+        f"{tmp_path}/many.zip is a folder of tables: name one of them, such as {tmp_path}/many.zip/a.csv, "
+        "or name them train.csv and test.csv"
+    )
