@@ -295,12 +295,7 @@ def finish(
     figures: dict[str, dict[str, float]] = {}
     sure: dict[str, dict[str, list[float]]] = {}
     for part in (part for part in ("train", "validation", "test") if part in recipe.splits):
-        last, shown = part, Outputs()
-        metrics = {**recipe.metrics, "outputs": lambda shown=shown: shown}
-        most = TRAIN_FIGURE_ROWS if part == "train" else 0
-        measured = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
-        figures[part] = {name: measured[name] for name in recipe.metrics}
-        sure[part] = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, dataset.overlap)
+        figures[part], sure[part], shown = measured(recipe, setup, model, part, dataset.overlap)
     result = {
         "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "intervals": sure,
         "seconds": round(at.seconds, 3),
@@ -311,5 +306,17 @@ def finish(
     folder.write("result.json", result)
     display.result(result, folder)
     write_text(folder.path / "README.md", model_card(folder, result))
-    report.write(folder, recipe, model, shown, last)
+    report.write(folder, recipe, model, shown, part)
     display.say(f"report: {folder.path / 'report.html'}")
+
+
+def measured(
+    recipe: Recipe, setup: Setup, model: nn.Module, part: str, overlap: int
+) -> tuple[dict[str, float], dict[str, list[float]], Outputs]:
+    """A part's figures, their intervals, and the outputs that they were measured on."""
+    shown = Outputs()
+    metrics = {**recipe.metrics, "outputs": lambda: shown}
+    most = TRAIN_FIGURE_ROWS if part == "train" else 0
+    found = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
+    sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, overlap)
+    return {name: found[name] for name in recipe.metrics}, sure, shown
