@@ -497,7 +497,8 @@ class Session:
         fitting = (limit - used) / (used / at.total) / max(1, left)
         at.steps = at.step + max(1, int((planned - at.step) * min(1.0, fitting))) if at.step < planned else planned
         if at.steps != self.stage.steps:
-            self.setup.say(f"time limit: {at.steps:,} of {planned:,} steps fit into {limit:.0f} s")
+            if abs(at.steps - self.stage.steps) > 0.1 * self.stage.steps:
+                self.setup.say(f"time limit: {at.steps:,} of {planned:,} steps fit into {limit:.0f} s")
             self.stage = replace(self.stage, steps=at.steps)
             self.save()
 

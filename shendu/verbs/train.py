@@ -35,8 +35,8 @@ from shendu.verbs.opened import Run, save_model
 
 RUNS = Path("runs")
 COMPILE, ON_NAN, RESUME = ("auto", "on", "off"), ("stop", "skip"), ("exact", "approximate")
-TRAINS = 0.95
-"""Share of a time limit for reading and training; the rest is for the final figures and the report."""
+TRAINS, CLOSING = 0.95, 5.0
+"""Share of a time limit for reading and training, and seconds less: the rest is for the final figures and the report."""
 TRAIN_FIGURE_ROWS = 10_000
 """The training part's figure is measured on at most this many of its rows."""
 
@@ -82,7 +82,7 @@ def train(
     chosen = parallel.choose_device(device)
     setup = Setup(
         seed=recipe.seed, device=chosen, precision=parallel.choose_precision(precision, chosen), compile=compile, on_nan=on_nan,
-        time_limit=max(1.0, TRAINS * limit - (time.monotonic() - began)) if limit else 0.0,
+        time_limit=max(limit / 4, TRAINS * limit - CLOSING - (time.monotonic() - began)) if limit else 0.0,
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
     )  # fmt: skip
     with folder.alone():
