@@ -210,6 +210,8 @@ def known_data(word: str) -> str:
     """The one word that was given, where it is data; raises UserError that names the near system or data set."""
     known = {**registry.systems(), **catalogue.KNOWN}
     if word not in catalogue.KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
+        if "/" in word or "." in word:
+            raise UserError(f"there is no file or folder {word}: check the path")
         raise UserError(f"{unknown('system or data set', word, known)} (there is no file or folder of that name)")
     return word
 
