@@ -141,10 +141,11 @@ def audit(given: str, out: str | None, as_json: bool, **options: Any) -> None:
 @click.option("--out", metavar="DIR", help="The run folder itself (default: a dated folder under runs/).")
 @click.option("--resume", is_flag=False, flag_value="exact", metavar="[RUN]",
               help="Continue RUN, or the run in --out; --resume=approximate where exact bytes are impossible.")  # fmt: skip
+@click.option("--weights", metavar="FILE", help="Begin with these: a .safetensors file, a library's or a run's.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")
 @AS_JSON
 def train(system: str | None, data: str | None, settings: tuple[str, ...], out: str | None, resume: str | None,
-          quiet: bool, as_json: bool, **options: Any) -> None:  # fmt: skip
+          weights: str | None, quiet: bool, as_json: bool, **options: Any) -> None:  # fmt: skip
     """Train SYSTEM on DATA (a name, or a path) into a run folder; without SYSTEM the one that suits the data.
 
     \b
@@ -152,16 +153,32 @@ def train(system: str | None, data: str | None, settings: tuple[str, ...], out: 
     shendu train people.csv --target income
     shendu train lenet mnist
     shendu train mlp digits --epochs 5 --set hidden=64,64
+    shendu train resnet photos/ --weights resnet18.safetensors
     shendu train --resume runs/2026-11-22_lenet_mnist_1
     """
     from shendu.verbs.train import train as verb
 
     how = True if resume == "exact" else resume or False
-    run = verb(system, data, out=out, resume=how, quiet=quiet, **split_choices(options, settings))
+    run = verb(system, data, out=out, resume=how, weights=weights, quiet=quiet, **split_choices(options, settings))
     if as_json:
         emit(run.result)
     elif quiet:
         click.echo(run.path)
+
+
+@cli.command("convert-weights")
+@click.argument("file")
+@click.option("--out", metavar="FILE", help="Where to (default: beside it, as .safetensors).")
+def convert_weights(file: str, out: str | None) -> None:
+    """Make a .safetensors of a torch FILE (.pth, .pt, .bin), for train --weights; nothing in it is run.
+
+    \b
+    shendu convert-weights resnet18.pth
+    shendu train resnet photos/ --weights resnet18.safetensors
+    """
+    from shendu.verbs.convert_weights import convert_weights as verb
+
+    click.echo(verb(file, out))
 
 
 @cli.command()
@@ -231,6 +248,27 @@ def words_of(row: dict[str, Any]) -> list[str]:
 
 @cli.command()
 @click.argument("run")
+@click.option("--n", type=int, default=64, help="How many.")
+@click.option("--class", "label", metavar="NAME", help="The class to draw, where the model knows classes.")
+@click.option("--seed", type=int, default=0, help="Equal seeds draw equal rows.")
+@click.option("--out", default="sample.png", metavar="FILE", help="A .png, or a .gif that shows how they come about.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the drawing; repeatable.")
+@DEVICE
+def sample(run: str, settings: tuple[str, ...], **options: Any) -> None:
+    """Let RUN draw new rows.
+
+    \b
+    shendu sample runs/2026-11-22_diffusion_mnist_1 --n 64 --class 7 --out sevens.png
+    shendu sample runs/2026-11-22_rbm_mnist_1 --out chain.gif
+    """
+    from shendu.verbs.sample import sample as verb
+
+    how: dict[str, Any] = {**options, **config.parse_settings(settings)}
+    click.echo(verb(run, **how))
+
+
+@cli.command()
+@click.argument("run")
 @DATA_DIR
 def report(run: str, data_dir: str | None) -> None:
     """Write RUN's report.html anew: curves, confusion, worst mistakes, explanations."""
@@ -263,6 +301,28 @@ def runs(root: str, as_json: bool) -> None:
             ]
         )
     table(rows)
+    return None
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--out", metavar="FILE", help="Also write a page (.html), or the plot alone (.png, .svg).")
+@AS_JSON
+def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
+    """RUNS beside each other: first figure, parameters, multiply-adds, speeds.
+
+    \b
+    shendu compare runs/*_cifar10_* --out compare.html
+    """
+    from shendu.verbs.compare import compare as verb
+
+    found = verb(*runs)
+    page = found.write(out) if out else None
+    if as_json:
+        return emit(found.to_json())
+    table(found.table())
+    for line in (*found.notes, *([page] if page else [])):
+        click.echo(line)
     return None
 
 

@@ -6,9 +6,9 @@ Shape letters: B rows of a batch; a field's remaining dimensions are its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class Objective(nn.Module):
     """True: the value means nothing, only its gradient does (contrastive divergence, GAN, TD)."""
     coupled = False
     """True: the rows of a batch affect each other (InfoNCE; BatchNorm in the model), so it cannot be accumulated."""
+    noisy = False
+    """True: it draws within a step (Gibbs sampling, a latent code), so a batch's slices do not add up to its gradient."""
 
     def units(self, batch: Batch) -> dict[str, Tensor | int]:
         """How many samples, tokens or boxes each term is averaged over, from the batch alone; may be 0.
@@ -133,6 +135,29 @@ class Processor(Protocol):
         ...
 
     def to_json(self) -> Json: ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A model that makes new rows."""
+
+    def draw(self, n: int, label: Tensor | None = None) -> Iterator[Tensor]:
+        """Frames of drawing n rows [n, *shape] in the model's units, the last of which is the result.
+
+        `label` int64 [n]: classes to draw, for a conditional model. More keyword arguments, each with a type and a
+        default, are settings of the drawing (`steps: int = 25`). It draws from the global generator, which the caller has
+        seeded. Raises UserError for a label that it cannot draw by.
+        """
+        ...
+
+
+@runtime_checkable
+class Views(Protocol):
+    """A model that has pictures to show of itself: reconstructions, filters, a walk through its codes."""
+
+    def views(self, x: Tensor) -> dict[str, Tensor]:
+        """Title -> pictures [N, C, H, W] in the model's units; x [B, C, H, W] are rows that it was not trained on."""
+        ...
 
 
 class Config(Protocol):

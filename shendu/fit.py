@@ -47,6 +47,8 @@ class Setup:
     time_limit: float = 0.0
     """Seconds from now that training may take; 0: as long as it takes."""
     resume: str = "exact"
+    start: Callable[[], dict[str, Tensor]] = dict
+    """Weights that the model begins with instead of its random ones; asked for only where there is no checkpoint."""
     say: Callable[[str], None] = print
     show: Callable[[dict[str, Any]], None] = lambda line: None
 
@@ -185,6 +187,8 @@ class Session:
             check_environment(saved["environment"], self.environment, setup)
         chance.reseed(setup.seed, INIT)
         self.model = parallel.place(recipe.model.build(), setup.device)
+        if saved is None and (weights := setup.start()):
+            self.model.load_state_dict(weights, strict=False)
         for i in range(self.at.stage):
             self.build(recipe.stages[i], i)
         self.averaged = self.copy()

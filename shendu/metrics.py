@@ -62,6 +62,17 @@ def _hits(outputs: Tensor, target: Tensor) -> Tensor:
     return (single > 0) == (target > 0)
 
 
+class Score(_Mean):
+    """The mean of one of the figures [B] or [B, K] that a model gives each row itself."""
+
+    def __init__(self, figure: int = 0, higher: bool = False) -> None:
+        super().__init__()
+        self.figure, self.higher = figure, higher
+
+    def values(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return outputs.reshape(len(outputs), -1)[:, self.figure]
+
+
 class Accuracy(_Mean):
     """The share of labels that are predicted."""
 

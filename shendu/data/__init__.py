@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shendu import config
-from shendu.data import archive, arrays, audio, cache, cifar, folder, idx, layout, text
+from shendu.data import archive, arrays, audio, cache, cifar, folder, idx, layout, prose, text
 from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.reading import Reading
@@ -24,7 +24,8 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
 _READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read, "recording": audio.read, "text": text.read}
 """Kind of files (layout.KINDS) -> what reads them."""
 _EXPECTED = (
-    "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, or a table (CSV, Parquet, JSONL)"
+    "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, a table (CSV, Parquet, JSONL), "
+    "or a text (.txt)"
 )
 
 
@@ -80,6 +81,8 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
 
         entry = catalogue.KNOWN[name]
         return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
+    if found.kind == "prose":
+        return _open_prose(found.files, name, name, reading, catalogue.KNOWN[name].shares)
     if found.kind == "archive":
         return _open_file(found.files["archive"], reading.over(catalogue.KNOWN[name].reading), name)
     if unpacked := found.files.get("folder"):
@@ -122,6 +125,8 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
         return cache.through_files(files, {"kind": "cifar"}, name, source, lambda room: cifar.read(tree, str(path)))
     if not any(layout.kind_of(entry) for entry in names) and (tables := _open_tables(path, names, reading)):
         return tables
+    if not reading.label_from and (texts := prose.joinable([entry for entry in names if layout.kind_of(entry)])):
+        return _open_prose({entry: path / entry for entry in texts}, name, source, reading, prose.SHARES)
     inner = [entry for entry in names if "/" not in entry and entry.lower().endswith(_ARCHIVES)]
     if inner and not any(layout.kind_of(entry) for entry in names):
         raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
@@ -151,6 +156,8 @@ def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
     name, source = known or _stem(path), known or str(path.absolute())
     if table.recognised(path):
         return table.open_files({"train": path}, name, source, reading)
+    if path.suffix.lower() in prose.SUFFIXES:
+        return _open_prose({path.name: path}, name, source, reading, prose.SHARES)
     kind = _sniff(path)
     if kind == "idx":
         files = idx.pairs(path.parent, (entry.name for entry in path.parent.iterdir()))
@@ -184,6 +191,14 @@ def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
     )
 
 
+def _open_prose(
+    files: Mapping[str, Path], name: str, source: str, reading: Reading, shares: Mapping[str, float]
+) -> Dataset:
+    """Running text from one file, or from several joined."""
+    options = {"kind": "prose", "split": reading.split, "shares": dict(shares)}
+    return cache.through_files(files, options, name, source, lambda room: prose.read(files, name, reading, room, shares))
+
+
 def _tree(path: Path) -> archive.Tree:
     return archive.Zip(path) if zipfile.is_zipfile(path) else archive.Tar(path)
 
@@ -191,7 +206,7 @@ def _tree(path: Path) -> archive.Tree:
 def _stem(path: Path) -> str:
     """The name without the suffixes that only say how it is packed."""
     name = path.name
-    for suffix in (".gz", ".tgz", ".tar", ".zip", ".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".xlsx"):
+    for suffix in (".gz", ".tgz", ".tar", ".zip", ".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".txt"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name or path.name
 

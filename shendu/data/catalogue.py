@@ -45,7 +45,7 @@ class Known:
 
     name: str
     summary: str
-    kind: Literal["idx", "cifar-binary", "archive", "table", "generated"]
+    kind: Literal["idx", "cifar-binary", "archive", "table", "prose", "generated"]
     files: tuple[File, ...] = ()
     classes: tuple[str, ...] = ()
     licence: str
@@ -58,6 +58,8 @@ class Known:
     """How the files of an archive are to be read."""
     table: Published | None = None
     """What the files of a table do not say themselves."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """The parts of running text, from its beginning to its end."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Found:
     """Where a data set's files are.
 
     `files`: for `idx` the keys `train_images`, `train_labels`, `test_images`, `test_labels` (gzipped or not); for
-    `cifar-binary` either `archive` (a .tar.gz) or `folder` (with data_batch_*.bin in it); `archive` for `archive`; for
-    `table` the parts `train` and perhaps `test`; none for `generated`.
+    `cifar-binary` either `archive` (a .tar.gz) or `folder` (with data_batch_*.bin in it); `archive` for `archive`; `text` for
+    `prose`; for `table` the parts `train` and perhaps `test`; none for `generated`.
     """
 
     name: str
@@ -213,6 +215,29 @@ KNOWN: dict[str, Known] = {
             kind="generated",
             classes=("no", "yes"),
             licence="none needed",
+        ),
+        Known(
+            name="counting",
+            summary="numbers counted in words, from one up, as running text of 21,950 characters",
+            kind="generated",
+            licence="none needed",
+        ),
+        Known(
+            name="tinyshakespeare",
+            summary="plays of Shakespeare, 1,115,394 characters; the last tenth is the validation part, as is usual",
+            kind="prose",
+            files=(
+                File(
+                    "text",
+                    "input.txt",
+                    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                    1_115_394,
+                    ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",),
+                ),
+            ),
+            licence="public domain; the collection is MIT (char-rnn)",
+            home="https://github.com/karpathy/char-rnn",
+            shares={"train": 0.9, "validation": 0.1},
         ),
         Known(
             name="opinions",
@@ -455,6 +480,8 @@ def generate(name: str) -> dict[str, Any]:
         return generated.tides()
     if name == "opinions":
         return generated.opinions()
+    if name == "counting":
+        return generated.counting()
     raise unknown("built-in data set", name, (n for n, entry in KNOWN.items() if entry.kind == "generated"))
 
 
@@ -489,7 +516,9 @@ def _search(entry: Known, data_dir: str | Path | None) -> dict[str, Path] | None
     places = list(_places(data_dir))
     if entry.kind == "generated":
         return {}
-    look = {"idx": _idx_in, "cifar-binary": _cifar_in, "archive": _named_in, "table": _named_in}[entry.kind]
+    look = {"idx": _idx_in, "cifar-binary": _cifar_in, "archive": _named_in, "table": _named_in, "prose": _text_in}[
+        entry.kind
+    ]
     for place in places:
         for folder in (place / entry.name, place / entry.beside, place):
             if files := look(entry, folder):
@@ -526,6 +555,16 @@ def _idx_in(entry: Known, folder: Path) -> dict[str, Path] | None:
             return None
         files[file.key] = path
     return files
+
+
+def _text_in(entry: Known, folder: Path) -> dict[str, Path] | None:
+    """The text in the set's own folder; in another, a file of that name must have its size too."""
+    found = {file.key: folder / file.filename for file in entry.files}
+    own = folder.name == entry.name
+    right = all(
+        found[file.key].is_file() and (own or found[file.key].stat().st_size == file.size) for file in entry.files
+    )
+    return found if right else None
 
 
 def _anothers(entry: Known, file: File, path: Path) -> bool:

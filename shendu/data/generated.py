@@ -11,6 +11,7 @@ import numpy as np
 
 from shendu.data.audio import Audio
 from shendu.data.columns import Category, Image, Number
+from shendu.data.prose import Prose
 from shendu.data.row import MISSING, NAMED, Field, Row
 from shendu.data.sequence import Sequence
 from shendu.data.text import column as column_of
@@ -223,6 +224,38 @@ def tides(steps: int = 160) -> dict[str, Any]:
     line = series.Line(t + 360, values.astype(np.float32), "month", 1)
     made = series.windowed(line, "month", "height", "tides", Reading(), _room)
     return {name: getattr(made, name) for name in ("fields", "splits", "input", "target", "ordered", "notes")}
+
+
+ONES = (
+    "zero one two three four five six seven eight nine ten "
+    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+)
+TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety"
+
+
+def in_words(number: int) -> str:
+    """A number below 1,000, as it is said."""
+    ones, tens = ONES.split(), TENS.split()
+    if number < 20:
+        return ones[number]
+    if number < 100:
+        return tens[number // 10] + (f" {ones[number % 10]}" if number % 10 else "")
+    return f"{ones[number // 100]} hundred" + (f" {in_words(number % 100)}" if number % 100 else "")
+
+
+def counting(most: int = 999) -> dict[str, Any]:
+    """Running text that counts in words: `text` (a Prose), a number a line; the last tenth is the validation part."""
+    text = "".join(f"{in_words(number)}\n" for number in range(1, most + 1)).encode()
+    end = len(text) * 9 // 10
+    parts = {part: np.frombuffer(piece, np.uint8) for part, piece in (("train", text[:end]), ("validation", text[end:]))}
+    return {
+        "fields": {"text": Prose()},
+        "splits": {part: {"text": rows} for part, rows in parts.items()},
+        "input": "text",
+        "target": "text",
+        "ordered": True,
+        "notes": (),
+    }
 
 
 def _room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:

@@ -15,6 +15,9 @@ from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 
+CLASSES_WRITTEN = 50
+"""Up to so many classes each have a column of their own in a table of predictions."""
+
 
 class Supervised:
     """One input `x`, one target `y`: a column of any kind in, a class or numbers out.
@@ -90,6 +93,18 @@ class Supervised:
             shares = dict(zip(self.labels, row, strict=True))
             rows.append({"label": self.labels[best], "probability": row[best], "probabilities": shares})
         return rows
+
+    def columns(self, outputs: Tensor) -> dict[str, Any]:
+        """The same as columns of a table: each class's probability in `p_<class>`, each of several values in `value_<n>`."""
+        if not self.labels:
+            values = outputs.reshape(len(outputs), -1).numpy()
+            width = values.shape[1]
+            return {f"value_{i + 1}": values[:, i] for i in range(width)} if width > 1 else {"value": values[:, 0]}
+        shares = outputs.softmax(-1).numpy()
+        written = self.labels if len(self.labels) <= CLASSES_WRITTEN else ()
+        words = [self.labels[i] for i in shares.argmax(1).tolist()]
+        each = {f"p_{label}": shares[:, i] for i, label in enumerate(written)}
+        return {"label": words, "probability": shares.max(1), **each}
 
     def example(self, n: int) -> Batch:
         """n inputs of ordinary size, drawn under a fixed seed."""

@@ -14,7 +14,8 @@ from shendu.objectives.losses import loss
 class Supervised(Objective):
     """A named loss of `model(x)` against `y`; a regression's target is compared in standard units.
 
-    `mean` and `std` [T] are the target's; `coupled` is for models whose rows affect each other (BatchNorm).
+    `mean` and `std` [T] are the target's; `coupled` is for models whose rows affect each other (BatchNorm). Of a model that
+    answers in training with several outputs, the first counts whole and each of the others `auxiliary` times.
     """
 
     mean: Tensor
@@ -28,20 +29,25 @@ class Supervised(Objective):
         mean: Iterable[float] = (0.0,),
         std: Iterable[float] = (1.0,),
         coupled: bool = False,
+        auxiliary: float = 0.0,
     ) -> None:
         super().__init__()
-        self.coupled = coupled
+        self.coupled, self.auxiliary = coupled, auxiliary
         self.loss = loss(name, label_smoothing=label_smoothing)
         self.register_buffer("mean", torch.as_tensor(list(mean)))
         self.register_buffer("std", torch.as_tensor(list(std)))
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        outputs, y = model(batch["x"]).float(), batch["y"]
+        outputs, y = model(batch["x"]), batch["y"]
         if y.is_floating_point() and y.dim() == 1:
             y = ((y - self.mean) / self.std)[:, None]
         elif y.is_floating_point() and len(self.mean) == y.shape[1]:
             y = (y - self.mean) / self.std
-        return Loss({"loss": self.loss(outputs, y)})
+        first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+        value = self.loss(first.float(), y)
+        for other in others:
+            value = value + self.auxiliary * self.loss(other.float(), y)
+        return Loss({"loss": value})
 
 
 class Penalised(Objective):
@@ -50,7 +56,7 @@ class Penalised(Objective):
     def __init__(self, inner: Objective, *, l1: float = 0.0, l2: float = 0.0) -> None:
         super().__init__()
         self.inner, self.l1, self.l2 = inner, l1, l2
-        self.coupled, self.surrogate = inner.coupled, inner.surrogate
+        self.coupled, self.surrogate, self.noisy = inner.coupled, inner.surrogate, inner.noisy
 
     def units(self, batch: Batch) -> dict[str, Tensor | int]:
         return {**self.inner.units(batch), "penalty": 1}

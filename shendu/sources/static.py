@@ -54,7 +54,7 @@ class Static:
 
     def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
         batch = self._augmented(start, size)
-        if self.augment.mixup:
+        if self.augment.mixes:
             batch = self._mixed(batch, start, size)
         return batch
 
@@ -98,6 +98,8 @@ class Static:
             batch["x"] = augment.geometric(batch["x"], u, how)
         if how.acoustic:
             batch["x"] = augment.acoustic(batch["x"], u, how, samples, self.seed, DRAW, 2)
+        if how.photographic:
+            batch["x"] = augment.photographic(batch["x"], how, samples, self.seed, DRAW, 3)
         batch = self.processor.prepare(batch)
         if how.cutout:
             batch["x"] = augment.cutout(batch["x"], u, how.cutout)
@@ -106,13 +108,13 @@ class Static:
         return batch
 
     def _mixed(self, batch: Batch, start: int, size: int) -> Batch:
-        """Each sample blended with the one a block further on: what it is blended with does not depend on the batch."""
+        """Each sample mixed with the one a block further on: what it is mixed with does not depend on the batch."""
         partner = self._augmented(start + self.rows // 2 + 1, size)
         samples = torch.arange(start, start + size, device=self.device)
-        share = augment.mixing_share(chance.uniform(samples, 1, self.seed, DRAW, 1), self.augment.mixup)
+        keep = augment.kept(samples, self.augment, batch["x"].shape, self.seed, DRAW)
+        share = keep.flatten(1).mean(1, keepdim=True)
         y, other = (F.one_hot(b["y"], self.classes).float() for b in (batch, partner))
-        across = share.view(-1, *[1] * (batch["x"].dim() - 1))
-        return {"x": batch["x"] * across + partner["x"] * (1 - across), "y": y * share + other * (1 - share)}
+        return {"x": batch["x"] * keep + partner["x"] * (1 - keep), "y": y * share + other * (1 - share)}
 
 
 def _tensor(column: np.ndarray) -> Tensor:

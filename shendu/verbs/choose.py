@@ -11,6 +11,7 @@ USUAL = {
     "Series": ("nbeats", "series are forecast by an ensemble of residual blocks"),
     "Sequence": ("deepbind", "sequences of letters are learned by convolutions that look for motifs"),
     "Row": ("tabm", "tables are learned by an ensemble of networks over embedded columns"),
+    "Prose": ("gpt", "running text is learned by predicting each next character from those before it"),
     "Text": ("fasttext", "texts are learned by the words and pairs of words that they hold"),
 }
 """Kind of the input column -> system, reason."""

@@ -48,7 +48,7 @@ def evaluate(
     chosen = parallel.choose_device(device)
     model = parallel.place(opened.model, chosen)
     source, shown = recipes.held(dataset, opened.processor, part), Outputs()
-    metrics = recipes.metrics_for(dataset)
+    metrics = recipes.metrics_for(dataset, opened.processor)
     gathered: dict[str, Callable[[], Metric]] = {**metrics, "outputs": lambda: shown}
     cast = parallel.choose_precision(precision, chosen)
     measured = measure(model, opened.processor, source, gathered, chosen, cast)

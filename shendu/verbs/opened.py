@@ -15,10 +15,11 @@ from torch import nn
 import shendu.run
 from shendu import config, parallel, registry
 from shendu.data.processor import Supervised
+from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, unknown
 from shendu.run import Folder
 
-PROCESSORS = {"supervised": Supervised}
+PROCESSORS: dict[str, Any] = {"supervised": Supervised, "unlabelled": Unlabelled}
 """Kind in processor.json -> class: a closed list, so that no file can name code."""
 
 

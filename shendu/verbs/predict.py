@@ -27,9 +27,6 @@ from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.opened import Run
 
-CLASSES_WRITTEN = 50
-"""Up to so many classes each have a column of their own in a file of predictions."""
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -47,18 +44,8 @@ class Piece:
         return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
 
     def columns(self) -> dict[str, Any]:
-        """The same as columns of a table: each class's probability in `p_<class>`, each of several values in `value_<n>`."""
-        labels = self.processor.labels
-        if not labels:
-            values = self.outputs.reshape(len(self.names), -1).numpy()
-            width = values.shape[1]
-            many = {f"value_{i + 1}": values[:, i] for i in range(width)}
-            return {self.key: self.names, **(many if width > 1 else {"value": values[:, 0]})}
-        shares = self.outputs.softmax(-1).numpy()
-        best = shares.argmax(1)
-        each = {f"p_{label}": shares[:, i] for i, label in enumerate(labels)} if len(labels) <= CLASSES_WRITTEN else {}
-        words = [labels[i] for i in best.tolist()]
-        return {self.key: self.names, "label": words, "probability": shares.max(1), **each}
+        """The same as columns of a table."""
+        return {self.key: self.names, **self.processor.columns(self.outputs)}
 
 
 def predict(run: Run | str | Path, *inputs: Any, device: str = "auto", precision: str = "auto") -> list[dict[str, Any]]:

@@ -21,8 +21,10 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Metric, Recipe
+from shendu.core import Draws, Metric, Recipe, Views
+from shendu.data.columns import Image as ImageColumn
 from shendu.data.processor import Supervised
+from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
 from shendu.run import Folder, write_text
@@ -30,15 +32,18 @@ from shendu.sources.static import Static
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.explanation import Bar, Line, explain
 from shendu.verbs.opened import Run
+from shendu.verbs.sample import frames, grid, labels_of, last
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Metrics = dict[str, Callable[[], Metric]]
+
 PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
-MISTAKES, MISTAKES_TOLD = 24, 12
-"""Rows that are shown as pictures, and as text."""
+MISTAKES, MISTAKES_TOLD, SHOWN = 24, 12, 64
+"""Rows that are shown as pictures, and as text; pictures of a gallery."""
 BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 """Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE"}
@@ -77,29 +82,72 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
 
     `shown` holds the outputs of the part's first rows, in order: logits [B, classes] or values [B, ...].
     """
-    processor = recipe.processor
-    assert isinstance(processor, Supervised)
     made, result = folder.read("recipe.json"), folder.read("result.json")
-    source = recipe.splits[part]
-    assert isinstance(source, Static)
-    rows = Rows(processor, source, torch.cat(shown.outputs).float(), torch.cat(shown.targets))
     history = folder.history()
     page = {
         "made": made, "result": result, "sure": result.get("intervals", {}), "part": part, "parts": PARTS,
         "summary": registry.entry(made["system"]).summary,
         "figures": list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures)),
-        "tiles": [headline(result, part), *tiles(rows, made, result, part)],
-        "curves": curves(history, made, recipe), "rows": len(rows.outputs), "labelled": bool(processor.labels),
-        **(of_classes(rows) if processor.labels else of_numbers(rows)),
-        "mistakes": [rows.card(row) for row in rows.worst[: MISTAKES if rows.pictured else MISTAKES_TOLD]],
-        "wrong": int((rows.badness > 0).sum()),
-        "pictured": rows.pictured, **explanations(model, rows, recipe.metrics),
-        "command": command(made), "environment": folder.read("env.json") or {},
-        "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made),
+        "curves": curves(history, made, recipe), "command": command(made), "environment": folder.read("env.json") or {},
+        "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made, recipe.metrics),
+        "tiles": [headline(result, part), *tiles(recipe.splits[part].rows, made, result, part)],
+        **WRITERS[type(recipe.processor)](recipe, model, shown, part),
     }  # fmt: skip
     path = folder.path / "report.html"
     write_text(path, template().render(page))
     return path
+
+
+def of_supervised(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
+    """What a page shows of a learned target: confusions or residuals, the worst mistakes, explanations."""
+    processor, source = recipe.processor, recipe.splits[part]
+    assert isinstance(processor, Supervised)
+    assert isinstance(source, Static)
+    rows = Rows(processor, source, torch.cat(shown.outputs).float(), torch.cat(shown.targets))
+    return {
+        "supervised": True, "rows": len(rows.outputs), "labelled": bool(processor.labels),
+        **(of_classes(rows) if processor.labels else of_numbers(rows)),
+        "mistakes": [rows.card(row) for row in rows.worst[: MISTAKES if rows.pictured else MISTAKES_TOLD]],
+        "wrong": int((rows.badness > 0).sum()),
+        "pictured": rows.pictured, **explanations(model, rows, recipe.metrics),
+    }  # fmt: skip
+
+
+def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
+    """What a page shows of a model without a target: what it draws, its views, the rows that suit it least and most."""
+    processor, source = recipe.processor, recipe.splits[part]
+    assert isinstance(processor, Unlabelled)
+    assert isinstance(source, Static)
+    if not isinstance(processor.input, ImageColumn):
+        return {"supervised": False, "rows": source.rows, "galleries": []}
+    galleries = []
+
+    def add(title: str, note: str, pixels: np.ndarray) -> None:
+        galleries.append({"title": title, "note": note, "picture": data_uri(grid(pixels))})
+
+    few = source.batch(0, min(SHOWN, source.rows), None)["x"]
+    with parallel.evaluating(model):
+        place = next(iter(model.parameters()), few).device
+        if isinstance(model, Draws):
+            frame = last(frames(model, SHOWN, labels_of(processor, SHOWN, None), recipe.seed, {}))
+            add("Drawn", "new rows, drawn by the model", processor.pixels(frame))
+        for title, pictures in (model.views(few.to(place)) if isinstance(model, Views) else {}).items():
+            add(title, "", processor.pixels(pictures.float().cpu()))
+    name, higher = next(iter(processor.scores.items()))
+    scores = torch.cat(shown.outputs).float().reshape(-1, len(processor.scores))[:, 0]
+    order = scores.argsort(descending=not higher).tolist()
+    for title, rows in (("Suit the model least", order[:SHOWN]), ("Suit it most", order[::-1][:SHOWN])):
+        stored = torch.cat([source.stored(row, 1)["x"] for row in rows]).cpu().numpy()
+        low, high = sorted((float(scores[rows[0]]), float(scores[rows[-1]])))
+        add(title, f"rows of the {PARTS[part].lower()} part, {name} {figure(low)} to {figure(high)}", stored)
+    return {"supervised": False, "rows": source.rows, "galleries": galleries}
+
+
+WRITERS: dict[type, Callable[[Recipe, nn.Module, Outputs, str], dict[str, Any]]] = {
+    Supervised: of_supervised,
+    Unlabelled: of_unlabelled,
+}
+"""Processor -> what its page shows beyond figures and curves."""
 
 
 def template() -> jinja2.Template:
@@ -151,10 +199,10 @@ def between(ends: list[float], name: str = "") -> str:
     return f"{low.removesuffix('%')}\u2060–\u2060{high}"
 
 
-def tiles(rows: Rows, made: dict[str, Any], result: dict[str, Any], part: str) -> list[dict[str, str]]:
+def tiles(rows: int, made: dict[str, Any], result: dict[str, Any], part: str) -> list[dict[str, str]]:
     trained, compiled = made["data"]["rows"]["train"], ", compiled" if result["compiled"] else ""
     given = [
-        (f"{PARTS[part]} rows", f"{len(rows.outputs):,}", f"trained on {trained:,}"),
+        (f"{PARTS[part]} rows", f"{rows:,}", f"trained on {trained:,}"),
         ("Parameters", f"{result['parameters']:,}", "trained weights" if result["parameters"] else "nothing is learned by gradient"),
         ("Training", duration(result["seconds"]), f"{result['steps']:,} steps"),
         ("Speed", f"{result['samples_per_second']:,.0f}", "samples per second"),
@@ -175,10 +223,10 @@ def command(made: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def selection(history: list[dict[str, Any]], made: dict[str, Any]) -> str:
+def selection(history: list[dict[str, Any]], made: dict[str, Any], metrics: Metrics) -> str:
     """Which weights were kept, and why."""
     averaged = f" averaged over the steps (decay {made['ema']:g})" if made["ema"] else ""
-    best = chosen(history, made["select_by"])
+    best = chosen(history, made["select_by"], metrics)
     if best is None:
         return f"The weights{averaged} after the last step were kept."
     name, step, value = (
@@ -189,14 +237,12 @@ def selection(history: list[dict[str, Any]], made: dict[str, Any]) -> str:
     return f"Of the weights{averaged}, those with the best {name} on the validation part were kept: {value}, at step {step:,}."
 
 
-def chosen(history: list[dict[str, Any]], select_by: str) -> dict[str, Any] | None:
+def chosen(history: list[dict[str, Any]], select_by: str, metrics: Metrics) -> dict[str, Any] | None:
     """The line of the validation that decided, the first of equals; None where there was none."""
-    from shendu.metrics import METRICS
-
     lines = [line for line in history if line.get(f"validation {select_by}") is not None]
-    if not lines or select_by not in METRICS:
+    if not lines or select_by not in metrics:
         return None
-    sign = 1 if METRICS[select_by].higher else -1
+    sign = 1 if metrics[select_by]().higher else -1
     return max(lines, key=lambda line: sign * line[f"validation {select_by}"])
 
 
@@ -393,7 +439,7 @@ def curve(
         axes.plot(steps, figures, color=MAIN, linewidth=1.5, marker="o" if few else None, markersize=3.5)
     finite = y[np.isfinite(y)]
     notes = [f"last {figure(float(finite[-1]), name)}"] if name != "lr" else [f"highest {figure(float(finite.max()))}"]
-    best = chosen(history, made["select_by"])
+    best = chosen(history, made["select_by"], recipe.metrics)
     if best is not None and name == f"validation {made['select_by']}":
         axes.plot([best["total"]], [best[name]], color=SECOND, marker="o", markersize=6, linestyle="none")
         notes = [f"best {figure(best[name], name)}"]

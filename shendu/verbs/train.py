@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy
@@ -29,6 +31,7 @@ from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure
 from shendu.run import LOCK, Folder, write_text
 from shendu.verbs import choose, report
+from shendu.verbs import weights as published
 from shendu.verbs.card import model_card
 from shendu.verbs.display import Display
 from shendu.verbs.opened import Run, save_model
@@ -47,6 +50,7 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool | str | Path = False,
+    weights: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     compile: str = "auto",
@@ -61,6 +65,7 @@ def train(
 
     `data` is a name, a path or arrays (see `shendu.open_data`). `out` is the run folder (else a dated one under runs/).
     `time_limit` (seconds, or 90s, 10m, 2h) is a budget for the whole command: fewer steps where need be.
+    `weights` are what the network begins with: a .safetensors file (a run's, or a published one), or a run folder.
     `resume` continues: True what lies in `out`, a path that run, "approximate" even where exact bytes are impossible.
     `choices` are how the data is read (target, label_from, split, …: see `shendu.data.Reading`) and the system's settings:
     epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError, and Interrupted after a signal, with
@@ -71,11 +76,13 @@ def train(
             raise unknown(f"value for {kind}:", value, known)
     began, limit = time.monotonic(), duration(time_limit)
     display = Display(quiet, say)
-    order = wanted(system, data, out, resume, choices, data_dir)
+    order = wanted(system, data, out, resume, choices, data_dir, weights)
     dataset = order.open()
     assert order.system is not None
     module = registry.load(order.system)
     recipe = module.recipe(dataset, **order.choices)
+    if order.weights and not order.expected_hash:
+        recipe = fitting(module, recipe, dataset, order, display.say)
     for note in (*dataset.notes, *recipe.notes):
         display.say(note)
     folder = order.folder(dataset)
@@ -84,6 +91,7 @@ def train(
         seed=recipe.seed, device=chosen, precision=parallel.choose_precision(precision, chosen), compile=compile, on_nan=on_nan,
         time_limit=max(limit / 4, TRAINS * limit - CLOSING - (time.monotonic() - began)) if limit else 0.0,
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
+        start=partial(published.again, module, recipe.model, order.weights) if order.weights else dict,
     )  # fmt: skip
     with folder.alone():
         begin(folder, order, dataset, recipe)
@@ -123,6 +131,7 @@ class Order:
     ) -> None:
         self.system, self.source, self.choices, self.path = system, source, choices, path
         self.data_dir, self.reading = data_dir, reading
+        self.weights: dict[str, str] | None = None
         self.expected_hash: str | None = None
 
     def open(self) -> Dataset:
@@ -154,7 +163,22 @@ class Order:
         raise UserError(f"there are 9,999 runs called {stem}; choose a folder with --out")
 
 
-def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any) -> Order:
+def fitting(module: ModuleType, recipe: Recipe, dataset: Dataset, order: Order, say: Callable[[str], None]) -> Recipe:
+    """The recipe with what a file of weights says of the network and the person did not; raises UserError for misfits."""
+    assert order.weights
+    path = order.weights["path"]
+    found = published.settings(module, recipe.model, path)
+    if found and not found.keys() & order.choices.keys():
+        say(f"{', '.join(f'{name}={value}' for name, value in found.items())}: as {Path(path).name} has it")
+        order.choices = {**order.choices, **found}
+        recipe = module.recipe(dataset, **order.choices)
+    published.load_published(module, recipe.model, path, say)
+    return recipe
+
+
+def wanted(
+    system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, weights: Any = None
+) -> Order:
     """Settles what a call means; raises UserError where it contradicts the run that it wants to continue."""
     path = Path(out) if out else None
     if system is not None and source is None and system not in registry.systems():
@@ -180,7 +204,9 @@ def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict
             )
         if system is not None:
             registry.entry(system)
-        return Order(system, source, settings, path, data_dir, reading)
+        order = Order(system, source, settings, path, data_dir, reading)
+        order.weights = published.about(weights) if weights else None
+        return order
     if not resume:
         raise UserError(f"{path} holds a run already; add --resume to continue it, or choose another --out")
     if system is not None and system != kept["system"]:
@@ -191,6 +217,9 @@ def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict
     then = {**kept["choices"], **about["reading"]}
     changed = [k for k, v in settings.items() if k not in then or str(then[k]) != str(config.to_json(v))]
     changed += [k for k in said if config.to_json(reading)[k] != then[k]]
+    began = kept.get("weights")
+    if weights and (began is None or published.about(weights)["sha256"] != began["sha256"]):
+        changed, then = [*changed, "weights"], {**then, "weights": began["path"] if began else "its own random ones"}
     if changed:
         was = ", ".join(f"{k}={then.get(k, 'its default')}" for k in changed)
         raise UserError(
@@ -198,7 +227,7 @@ def wanted(system: str | None, source: Any, out: Any, resume: Any, choices: dict
         )
     where, how = data_dir or about["data_dir"], config.from_json(Reading, about["reading"])
     order = Order(kept["system"], about["source"], kept["choices"], path, where, how)
-    order.expected_hash = about["hash"]
+    order.expected_hash, order.weights = about["hash"], began
     if source is not None and isinstance(source, str) and source not in (about["source"], about["given"]):
         raise UserError(
             f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}"
@@ -245,7 +274,7 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
         folder.write("recipe.json", {
             "system": order.system, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
             "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages,
-            "select_by": recipe.select_by, "ema": recipe.ema,
+            "select_by": recipe.select_by, "ema": recipe.ema, "weights": order.weights,
             "shendu": shendu.__version__,
         })  # fmt: skip
     folder.write("env.json", machine())

@@ -32,6 +32,8 @@ ALLOWED = {
     "__init__": {"errors", "data", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
+UNPICKLES = "verbs/convert_weights.py"
+"""The one file that may load a torch file, tensors alone, in a process of its own."""
 
 
 def part_of(module: str) -> str:
@@ -114,9 +116,10 @@ def test_no_pickle_no_code_from_files(name: str) -> None:
             }
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in ("torch.load", "torch.save", "eval", "exec", "compile", "__import__"), (
-                f"{name}: {called}"
-            )
+            if called == "torch.load":
+                assert name == UNPICKLES, f"{name}: torch.load"
+                assert "weights_only=True" in [ast.unparse(keyword) for keyword in node.keywords]
+            assert called not in ("torch.save", "eval", "exec", "compile", "__import__"), f"{name}: {called}"
             for keyword in node.keywords:
                 assert keyword.arg != "allow_pickle" or ast.unparse(keyword.value) == "False"
             if called in ("np.load", "numpy.load"):
@@ -127,7 +130,7 @@ def test_no_pickle_no_code_from_files(name: str) -> None:
 def test_global_generators_belong_to_the_loop(name: str) -> None:
     called = {ast.unparse(n.func) for n in ast.walk(FILES[name]) if isinstance(n, ast.Call)}
     assert not called & {"np.random.seed", "numpy.random.seed", "torch.manual_seed", "random.seed", "torch.seed"}
-    assert name in ("fit.py", "chance.py") or not called & {"chance.reseed", "reseed"}
+    assert name in ("fit.py", "chance.py", "verbs/sample.py") or not called & {"chance.reseed", "reseed"}
 
 
 def test_importing_the_package_imports_no_torch() -> None:

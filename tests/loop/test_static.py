@@ -48,7 +48,18 @@ def test_one_epoch_visits_every_row_once(rows: int, size: int, seed: int) -> Non
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("words", [(), ("crop:2", "flip", "shift:1", "rotate:30", "cutout:2"), ("mixup:0.4", "crop:1")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("crop:2", "flip", "shift:1", "rotate:30", "cutout:2"),
+        ("mixup:0.4", "crop:1"),
+        ("resized-crop:0.3", "flip", "rotate:20", "jitter:0.4"),
+        ("randaugment:15",),
+        ("cutmix:1", "randaugment:5"),
+        ("cutmix:0.7", "mixup:0.4"),
+    ],
+)
 def test_slicing_changes_nothing(words: tuple[str, ...], shuffle: bool) -> None:
     rows = 50
     whole = source(rows, words=words, shuffle=shuffle).batch(0, 3 * rows)

@@ -90,8 +90,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if len(data.splits["train"]) < 100:
         how = replace(how, epochs=50, ema=0.0)
     net, how = settle(choices, net, how, given=("inputs", "classes"))
-    if augment.parse(how.augment).mixup:
-        raise UserError("the perceptron's rule needs one class per row, and mixup blends them; leave mixup out")
+    if (mixing := augment.parse(how.augment)).mixes:
+        word = "mixup" if mixing.mixup else "cutmix"
+        raise UserError(f"the perceptron's rule needs one class per row, and {word} blends them; leave {word} out")
     return supervised(data, net, how, objective=lambda model: Criterion())
 
 

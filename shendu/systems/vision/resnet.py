@@ -174,6 +174,18 @@ def check_depth(net: Config, side: int, name: str) -> None:
         )
 
 
+PUBLISHED = {"conv1": "stem.0", "bn1": "stem.1", **{f"layer{i + 1}": f"stages.{i}" for i in range(4)}, "fc": "head"}
+
+
+def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by torchvision's and timm's names -> by ours."""
+    parted = ((*name.partition("."), tensor) for name, tensor in weights.items())
+    return {
+        f"{PUBLISHED.get(first, first)}.{rest}".replace(".downsample.", ".shortcut."): tensor
+        for first, _, rest, tensor in parted
+    }
+
+
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "digits", {"steps": 12, "batch_size": 32}
 

@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from shendu import config, optim
-from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
+from shendu.core import Config, Metric, Objective, Recipe, Stage
 from shendu.data import augment
 from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
 from shendu.data.processor import Supervised
 from shendu.data.series import Series
+from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, unknown
-from shendu.metrics import MASE, METRICS
+from shendu.metrics import MASE, METRICS, Score
 from shendu.objectives.losses import LOSSES
 from shendu.objectives.supervised import Penalised
 from shendu.objectives.supervised import Supervised as SupervisedObjective
@@ -58,7 +59,7 @@ class Training:
     label_smoothing: float = 0.0
     """Share of the target's probability that is spread over all classes."""
     augment: tuple[str, ...] = ()
-    """What is done to training batches: crop:4, flip, shift:2, rotate:10, cutout:8, mixup:0.2, delay:0.1, specmask:8."""
+    """What is done to training batches: crop:4, flip, shift:2, rotate:10, cutout:8, mixup:0.2, randaugment:9, delay:0.1, …"""
     ema: float = 0.0
     """Decay of averaged weights, which are then validated and kept; 0: none."""
     patience: int = 0
@@ -83,7 +84,7 @@ class Training:
 
 HOLDS = {
     "Image": "pictures", "Number": "numbers", "Row": "tables", "Text": "texts", "Audio": "recordings", "Series": "time series",
-    "Sequence": "sequences of letters",
+    "Sequence": "sequences of letters", "Prose": "running text",
 }  # fmt: skip
 """Kind of a column -> what it holds, in a word."""
 
@@ -112,8 +113,9 @@ def steps_of(how: Training, rows: int) -> tuple[int, int]:
     return steps, size
 
 
-def shuffled(data: Dataset, processor: Supervised, how: Training, device: torch.device) -> Static:
+def shuffled(data: Dataset, processor: Supervised | Unlabelled, how: Training, device: torch.device) -> Static:
     """The training part: shuffled and augmented."""
+    target = data.fields[data.target]
     return Static(
         data.splits["train"],
         processor,
@@ -122,18 +124,21 @@ def shuffled(data: Dataset, processor: Supervised, how: Training, device: torch.
         seed=how.seed,
         shuffle=True,
         augment=augment.of(how.augment, data.fields[data.input]),
-        classes=len(processor.labels),
+        classes=len(target.names) if isinstance(target, Category) else 0,
         device=device,
     )
 
 
-def held(data: Dataset, processor: Supervised, part: str) -> Static:
+def held(data: Dataset, processor: Supervised | Unlabelled, part: str) -> Static:
     """A split in its own order, without augmentation: what figures are measured on."""
     return Static(data.splits[part], processor, x=data.input, y=data.target, classes=len(processor.labels))
 
 
-def metrics_for(data: Dataset) -> dict[str, Callable[[], Metric]]:
-    """The figures of a task: accuracy and error for classes (of two, the ROC curve's area), errors in the target's unit."""
+def metrics_for(data: Dataset, processor: Supervised | Unlabelled) -> dict[str, Callable[[], Metric]]:
+    """The figures of a task: accuracy and error for classes (of two, the ROC curve's area), errors in the target's unit;
+    without labels the means of what the model says of each row."""
+    if isinstance(processor, Unlabelled):
+        return {name: partial(Score, i, higher) for i, (name, higher) in enumerate(processor.scores.items())}
     target, series = data.fields[data.target], data.fields[data.input]
     if isinstance(series, Series):
         return {"mase": partial(MASE, series.naive), **{name: METRICS[name] for name in ("mae", "rmse", "smape")}}
@@ -148,29 +153,89 @@ def device_of(model: nn.Module) -> torch.device:
     return next(iter(model.parameters()), torch.empty(0)).device
 
 
+def stage(
+    data: Dataset,
+    processor: Supervised | Unlabelled,
+    how: Training,
+    objective: Callable[[nn.Module], Objective],
+    *,
+    name: str = "train",
+    trains: tuple[str, ...] = ("",),
+) -> Stage:
+    """One stretch of training over the shuffled training part; raises UserError for settings that do not fit the data."""
+    steps, size = steps_of(how, len(data.splits["train"]))
+    check_augment(how, data)
+
+    def penalised(model: nn.Module) -> Objective:
+        built = objective(model)
+        return Penalised(built, l1=how.l1, l2=how.l2) if how.l1 or how.l2 else built
+
+    return Stage(
+        objective=penalised,
+        source=lambda model: shuffled(data, processor, how, device_of(model)),
+        optimizer=optim.optimizer(how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay),
+        schedule=optim.schedule(how.schedule),
+        steps=steps,
+        batch_size=size,
+        accumulate=how.accumulate,
+        clip=how.clip,
+        trains=trains,
+        name=name,
+    )
+
+
+def recipe_of(
+    data: Dataset,
+    net: Config,
+    how: Training,
+    processor: Supervised | Unlabelled,
+    stages: tuple[Stage, ...],
+    notes: tuple[str, ...] = (),
+) -> Recipe:
+    """Stages of training, measured on every part of the data; `how` is that of the last one, which is validated."""
+    if how.patience and how.select_by == "none":
+        raise UserError("patience needs a metric to watch; leave select_by=none out, or name a metric")
+    metrics = metrics_for(data, processor)
+    chosen = selection(how, metrics)
+    last = stages[-1]
+    epochs = last.steps * last.batch_size / len(data.splits["train"])
+    validations = max(1, min(how.validations, math.ceil(epochs)))
+    return Recipe(
+        model=net,
+        stages=stages,
+        processor=processor,
+        splits={part: held(data, processor, part) for part in data.splits},
+        metrics=metrics,
+        select_by=chosen if "validation" in data.splits else "",
+        validate_every=max(1, last.steps // validations),
+        patience=how.patience,
+        ema=how.ema,
+        seed=how.seed,
+        settings=config.to_json(how),
+        notes=notes,
+    )
+
+
 def supervised(
     data: Dataset,
     net: Config,
     how: Training,
     *,
     coupled: bool = False,
+    auxiliary: float = 0.0,
     objective: Callable[[nn.Module], Objective] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Recipe:
-    """One stage of supervised training; raises UserError for settings that do not fit the data."""
+    """One stage of supervised training; raises UserError for settings that do not fit the data.
+
+    `coupled` and `auxiliary` are those of the objective, `shendu.objectives.supervised.Supervised`.
+    """
     processor = Supervised.of(data)
-    labelled = bool(processor.labels)
-    steps, size = steps_of(how, len(data.splits["train"]))
-    check_augment(how, data)
-    loss = ("cross-entropy" if labelled else "mse") if how.loss == "auto" else how.loss
+    loss = ("cross-entropy" if processor.labels else "mse") if how.loss == "auto" else how.loss
     if loss not in LOSSES:
         raise unknown("loss", loss, [*LOSSES, "auto"])
-    if objective and (how.loss != "auto" or how.label_smoothing):
-        raise UserError("this system's loss is its own: leave loss and label_smoothing out, or use mlp, lenet, resnet")
-    if how.patience and how.select_by == "none":
-        raise UserError("patience needs a metric to watch; leave select_by=none out, or name a metric")
-    metrics = metrics_for(data)
-    chosen = selection(how, metrics)
+    if objective:
+        check_own_loss(how)
     smoothing = how.label_smoothing if loss in SMOOTHED else 0.0
     if smoothing != how.label_smoothing:
         notes = (
@@ -178,42 +243,36 @@ def supervised(
             f"label_smoothing={how.label_smoothing:g} is left out: {loss} has no target probabilities to smooth",
         )
 
-    def build_objective(model: nn.Module) -> Objective:
-        built = objective(model) if objective else SupervisedObjective(
+    def named(model: nn.Module) -> Objective:
+        return SupervisedObjective(
             loss, label_smoothing=smoothing, mean=processor.target_mean.tolist(),
-            std=processor.target_std.tolist(), coupled=coupled,
+            std=processor.target_std.tolist(), coupled=coupled, auxiliary=auxiliary,
         )  # fmt: skip
-        return Penalised(built, l1=how.l1, l2=how.l2) if how.l1 or how.l2 else built
 
-    def build_source(model: nn.Module) -> Source:
-        return shuffled(data, processor, how, device_of(model))
+    return recipe_of(data, net, how, processor, (stage(data, processor, how, objective or named),), notes)
 
-    stage = Stage(
-        objective=build_objective,
-        source=build_source,
-        optimizer=optim.optimizer(how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay),
-        schedule=optim.schedule(how.schedule),
-        steps=steps,
-        batch_size=size,
-        accumulate=how.accumulate,
-        clip=how.clip,
-    )
-    epochs = steps * size / len(data.splits["train"])
-    validations = max(1, min(how.validations, math.ceil(epochs)))
-    return Recipe(
-        model=net,
-        stages=(stage,),
-        processor=processor,
-        splits={part: held(data, processor, part) for part in data.splits},
-        metrics=metrics,
-        select_by=chosen if "validation" in data.splits else "",
-        validate_every=max(1, steps // validations),
-        patience=how.patience,
-        ema=how.ema,
-        seed=how.seed,
-        settings=config.to_json(how),
-        notes=notes,
-    )
+
+def unlabelled(
+    data: Dataset,
+    net: Config,
+    how: Training,
+    processor: Unlabelled,
+    objective: Callable[[nn.Module], Objective],
+    *,
+    notes: tuple[str, ...] = (),
+) -> Recipe:
+    """One stage of learning without a target; raises UserError for settings that do not fit the data.
+
+    A system of several stages gives them to `recipe_of` itself, each made by `stage`.
+    """
+    check_own_loss(how)
+    return recipe_of(data, net, how, processor, (stage(data, processor, how, objective),), notes)
+
+
+def check_own_loss(how: Training) -> None:
+    """Raises UserError where a loss is chosen for a system that has its own."""
+    if how.loss != "auto" or how.label_smoothing:
+        raise UserError("this system's loss is its own: leave loss and label_smoothing out, or use mlp, lenet, resnet")
 
 
 SMOOTHED = ("cross-entropy", "bce")
@@ -234,5 +293,5 @@ def selection(how: Training, metrics: dict[str, Callable[[], Metric]]) -> str:
 
 def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.of(how.augment, data.fields[data.input])
-    if chosen.mixup and not isinstance(data.fields[data.target], Category):
-        raise UserError(f"mixup blends classes, and {data.name} has a number as its target; leave it out")
+    if chosen.mixes and not isinstance(data.fields[data.target], Category):
+        raise UserError(f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has a number as its target; leave it out")

@@ -1,0 +1,106 @@
+"""The processor of what is learned without a target: the model gives each row figures of its own, and may draw new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shendu.core import Batch, Json
+from shendu.data import columns
+from shendu.data.columns import Category, Column, Image
+from shendu.data.dataset import Dataset
+from shendu.errors import UserError
+
+Scores = dict[str, bool]
+"""Name of each figure that the model gives a row -> whether more of it is better."""
+
+
+class Unlabelled:
+    """One input `x`; the model maps prepared rows to figures [B] or [B, len(scores)], named by `scores`.
+
+    `mean` and `std` bring pictures into the model's units: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], or the
+    training rows' own. `classes` are the names that a conditional model draws by.
+    """
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        input: Column,
+        mean: Iterable[float],
+        std: Iterable[float],
+        scores: Scores,
+        classes: Iterable[str] = (),
+    ) -> None:
+        self.input, self.scores, self.classes = input, dict(scores), tuple(classes)
+        self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
+
+    @classmethod
+    def of(cls, data: Dataset, scores: Scores, units: str = "standard") -> Unlabelled:
+        """For a data set's input; `units` are "standard" (mean 0, deviation 1), "unit" ([0, 1]) or "signed" ([-1, 1]).
+
+        Raises UserError for units other than "standard" of what is no picture.
+        """
+        column, target = data.fields[data.input], data.fields[data.target]
+        mean, std = data.mean, data.std
+        if units != "standard":
+            if not isinstance(column, Image):
+                raise UserError(f"{data.name} holds no pictures, which this system reads; give pictures")
+            middle = {"unit": (0.0, 255.0), "signed": (127.5, 127.5)}[units]
+            mean, std = ((value,) * column.channels for value in middle)
+        return cls(column, mean, std, scores, target.names if isinstance(target, Category) else ())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input row as the model takes it."""
+        return self.input.shape
+
+    def call(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The model's figures of each row."""
+        return model(batch["x"])
+
+    def prepare(self, batch: Batch) -> Batch:
+        """x: stored rows -> the model's units."""
+        x = batch["x"]
+        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
+
+    def encode(self, raw: Any) -> Batch:
+        """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
+        rows = raw if isinstance(raw, list | tuple) else [raw]
+        if not rows:
+            raise UserError("nothing to look at: give at least one input")
+        return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
+
+    def columns(self, outputs: Tensor) -> dict[str, np.ndarray]:
+        """The figures [B, …] as columns of a table."""
+        figures = outputs.reshape(len(outputs), -1).numpy()
+        return {name: figures[:, i] for i, name in enumerate(self.scores)}
+
+    def decode(self, outputs: Tensor) -> Json:
+        """Per row its figures by name."""
+        rows = outputs.reshape(len(outputs), -1).cpu().tolist()
+        return [dict(zip(self.scores, row, strict=True)) for row in rows]
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
+        mean, std = (t.view(-1, 1, 1).to(x.device) for t in (self.mean, self.std))
+        return (x * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+    def example(self, n: int) -> Batch:
+        """n inputs of ordinary size, drawn under a fixed seed."""
+        return {"x": self.input.example(n)}
+
+    def to_json(self) -> Json:
+        return {
+            "kind": "unlabelled", "input": columns.to_json(self.input), "mean": self.mean.tolist(), "std": self.std.tolist(),
+            "scores": self.scores, "classes": list(self.classes),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: Json) -> Unlabelled:
+        given = {key: value for key, value in values.items() if key != "kind"}
+        return cls(**{**given, "input": columns.from_json(given["input"])})

@@ -1,0 +1,111 @@
+"""LSTM (1997): a memory that keeps an error alive over a thousand steps.
+
+What a recurrent network learns from is multiplied by its weights at every step back in time, and is soon nothing. Here a
+cell is added to instead of being multiplied; gates, learned themselves, decide what enters it and what it shows, and the
+forget gate (F. Gers, J. Schmidhuber, F. Cummins: Learning to forget. Neural Computation 12, 2000) when it is emptied.
+
+S. Hochreiter, J. Schmidhuber: Long short-term memory. Neural Computation 9(8), 1997.
+
+Deviations: (1) one cell to a gate, no peepholes; 1997: blocks of cells that share their gates; (2) tanh; 1997: logistic
+functions stretched to [-2, 2] and [-1, 1]; (3) back-propagation through all steps; 1997: cut off at the gates; (4) the
+forget gate's bias begins at 1, recurrent weights orthogonal; (5) dropout, AdamW, one-cycle. On texts: (6) both directions
+(Schuster and Paliwal 1997), mean and maximum over the words; of a long text its beginning and its end.
+
+Shape letters: B rows, L places, I inputs, U units, K outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shendu.config import settle
+from shendu.core import Recipe
+from shendu.data.dataset import Dataset
+from shendu.data.processor import Supervised
+from shendu.data.text import Text
+from shendu.errors import UserError
+from shendu.nn.recurrent import Reader
+from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes.texts import in_buckets
+
+
+class LSTM(nn.LSTM):
+    """One layer in one direction: torch.nn.LSTM's weights and kernel; `unrolled` is what the kernel computes."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__(inputs, units, batch_first=True)
+        nn.init.orthogonal_(self.weight_hh_l0)
+        with torch.no_grad():
+            self.bias_hh_l0.zero_()
+            self.bias_ih_l0.zero_()[units : 2 * units] = 1.0
+
+    def unrolled(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """x [B, L, I], state (h, c) each [1, B, U] -> outputs [B, L, U], state."""
+        entering = F.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        nothing = x.new_zeros(len(x), self.hidden_size)
+        h, c = (nothing, nothing) if state is None else (state[0][0], state[1][0])
+        outputs = []
+        for step in entering.unbind(1):
+            i, f, g, o = (step + h @ self.weight_hh_l0.T).chunk(4, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            outputs.append(h)
+        return torch.stack(outputs, 1), (h[None], c[None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """`words` of the vocabulary have vectors of `width` numbers; `keep` words of a text are read."""
+
+    words: int = 20_000
+    outputs: int = 2
+    width: int = 96
+    units: int = 96
+    layers: int = 1
+    keep: int = 400
+    word_dropout: float = 0.1
+    dropout: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name, least, like in (
+            ("words", 2, 20_000),
+            ("width", 1, 96),
+            ("units", 1, 96),
+            ("layers", 1, 1),
+            ("keep", 1, 400),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
+
+    def build(self) -> nn.Module:
+        return Reader(LSTM, **vars(self))
+
+
+def recipe(data: Dataset, **choices: Any) -> Recipe:
+    """Texts' classes or numbers. Raises UserError for other data."""
+    check_reads("lstm", data, "Text")
+    text = data.fields[data.input]
+    assert isinstance(text, Text)
+    processor = Supervised.of(data)
+    net = Config(words=min(Config.words, text.codes), outputs=len(processor.labels) or processor.target_mean.numel())
+    how = Training(epochs=6, batch_size=50, lr=2e-3, schedule="one-cycle", weight_decay=0.05, clip=1.0)
+    if len(data.splits["train"]) < 2000:
+        net = replace(net, width=32, units=32)
+        how = replace(how, steps=300, batch_size=32, lr=5e-3)
+    net, how = settle(choices, net, how, given=("outputs",))
+    return in_buckets(supervised(data, net, how), data)
+
+
+def tiny() -> tuple[Any, dict[str, Any]]:
+    return "opinions", {"steps": 40, "batch_size": 32, "width": 16, "units": 16, "lr": 0.01}
+
+
+REFERENCES = (
+    {"data": "imdb", "metric": "accuracy", "published": 0.865, "target": 0.855,
+     "source": "Dai and Le 2015, table 2: LSTM with tuning and dropout, 13.50% error, from 25,000 reviews"},
+)  # fmt: skip

@@ -1,0 +1,224 @@
+"""MobileNet (2017): a convolution in two cheap steps, for telephones.
+
+A 3x3 convolution looks around and mixes maps at once. Do one after the other, first each map by itself (depthwise), then
+1x1 over all maps (pointwise), and it costs an eighth or a ninth. version=2 turns the residual block inside out: narrow maps
+are kept and added, a sixfold of them is only looked at in between, and nothing is bent where the maps are few.
+
+A. G. Howard, M. Zhu, B. Chen, D. Kalenichenko, W. Wang, T. Weyand, M. Andreetto, H. Adam: MobileNets: efficient convolutional
+neural networks for mobile vision applications. arXiv:1704.04861, 2017. M. Sandler, A. Howard, M. Zhu, A. Zhmoginov, L.-C. Chen:
+MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018 (arXiv:1801.04381).
+
+Deviations: (1) version 1 bends with ReLU6 too, as its published weights do; its paper says ReLU; (2) form=small, taken by
+itself for pictures up to 64 pixels, strides by 1 where the first and the last stride is 2, and such pictures get width=0.5;
+(3) SGD, one-cycle with label smoothing; the papers: RMSProp, version 2 with the rate 2% less every epoch; (4) weight decay
+1e-4, of depthwise kernels too; the papers: 4e-5, of depthwise ones little or none.
+
+Shape letters: B rows, C channels, H, W picture, K classes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from shendu.config import settle
+from shendu.core import Recipe
+from shendu.data import augment
+from shendu.data.columns import Image
+from shendu.data.dataset import Dataset
+from shendu.errors import UserError
+from shendu.nn.dropout import Dropout
+from shendu.recipes import Training, check_reads, supervised
+
+SEPARABLE = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
+    (1024, 2), (1024, 1),
+)  # fmt: skip
+"""Version 1, table 1: maps and stride of each block."""
+INVERTED = (
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+)  # fmt: skip
+"""Version 2, table 2: expansion, maps, blocks and the first one's stride."""
+SMALLEST = {"large": 32, "small": 8}
+PRESENTED = 240_000
+"""Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """`width` is the papers' multiplier of all maps, `form` as above, `dropout` is before the last layer."""
+
+    channels: int = 3
+    classes: int = 10
+    version: Literal[1, 2] = 1
+    form: Literal["large", "small"] = "large"
+    width: float = 1.0
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= 8:
+            raise UserError(f"width={self.width:g} is not a share from 0 to 8; write it like width=0.5")
+
+    def build(self) -> MobileNet:
+        return MobileNet(self)
+
+
+def eights(maps: float) -> int:
+    """The nearest multiple of 8 that is not below nine tenths."""
+    near = max(8, int(maps + 4) // 8 * 8)
+    return near if near >= 0.9 * maps else near + 8
+
+
+def convolution(entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU6."""
+    return nn.Sequential(
+        nn.Conv2d(entering, leaving, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(leaving),
+        nn.ReLU6(inplace=True),
+    )
+
+
+def separable(entering: int, leaving: int, stride: int) -> nn.Sequential:
+    """Version 1: each map by itself, then all of them at each position."""
+    return nn.Sequential(
+        convolution(entering, entering, 3, stride, groups=entering),
+        convolution(entering, leaving, 1),
+    )
+
+
+class Inverted(nn.Module):
+    """Version 2: widened by a 1x1, each map by itself, narrowed by a linear 1x1; added to x where the shape is the same."""
+
+    def __init__(self, entering: int, leaving: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = entering * expansion
+        self.conv = nn.Sequential(
+            *([convolution(entering, wide, 1)] if expansion > 1 else []),
+            convolution(wide, wide, 3, stride, groups=wide),
+            nn.Conv2d(wide, leaving, 1, bias=False),
+            nn.BatchNorm2d(leaving),
+        )
+        self.residual = stride == 1 and entering == leaving
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.residual else self.conv(x)
+
+
+def blocks(config: Config) -> list[tuple[int, int, int]]:
+    """Expansion (version 1: none), maps and stride of each block."""
+    if config.version == 1:
+        found = [(1, maps, stride) for maps, stride in SEPARABLE]
+    else:
+        found = [(t, maps, s if not i else 1) for t, maps, n, s in INVERTED for i in range(n)]
+    if config.form == "small":
+        last = max(i for i, (_, _, stride) in enumerate(found) if stride == 2)
+        found[last] = (*found[last][:2], 1)
+    return found
+
+
+class MobileNet(nn.Module):
+    """A convolution, separable or inverted blocks (and in version 2 a 1x1 convolution), mean, linear."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        entering = eights(32 * config.width)
+        self.features = nn.Sequential(convolution(config.channels, entering, 3, 1 if config.form == "small" else 2))
+        for expansion, maps, stride in blocks(config):
+            leaving = eights(maps * config.width)
+            if config.version == 1:
+                self.features.append(separable(entering, leaving, stride))
+            else:
+                self.features.append(Inverted(entering, leaving, stride, expansion))
+            entering = leaving
+        if config.version == 2:
+            last = eights(1280 * max(1.0, config.width))
+            self.features.append(convolution(entering, last, 1))
+            entering = last
+        self.classifier = nn.Sequential(Dropout(config.dropout), nn.Linear(entering, config.classes))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> logits [B, K]."""
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def recipe(data: Dataset, **choices: Any) -> Recipe:
+    """Raises UserError for data without pictures or classes, and for a form that leaves nothing of the picture."""
+    check_reads("mobilenet", data, "Image")
+    picture = data.fields[data.input]
+    assert isinstance(picture, Image)
+    side, rows = min(picture.height, picture.width), len(data.splits["train"])
+    net = Config(channels=picture.channels, classes=len(data.classes))
+    if side <= 64:
+        net = replace(net, form="small", width=0.5)
+    how = Training(
+        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.1, optimizer="nesterov",
+        schedule="one-cycle", weight_decay=1e-4, label_smoothing=0.1, augment=augment.usual(data), validations=6,
+    )  # fmt: skip
+    net, how = settle(choices, net, how, given=("channels", "classes"))
+    check_side(net, side, data.name)
+    made = supervised(data, net, how, coupled=True)
+    if made.stages[0].batch_size == 1:
+        raise UserError(
+            "mobilenet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
+        )
+    return made
+
+
+def check_side(net: Config, side: int, name: str) -> None:
+    """Raises UserError where the picture has too few pixels for the form."""
+    if side < SMALLEST[net.form]:
+        remedy = "--set form=small" if side >= SMALLEST["small"] else "lenet"
+        raise UserError(
+            f"mobilenet's {net.form} form needs {SMALLEST[net.form]} pixels a side and {name} has {side}; use {remedy}"
+        )
+
+
+LAYERS = {"conv_stem": "features.0.0", "bn1": "features.0.1", "classifier": "classifier.1"}
+INSIDE = {
+    "separable": {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "1.0", "bn2": "1.1"},
+    "first": {"conv_dw": "conv.0.0", "bn1": "conv.0.1", "conv_pw": "conv.1", "bn2": "conv.2"},
+    "inverted": {"conv_pw": "conv.0.0", "bn1": "conv.0.1", "conv_dw": "conv.1.0", "bn2": "conv.1.1", "conv_pwl": "conv.2",
+                 "bn3": "conv.3"},
+}  # fmt: skip
+"""Kind of block -> timm's name of a layer in it -> ours."""
+
+
+def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by torchvision's names, which are ours, or by timm's, who counts blocks by stage -> by ours."""
+    if "conv_stem.weight" not in weights:
+        return dict(weights)
+    parted = {name: re.fullmatch(r"blocks\.(\d+)\.(\d+)\.(\w+)\.(\w+)", name) for name in weights}
+    order = sorted({(int(found[1]), int(found[2])) for found in parted.values() if found})
+    second = "conv_head.weight" in weights
+    places = dict(LAYERS, conv_head=f"features.{len(order) + 1}.0", bn2=f"features.{len(order) + 1}.1")
+    renamed = {}
+    for name, found in parted.items():
+        if found:
+            at = order.index((int(found[1]), int(found[2])))
+            inside = INSIDE["separable" if not second else "inverted" if at else "first"]
+            ours = f"features.{at + 1}.{inside.get(found[3], found[3])}.{found[4]}"
+        else:
+            layer, _, kind = name.rpartition(".")
+            ours = f"{places.get(layer, layer)}.{kind}"
+        renamed[ours] = weights[name]
+    return renamed
+
+
+def tiny() -> tuple[Any, dict[str, Any]]:
+    return "digits", {"steps": 12, "batch_size": 32, "width": 0.25}
+
+
+SIZES = (
+    (Config(classes=1000), 4_231_976),
+    (Config(classes=1000, version=2), 3_504_872),
+)
+REFERENCES = (
+    {"data": "cifar10-jpeg", "metric": "accuracy", "published": None, "target": 0.79, "source": ""},
+    {"data": "fashion-mnist", "metric": "accuracy", "published": None, "target": 0.925, "source": ""},
+)

@@ -1,0 +1,321 @@
+"""compare: finished runs beside each other: the figure, parameters, multiply-adds and speed of each, as a table and a plot."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import shendu
+from shendu import parallel
+from shendu.errors import UserError
+from shendu.run import write_text, writing
+from shendu.verbs import draw, report
+from shendu.verbs.opened import Run
+
+PARTS = ("test", "validation", "train")
+MOST_ROWS, PASS, SPENT, PASSES = 64, 0.25, 1.0, 3
+"""Rows of a timed batch, seconds that it should take, seconds that all passes should, and how many passes at least."""
+KINDS = (".html", ".png", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One run in a comparison."""
+
+    run: str
+    label: str
+    """The system, with the choices that tell it from other runs of that system."""
+    system: str
+    data: str
+    figure: float
+    interval: list[float] | None
+    parameters: int
+    multiply_adds: int
+    """Of one row's way forward: products of matrices and convolutions, half of what is often called FLOPs."""
+    training_per_second: float
+    """Rows, while it was trained."""
+    inference_per_second: float
+    """Rows, forward only, measured now on this machine's processor."""
+    seconds: float
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs beside each other, in the order they were given."""
+
+    metric: str
+    part: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "part": self.part,
+            "runs": [asdict(line) for line in self.lines],
+            "notes": list(self.notes),
+        }
+
+    def table(self) -> list[list[str]]:
+        """A head and one row of cells per run."""
+        head = ["run", self.metric, "parameters", "multiply-adds", "rows/s training", "rows/s inference", "seconds"]
+        return [head, *([line.label, *cells(line)] for line in self.lines)]
+
+    def write(self, path: str | Path) -> Path:
+        """Writes the page, or as the name ends the plot alone (.png, .svg); raises UserError where it cannot."""
+        target = Path(path)
+        if target.suffix not in KINDS:
+            raise UserError(f"a comparison is written as {', '.join(KINDS)}; write it like --out compare.html")
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.suffix == ".html":
+                write_text(target, page(self))
+            else:
+                draw.save(plot(self), target)
+        return target
+
+
+def compare(*runs: Run | str | Path) -> Comparison:
+    """The figures of finished runs on one part, with what each costs; speeds are measured one after the other, now.
+
+    Raises UserError for a run that is unfinished, and for runs without a common part or metric.
+    """
+    if not runs:
+        raise UserError("compare needs runs: shendu compare RUN RUN …; `shendu runs` lists those under runs/")
+    opened = [run if isinstance(run, Run) else Run(run) for run in runs]
+    results = [finished(run) for run in opened]
+    part, metric = common(opened, results)
+    names = labels(opened)
+    lines = tuple(
+        line_of(run, result, name, part, metric) for run, result, name in zip(opened, results, names, strict=True)
+    )
+    return Comparison(metric=metric, part=part, lines=lines, notes=tuple(notes(opened, results)))
+
+
+def finished(run: Run) -> dict[str, Any]:
+    result = run.result
+    if result is None:
+        raise run.unfinished()
+    return result
+
+
+def common(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """The part that all runs were measured on, and the first figure of the first run that all have there."""
+    parts = [part for part in PARTS if all(part in result["metrics"] for result in results)]
+    for part in parts[:1]:
+        for metric in results[0]["metrics"][part]:
+            if all(metric in result["metrics"][part] for result in results):
+                return part, metric
+    odd = next(
+        (run for run, r in zip(runs, results, strict=True) if not parts or r["metrics"].get(parts[0], {}).keys().isdisjoint(results[0]["metrics"][parts[0]])),
+        runs[-1],
+    )  # fmt: skip
+    raise UserError(f"{odd.path} and {runs[0].path} have no figure in common; compare runs of one task")
+
+
+def line_of(run: Run, result: dict[str, Any], label: str, part: str, metric: str) -> Line:
+    return Line(
+        run=str(run.path), label=label, system=result["system"], data=result["data"], figure=result["metrics"][part][metric],
+        interval=result["intervals"].get(part, {}).get(metric), parameters=result["parameters"],
+        multiply_adds=multiply_adds(run.model, run.processor), training_per_second=result["samples_per_second"],
+        inference_per_second=round(speed(run.model, run.processor), 1), seconds=result["seconds"], device=result["device"],
+        precision=result["precision"],
+    )  # fmt: skip
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Each run's system, with the choices in which runs of that system differ; the folder's name where these are alike."""
+    made = [run.recipe for run in runs]
+    found = []
+    for recipe in made:
+        peers = [other["choices"] for other in made if other["system"] == recipe["system"]]
+        differing = [
+            key for key in dict.fromkeys(k for c in peers for k in c) if len({str(c.get(key)) for c in peers}) > 1
+        ]
+        said = [f"{key}={brief(recipe['choices'][key])}" for key in differing if key in recipe["choices"]]
+        found.append(" ".join([recipe["system"], *said]))
+    double = Counter(found)
+    return [f"{name} ({run.path.name})" if double[name] > 1 else name for name, run in zip(found, runs, strict=True)]
+
+
+def brief(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def notes(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """What keeps the lines from being like with like."""
+    sets = dict.fromkeys((run.recipe["data"]["name"], run.recipe["data"]["hash"]) for run in runs)
+    if len(sets) > 1:
+        names = dict.fromkeys(name for name, _ in sets)
+        what = (
+            f"different data ({', '.join(names)})" if len(names) > 1 else f"different versions of {next(iter(names))}"
+        )
+        yield f"the runs are of {what}, so their figures are not of one kind"
+    for name in ("device", "precision"):
+        kinds = dict.fromkeys(str(result[name]) for result in results)
+        if len(kinds) > 1:
+            yield f"they were trained with another {name} each ({', '.join(kinds)}), so their training speeds are not of one kind"
+
+
+# ---- what a network costs --------------------------------------------------------------------------------------------
+
+
+def multiply_adds(model: nn.Module, processor: Any) -> int:
+    """Multiply-adds of one row's way forward; counted where a matrix is multiplied or a convolution computed, and only there."""
+    batch, counter = processor.example(1), FlopCounterMode(display=False)
+    plain = torch.backends.mkldnn.flags(enabled=False)  # fused recurrent layers and attention would not be counted
+    with parallel.evaluating(model), plain, sdpa_kernel(SDPBackend.MATH), counter:
+        processor.call(model, batch)
+    return counter.get_total_flops() // 2
+
+
+def speed(model: nn.Module, processor: Any) -> float:
+    """Rows per second, forward only, in fp32 on this machine's processor: the median of some passes of a batch."""
+    with parallel.evaluating(model):
+        one = processor.example(1)
+        passed(model, processor, one)
+        size = int(min(MOST_ROWS, max(1, PASS / passed(model, processor, one))))
+        batch = processor.example(size)
+        times = [passed(model, processor, batch)]
+        while len(times) < PASSES or sum(times) < SPENT:
+            times.append(passed(model, processor, batch))
+    return size / statistics.median(times)
+
+
+def passed(model: nn.Module, processor: Any, batch: Any) -> float:
+    began = time.perf_counter()
+    processor.call(model, batch)
+    return max(time.perf_counter() - began, 1e-9)
+
+
+# ---- for the eye -----------------------------------------------------------------------------------------------------
+
+
+def cells(line: Line) -> list[str]:
+    """A line's figures as words."""
+    return [
+        f"{line.figure:.4f}", f"{line.parameters:,}", short(line.multiply_adds), f"{line.training_per_second:,.0f}",
+        f"{line.inference_per_second:,.0f}", f"{line.seconds:,.1f}",
+    ]  # fmt: skip
+
+
+def short(value: float) -> str:
+    """1,234,567 -> 1.23M."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:g}"
+
+
+def page(found: Comparison) -> str:
+    """One file that needs no network."""
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    house = jinja2.Environment(
+        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    head, *rows = found.table()
+    return house.get_template("compare.html").render(
+        found=found, head=head, rows=rows, svg=report.svg(plot(found, report.INK, report.LINE, report.MAIN), "compare"),
+        version=shendu.__version__,
+    )  # fmt: skip
+
+
+@matplotlib.rc_context(draw.STYLE)
+def plot(found: Comparison, ink: str = "#333333", line: str = "#e6e6e6", dot: str = draw.INK[0]) -> Figure:
+    """The figure against the multiply-adds, one dot a run with its name where no other name or dot is."""
+    figure = Figure(figsize=(6.4, 4.0), layout="none")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.11, 0.13, 0.86, 0.79))
+    across = [max(1, each.multiply_adds) for each in found.lines]
+    up = [each.figure for each in found.lines]
+    for x, each in zip(across, found.lines, strict=True):
+        if each.interval:
+            axes.plot([x, x], each.interval, color=dot, linewidth=1, alpha=0.45, solid_capstyle="butt")
+    axes.plot(across, up, "o", color=dot, markersize=5.5, markeredgewidth=0)
+    axes.set_xscale("log")
+    axes.set_xlim(min(across) / 2.2, max(across) * 2.2)
+    axes.margins(y=0.12)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(across) < 100 * min(across) else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("multiply-adds of one row, forward", color=ink)
+    axes.set_title(f"{found.metric} ({found.part})", color=ink, loc="left")
+    axes.tick_params(colors=ink, length=0, which="both")
+    axes.grid(color=line)
+    axes.spines[["left", "bottom"]].set_color(line)
+    name_dots(axes, canvas, across, up, [each.label for each in found.lines], ink)
+    return figure
+
+
+AROUND = ((1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7), (0, 1), (0, -1))
+"""Directions from a dot in which its name is tried."""
+AWAY = (7, 13, 21, 31, 43, 57)
+"""And distances, in points."""
+
+
+def name_dots(
+    axes: Axes, canvas: FigureCanvasAgg, across: Sequence[float], up: Sequence[float], names: Sequence[str], ink: str
+) -> None:
+    """Puts each name at the nearest place around its dot where it covers no dot and no other name, inside of the axes."""
+    canvas.draw()
+    frame, reach = axes.get_window_extent(), 4 * canvas.figure.dpi / 72
+    places = axes.transData.transform(list(zip(across, up, strict=True)))
+    taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in places]
+    for i in sorted(range(len(names)), key=lambda i: (-up[i], across[i])):
+        best: tuple[float, Annotation] | None = None
+        for far, (right, above) in ((far, way) for far in AWAY for way in AROUND):
+            label = axes.annotate(
+                names[i], (across[i], up[i]), (far * right, far * above), textcoords="offset points", color=ink, fontsize=8,
+                ha="center" if not right else "left" if right > 0 else "right",
+                va="center" if not above else "bottom" if above > 0 else "top",
+                arrowprops={"arrowstyle": "-", "color": ink, "linewidth": 0.5, "alpha": 0.5, "shrinkA": 1, "shrinkB": 3}
+                if far > AWAY[1] else None,
+            )  # fmt: skip
+            box = text_box(label, canvas)
+            cost = sum(shared(box, other) for other in taken) + 4 * (area(box) - shared(box, frame))
+            if best is None or cost < best[0] - 1e-6:
+                if best is not None:
+                    best[1].remove()
+                best = cost, label
+            else:
+                label.remove()
+            if best[0] <= 1e-6:
+                break
+        assert best is not None
+        taken.append(text_box(best[1], canvas))
+
+
+def text_box(label: Annotation, canvas: FigureCanvasAgg) -> Bbox:
+    """Where the words of a label lie, without the line to its dot."""
+    label.update_positions(canvas.get_renderer())
+    return Text.get_window_extent(label, canvas.get_renderer())
+
+
+def area(box: Bbox) -> float:
+    return float(box.width * box.height)
+
+
+def shared(one: Bbox, other: Bbox) -> float:
+    """The area that two boxes have in common."""
+    both = Bbox.intersection(one, other)
+    return area(both) if both is not None else 0.0

@@ -1,0 +1,153 @@
+"""sample: a trained generator draws new rows, as a picture file or an animated one.
+
+Shape letters: N rows drawn, C channels, H, W picture.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Picture
+from torch import Tensor, nn
+
+from shendu import chance, config, parallel
+from shendu.core import Draws
+from shendu.data.columns import Image
+from shendu.data.unlabelled import Unlabelled
+from shendu.errors import UserError, near, unknown
+from shendu.verbs.opened import Run
+
+SAMPLE = 4
+"""Key of the verb's draws."""
+MOST, SIDE, BETWEEN = 10_000, 512, 2
+"""Rows at most; pixels a side that a grid is enlarged to; pixels between its pictures."""
+SUFFIXES = (".png", ".gif")
+FRAMES, MILLISECONDS, LAST = 40, 80, 1500
+"""Frames of an animation at most, how long each is shown, and the last one."""
+
+
+def sample(
+    run: Run | str | Path,
+    *,
+    n: int = 64,
+    label: str | None = None,
+    seed: int = 0,
+    out: str | Path = "sample.png",
+    device: str = "auto",
+    **how: Any,
+) -> Path:
+    """Draws `n` pictures into a grid and returns the file's path; a .gif shows how they come about.
+
+    `label` is the class that a conditional model draws (else each in turn); `how` are settings of the model's drawing.
+    Equal seeds give equal pictures. Raises UserError.
+    """
+    path = check_out(out)
+    opened = run if isinstance(run, Run) else Run(run)
+    shown = kept(drawn(opened, n, label, seed, device, how), FRAMES if path.suffix.lower() == ".gif" else 1)
+    write(path, [grid(opened.processor.pixels(frame)) for frame in shown])
+    return path
+
+
+def drawn(
+    run: Run, n: int, label: str | None = None, seed: int = 0, device: str = "auto", how: dict[str, Any] | None = None
+) -> Iterator[Tensor]:
+    """Frames of drawing n rows [N, C, H, W] in the model's units, on the CPU; raises UserError for what cannot be drawn."""
+    processor = run.processor
+    chosen = parallel.choose_device(device)
+    model = parallel.place(run.model, chosen)
+    if not isinstance(model, Draws) or not isinstance(processor, Unlabelled) or not isinstance(processor.input, Image):
+        raise UserError(
+            f"{run.path} is a run of {run.recipe['system']}, which draws no pictures; train one that does: vae, gan, diffusion"
+        )
+    if not 1 <= n <= MOST:
+        raise UserError(f"cannot draw {n} pictures; write it like --n 64 (at most {MOST:,})")
+    classes = labels_of(processor, n, label)
+    settings = settle(model, how or {})
+    yield from frames(model, n, classes, seed, settings)
+
+
+def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
+    """What a model that `Draws` yields under a seed, as float32 on the CPU."""
+    assert isinstance(model, Draws)
+    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with parallel.evaluating(model):
+        chance.reseed(seed, SAMPLE)
+        for frame in model.draw(n, None if label is None else label.to(place), **settings):
+            yield frame.float().cpu()
+
+
+def labels_of(processor: Unlabelled, n: int, label: str | None) -> Tensor | None:
+    """int64 [N]: the class that is asked for, or each in turn; None where the data has none. Raises UserError."""
+    if label is None:
+        return torch.arange(n) % len(processor.classes) if processor.classes else None
+    if label not in processor.classes:
+        raise unknown("class", str(label), processor.classes)
+    return torch.full((n,), processor.classes.index(label))
+
+
+def settle(model: Draws, how: dict[str, Any]) -> dict[str, Any]:
+    """A person's words as the drawing's keyword arguments, by their annotations; raises UserError."""
+    known = {
+        name: p
+        for name, p in inspect.signature(model.draw, eval_str=True).parameters.items()
+        if name not in ("n", "label")
+    }
+    for key in how:
+        if key not in known:
+            raise UserError(f"unknown setting '{key}' of drawing{near(key, known)}")
+    return {key: config.convert(key, value, known[key].annotation) for key, value in how.items()}
+
+
+def kept(frames: Iterator[Tensor], most: int) -> list[Tensor]:
+    """At most so many frames at equal distances, the last one always."""
+    every = list(frames) if most > 1 else [last(frames)]
+    picked = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int))
+    return [every[i] for i in picked]
+
+
+def last(frames: Iterator[Tensor]) -> Tensor:
+    frame = next(frames)
+    for frame in frames:  # noqa: B007
+        pass
+    return frame
+
+
+def grid(pixels: np.ndarray) -> Picture.Image:
+    """uint8 [N, H, W, C] -> one picture, about square, enlarged by whole numbers so that pixels stay sharp."""
+    n, h, w, c = pixels.shape
+    across = math.ceil(math.sqrt(n * h / w))
+    down = math.ceil(n / across)
+    sheet = np.full((down * (h + BETWEEN) - BETWEEN, across * (w + BETWEEN) - BETWEEN, c), 255, np.uint8)
+    for i, each in enumerate(pixels):
+        top, left = i // across * (h + BETWEEN), i % across * (w + BETWEEN)
+        sheet[top : top + h, left : left + w] = each
+    picture = Picture.fromarray(sheet if c == 3 else sheet[..., 0])
+    times = max(1, SIDE // max(picture.size))
+    return picture.resize((picture.width * times, picture.height * times), Picture.Resampling.NEAREST)
+
+
+def check_out(out: str | Path) -> Path:
+    """Raises UserError for a file that could not be written, before time is spent."""
+    path = Path(out)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out {path} is none of {', '.join(SUFFIXES)}; write it like {path.stem or 'sample'}.png")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}; make it, or choose another file")
+    return path
+
+
+def write(path: Path, frames: list[Picture.Image]) -> None:
+    try:
+        if path.suffix.lower() == ".png":
+            frames[-1].save(path)
+        else:
+            shown = [MILLISECONDS] * (len(frames) - 1) + [LAST]
+            frames[0].save(path, save_all=True, append_images=frames[1:], duration=shown, loop=0)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}); choose another file with --out") from None

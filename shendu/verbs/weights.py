@@ -1,0 +1,315 @@
+"""weights: published weights as the beginning of a run; read whole, checked whole, and only then used.
+
+A file holds a system's weights under its own names (a run's model.safetensors), or under those that a library gave them;
+the system's `published(weights)` then renames what it knows and passes on what it does not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from shendu import config, registry
+from shendu.core import Config
+from shendu.errors import UserError
+from shendu.run import sha256
+from shendu.verbs.opened import unaliased
+
+MOST_BYTES = 64 << 30
+"""No file of weights is larger."""
+SHOWN, SHOWN_WIDTH = 5, 140
+"""Tensors of a kind that are named in an error, and the characters they may take together."""
+LIKELY, SURE = 0.5, 0.8
+"""The share of its tensors that a file must have in common with a network to be called that network's, and from which it is
+clearly that of the one it is for."""
+FROM_DATA = ("channels", "classes")
+"""Settings that data decide, whatever a file holds."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What data parallelism and compilation put before every name."""
+TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Weights held against a network: those that fit, by its names, and everything that does not."""
+
+    weights: dict[str, Tensor]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    note: str = ""
+    """Why the head is left at its random start."""
+
+    @property
+    def wrong(self) -> int:
+        return len(self.missing) + len(self.extra) + len(self.misshapen)
+
+    @property
+    def share(self) -> float:
+        fitting = len(self.weights)
+        return fitting / max(1, fitting + self.wrong)
+
+    def words(self) -> str:
+        kinds = (("missing", self.missing), ("extra", self.extra), ("misshapen", self.misshapen))
+        return ", ".join(f"{len(names):,} {kind} ({listed(names)})" for kind, names in kinds if names)
+
+
+def load_published(
+    module: ModuleType, net: Config, path: str | Path, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Tensor]:
+    """The weights of a .safetensors file (or of a run folder) under the names of a system's network.
+
+    Where only the number of classes differs, the head is left out and `say` is told; counters of BatchNorm may lack. Raises
+    UserError that names all missing, extra and misshapen tensors, and the network that the file looks like.
+    """
+    file = file_of(path)
+    found = read(file)
+    match = matched(module, net, found)
+    if match.wrong:
+        raise UserError(f"{file} does not fit {named(module)}: {match.words()}{likely(module, net, found)}")
+    for name, t in match.weights.items():
+        if t.is_floating_point() and not t.isfinite().all():
+            raise UserError(f"{file} holds NaN or infinity in {name}; take a sound copy of the file")
+    if match.note:
+        say(match.note)
+    return match.weights
+
+
+def settings(module: ModuleType, net: Config, path: str | Path) -> dict[str, Any]:
+    """What must be set on a network for a file to fit it, as JSON; empty where it fits, or fits none of the paper's sizes."""
+    found = read(file_of(path))
+    if not matched(module, net, found).wrong:
+        return {}
+    known = config.hints(type(net))
+    for size in sizes(module):
+        needed = {name: getattr(size, name) for name in known if name not in FROM_DATA}
+        needed = {name: value for name, value in needed.items() if value != getattr(net, name)}
+        if not fits(module, net, needed, found):
+            continue
+        for name in list(needed):
+            rest = {key: value for key, value in needed.items() if key != name}
+            needed = rest if fits(module, net, rest, found) else needed
+        return {name: config.to_json(value) for name, value in needed.items()}
+    return {}
+
+
+def about(path: str | Path) -> dict[str, str]:
+    """What recipe.json keeps of a file of weights: its path and the hash of its bytes."""
+    file = file_of(path)
+    return {"path": str(file.resolve()), "sha256": sha256(file)}
+
+
+def again(module: ModuleType, net: Config, then: Mapping[str, str]) -> dict[str, Tensor]:
+    """The weights that a run begins with, from what `about` kept; raises UserError where the file is another one now."""
+    file = Path(then["path"])
+    if not file.is_file() or sha256(file) != then["sha256"]:
+        raise UserError(f"{file} is not what the run was to begin with; restore it, or train anew with another --out")
+    return load_published(module, net, file)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def file_of(path: str | Path) -> Path:
+    """The file that is meant (a run folder's model.safetensors); raises UserError where it cannot be one of weights."""
+    file = Path(path).expanduser()
+    file = file / "model.safetensors" if file.is_dir() else file
+    if not file.is_file():
+        raise UserError(f"there is no file of weights {file}: check the path")
+    if file.suffix.lower() in TORCH:
+        raise UserError(f"{file} may hold code, so it is not read here; first: shendu convert-weights {file}")
+    if file.suffix.lower() != ".safetensors":
+        raise UserError(f"{file} is no .safetensors file; of a .pth make one with: shendu convert-weights FILE.pth")
+    if file.stat().st_size > MOST_BYTES:
+        raise UserError(f"{file} has more than {MOST_BYTES >> 30} GB; no network here is as large")
+    return file
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """All tensors of a .safetensors file, by name; raises UserError for one that is damaged or something else."""
+    with file.open("rb") as opened:
+        head = opened.read(24)
+    if head.startswith((b"PK\x03\x04", b"\x80\x02")):
+        raise UserError(f"{file} is a torch file under another name; rename it to .pth, then: shendu convert-weights")
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError(f"{file} stands for the weights and does not hold them; fetch them with: git lfs pull")
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file} is no sound .safetensors file ({plain(error)}); fetch it again") from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
+    if not tensors:
+        raise UserError(f"{file} holds no tensors")
+    return unwrapped(unaliased(tensors, aliases(file, tensors)))
+
+
+def plain(error: SafetensorError) -> str:
+    """What a library's message says, without its own name for it."""
+    return str(error).splitlines()[0].rpartition("header: ")[2][:120]
+
+
+def aliases(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of tied tensors that a run stores once; none for other files."""
+    try:
+        kept = json.loads(file.with_name("config.json").read_text(encoding="utf-8"))["aliases"]
+        return {name: target for name, target in kept.items() if target in tensors}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in WRAPPERS:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): t for name, t in weights.items()}
+    return weights
+
+
+# ---- holding against a network ---------------------------------------------------------------------------------------
+
+
+def matched(module: ModuleType, net: Config, found: dict[str, Tensor]) -> Match:
+    """The better match of the file's own names and of those that the system gives them."""
+    blank, classes = outline(net), getattr(net, "classes", 0)
+    return min(
+        (compared(weights, blank, classes) for weights in readings(module, found)), key=lambda match: match.wrong
+    )
+
+
+def readings(module: ModuleType, found: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights under their own names, and under the system's."""
+    yield found
+    if not hasattr(module, "published"):
+        return
+    try:
+        yield module.published(dict(found))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError):
+        return  # so foreign that it cannot be renamed: the file's own names are then held against the network
+
+
+def outline(net: Config) -> dict[str, Tensor]:
+    """A network's tensors by name, without their numbers where it can be built so."""
+    try:
+        with torch.device("meta"):
+            return net.build().state_dict()
+    except RuntimeError:
+        with torch.random.fork_rng(devices=[]):
+            return net.build().state_dict()
+
+
+def compared(weights: Mapping[str, Tensor], blank: Mapping[str, Tensor], classes: int) -> Match:
+    """Weights against a network's tensors, by name, shape and kind of number."""
+    both = [name for name in blank if name in weights]
+    right = {name: alike(weights[name], blank[name]) for name in both}
+    head = heads({name: (weights[name], blank[name]) for name in both if not right[name]}, classes)
+    note = f"head: {len(weights[head[0]]):,} classes in the file, {classes:,} here: begun anew" if head else ""
+    return Match(
+        weights={name: weights[name] for name in both if right[name]},
+        missing=tuple(name for name in blank if name not in weights and not name.endswith("num_batches_tracked")),
+        extra=tuple(name for name in weights if name not in blank),
+        misshapen=tuple(
+            f"{name} {described(weights[name], blank[name])} in the file, {described(blank[name], weights[name])} here"
+            for name in both
+            if not right[name] and name not in head
+        ),
+        note=note,
+    )
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
+
+
+def described(t: Tensor, beside: Tensor) -> str:
+    """A shape, with the type where it is that which differs."""
+    kind = "" if t.is_floating_point() == beside.is_floating_point() else f"{t.dtype} ".removeprefix("torch.")
+    return f"{kind}{list(t.shape)}"
+
+
+def heads(differing: Mapping[str, tuple[Tensor, Tensor]], classes: int) -> list[str]:
+    """The tensors of classifiers: those that differ in the number of classes alone, if all have the same number in the file."""
+    names = [
+        name
+        for name, (theirs, ours) in differing.items()
+        if ours.dim() and theirs.dim() == ours.dim() and len(ours) == classes and theirs.shape[1:] == ours.shape[1:]
+        and theirs.is_floating_point() and len(theirs) > 1
+    ]  # fmt: skip
+    return names if len({len(differing[name][0]) for name in names}) == 1 else []
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and that there are more."""
+    names, shown, width = list(names), [], 0
+    for name in names[:SHOWN]:
+        width += len(name) + 2
+        if shown and width > SHOWN_WIDTH:
+            break
+        shown.append(name)
+    return ", ".join(shown) + (", …" if len(shown) < len(names) else "")
+
+
+# ---- which network a file looks like ---------------------------------------------------------------------------------
+
+
+def named(module: ModuleType) -> str:
+    """A system's name: that of its file."""
+    return module.__name__.rpartition(".")[2].replace("_", "-")
+
+
+def sizes(module: ModuleType) -> list[Config]:
+    """The networks of a system that can be built without data: the paper's sizes, and the one of its defaults."""
+    known = [net for net, _ in getattr(module, "SIZES", ())]
+    required = [f for f in dataclasses.fields(module.Config) if f.default is f.default_factory is dataclasses.MISSING]
+    return known if required else [*known, module.Config()]
+
+
+def fits(module: ModuleType, net: Any, changed: Mapping[str, Any], found: dict[str, Tensor]) -> bool:
+    try:
+        return not matched(module, dataclasses.replace(net, **changed), found).wrong
+    except (UserError, RuntimeError, LookupError):
+        return False
+
+
+def likely(module: ModuleType, net: Config, found: dict[str, Tensor]) -> str:
+    """`; it looks like vgg with depth=16: shendu train vgg …`, or nothing where no network is near."""
+    best: tuple[ModuleType, Config] | None = None
+    share = max(LIKELY, matched(module, net, found).share)
+    for other in candidates(module) if share < SURE else ():
+        for size in sizes(other):
+            nearness = matched(other, size, found).share
+            if nearness > share:
+                best, share = (other, size), nearness
+    if best is None:
+        return ""
+    other, size = best
+    said = {f.name: getattr(size, f.name) for f in dataclasses.fields(type(size)) if f.name not in FROM_DATA}
+    plainly = {f.name: f.default for f in dataclasses.fields(type(size))}
+    given = "".join(f" --set {name}={word(value)}" for name, value in said.items() if value != plainly[name])
+    return f"; it looks like {named(other)}: shendu train {named(other)} DATA{given}"
+
+
+def word(value: Any) -> str:
+    """A setting as a person writes it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def candidates(module: ModuleType) -> Iterator[ModuleType]:
+    """The system itself, then all others whose requirements are installed."""
+    yield module
+    for name in registry.systems():
+        if name == named(module):
+            continue
+        try:
+            yield registry.load(name)
+        except ImportError:
+            continue

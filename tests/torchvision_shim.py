@@ -1,0 +1,7 @@
+"""Makes torchvision importable beside a CPU build of torch: import this first. Its compiled operators exist by name alone."""
+
+import torch
+
+LIBRARY = torch.library.Library("torchvision", "DEF")
+for name in ("nms", "qnms"):
+    LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
