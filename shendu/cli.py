@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -55,7 +55,9 @@ READING = add_options(
     click.option("--horizon", type=int, metavar="N", help="Series: how many steps ahead to forecast."),
     click.option("--type", "types", multiple=True, metavar="COLUMN=KIND", help="Table: what a column is; repeatable."),
     click.option(
-        "--task", metavar="classes|numbers|forecast", help="What is to be learned, where it is inferred wrongly."
+        "--task",
+        metavar="classes|numbers|forecast|anomaly",
+        help="What is to be learned, where it is inferred wrongly.",
     ),
     click.option(
         "--label-from", metavar="PATTERN", help="Files: where their names hold the label, like '{label}_*.wav'."
@@ -233,38 +235,77 @@ def predict(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, *
     for part in verb.predictions(run, *inputs, **options):
         shown += [words_of(row) for row in part[: max(0, ROWS_SHOWN - count)]]
         count += len(part)
-    table([["input", "label", "probability"] if len(shown[0]) == 3 else ["input", "value"], *shown])
+    table([heads_of(part[0]), *shown])
     if count > len(shown):
         click.echo(f"… and {count - len(shown):,} more (--out predictions.csv writes all)")
     return None
+
+
+def heads_of(row: dict[str, Any]) -> list[str]:
+    """What stands above a prediction's cells."""
+    if "label" in row:
+        return ["input", "label", "probability"]
+    return ["input", "value"] if row.keys() & {"value", "values"} else list(row)
 
 
 def words_of(row: dict[str, Any]) -> list[str]:
     """A prediction as cells."""
     if "label" in row:
         return [row["input"], row["label"], f"{row['probability']:.4f}"]
+    if not row.keys() & {"value", "values"}:
+        return [
+            f"{v:.6g}" if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else v for v in row.values()
+        ]
     return [row["input"], ", ".join(f"{value:.6g}" for value in row.get("values", [row.get("value")]))]
 
 
 @cli.command()
 @click.argument("run")
-@click.option("--n", type=int, default=64, help="How many.")
+@click.option("--n", type=int, help="How many (pictures: 64, texts: 1).")
 @click.option("--class", "label", metavar="NAME", help="The class to draw, where the model knows classes.")
-@click.option("--seed", type=int, default=0, help="Equal seeds draw equal rows.")
-@click.option("--out", default="sample.png", metavar="FILE", help="A .png, or a .gif that shows how they come about.")
+@click.option("--seed", type=int, help="Equal seeds draw equal rows (default 0).")
+@click.option("--out", metavar="FILE", help="A .png (sample.png), or a .gif that shows how they come about.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the drawing; repeatable.")
+@click.option("--prompt", metavar="TEXT", help="Text: what is written on.")
+@click.option("--length", type=int, metavar="N", help="Text: tokens at most (default 500).")
+@click.option("--temperature", type=float, metavar="T", help="Text: 0 the likeliest, 1 as learned (default 0.8).")
+@click.option("--top-k", type=int, metavar="K", help="Text: only of the K likeliest tokens.")
+@click.option("--top-p", type=float, metavar="P", help="Text: only of the likeliest that hold a share P together.")
+@click.option("--stop", metavar="TEXT", help="Text: end before this.")
 @DEVICE
 def sample(run: str, settings: tuple[str, ...], **options: Any) -> None:
-    """Let RUN draw new rows.
+    """Let RUN draw new rows, or write on.
 
     \b
     shendu sample runs/2026-11-22_diffusion_mnist_1 --n 64 --class 7 --out sevens.png
     shendu sample runs/2026-11-22_rbm_mnist_1 --out chain.gif
+    shendu sample runs/2026-11-22_gpt_tinyshakespeare_1 --prompt "ROMEO:" --length 300
     """
-    from shendu.verbs.sample import sample as verb
+    from shendu.verbs import compose
+    from shendu.verbs.opened import Run
+    from shendu.verbs.sample import sample as draw
 
-    how: dict[str, Any] = {**options, **config.parse_settings(settings)}
-    click.echo(verb(run, **how))
+    opened, how = Run(run), {key: value for key, value in options.items() if value is not None}
+    if not compose.writes(opened) and how.keys().isdisjoint(compose.OPTIONS):
+        click.echo(draw(opened, **how, **config.parse_settings(settings)))
+        return
+    for key in ("label", "out", *(("set",) if settings else ())):
+        if key in how or key == "set":
+            raise UserError(f"--{key.replace('label', 'class')} is for models that draw pictures; leave it out")
+    texts = compose.pieces(opened, **how, say=lambda text: click.echo(text, err=True))
+    write_on(texts, how.get("prompt", ""), how.get("n", 1))
+
+
+def write_on(texts: Iterator[list[str]], prompt: str, n: int) -> None:
+    """One text as it comes, several one after the other."""
+    if n == 1:
+        for i, (piece,) in enumerate(texts):
+            click.echo((prompt if not i else "") + piece, nl=False)
+        click.echo()
+        return
+    for i, parts in enumerate(zip(*texts, strict=True)):
+        click.secho(f"{i + 1}", bold=True)
+        click.echo(prompt + "".join(parts))
 
 
 @cli.command()

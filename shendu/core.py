@@ -19,6 +19,9 @@ Batch = dict[str, Tensor]
 Json = Any
 """What JSON can hold."""
 
+MASKED = -100
+"""A target that is not counted: behind a text's end, or not to be predicted."""
+
 
 class Loss(NamedTuple):
     """What an objective returns for one micro-batch."""
@@ -157,6 +160,22 @@ class Views(Protocol):
 
     def views(self, x: Tensor) -> dict[str, Tensor]:
         """Title -> pictures [N, C, H, W] in the model's units; x [B, C, H, W] are rows that it was not trained on."""
+        ...
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A model of sequences that goes on from what it has read."""
+
+    context: int
+    """Tokens that it sees at once: of a longer sequence it forgets the beginning (nn/cache.py); 0: as many as there are."""
+
+    def step(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Reads on: tokens int64 [B, T] -> logits [B, V] of what follows the last, and the state to go on from.
+
+        `state` is what an earlier call returned (None: nothing was read yet): a hidden state, or a cache of keys and values,
+        which the call may change in place. In eval mode and without gradients.
+        """
         ...
 
 

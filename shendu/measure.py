@@ -100,6 +100,17 @@ class Mean(Protocol):
     def compute(self) -> float: ...
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """A metric that is a function of the sums of each row's counts [B, K] (BLEU), so that these are counted once."""
+
+    total: Tensor
+
+    def counts(self, outputs: Tensor, target: Tensor) -> Tensor: ...
+
+    def compute(self) -> float: ...
+
+
 def intervals(
     outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], overlap: int = 1
 ) -> dict[str, list[float]]:
@@ -160,6 +171,8 @@ def _resampled(
 ) -> list[float]:
     """The figure on each drawing; a mean's values are computed once, other figures have none for overlapping rows."""
     whole = build()
+    if isinstance(whole, Counted):
+        return _recounted(whole.counts(outputs, targets), build, draws)
     if not isinstance(whole, Mean):
         return [_figure(outputs[rows], targets[rows], build) for rows in draws] if overlap == 1 else []
     values = whole.values(outputs, targets).reshape(len(targets), -1).double()
@@ -173,6 +186,16 @@ def _resampled(
         metric = build()
         assert isinstance(metric, Mean)
         metric.total, metric.count = sums[rows].sum(), int(counts[rows].sum())
+        figures.append(metric.compute())
+    return figures
+
+
+def _recounted(counts: Tensor, build: Callable[[], Metric], draws: Sequence[Tensor]) -> list[float]:
+    figures = []
+    for rows in draws:
+        metric = build()
+        assert isinstance(metric, Counted)
+        metric.total = counts[rows].sum(0)
         figures.append(metric.compute())
     return figures
 

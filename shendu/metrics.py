@@ -6,12 +6,15 @@ Every metric reads the target `y` of a batch: int64 labels, or real numbers. Sha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shendu.core import Batch, Metric
+from shendu.core import MASKED, Batch, Metric
+from shendu.errors import UserError
 
 
 def _double(t: Tensor) -> Tensor:
@@ -230,6 +233,98 @@ class AUC:
         theirs = rows - ours
         pairs = float(ours.sum() * theirs.sum())
         return float((ours * (theirs.cumsum(0) - theirs / 2)).sum()) / pairs if pairs else math.nan
+
+
+class NatsPerToken:
+    """The mean over tokens of -log p of each, from its mean in each row (outputs [B]); masked targets do not count."""
+
+    higher = False
+
+    def __init__(self) -> None:
+        self.nats = self.units = torch.zeros((), dtype=torch.float64)
+
+    def counted(self, target: Tensor) -> Tensor:
+        """How many of what the figure is per there are in targets [B, T]."""
+        return (target != MASKED).sum()
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        rows = (batch["y"] != MASKED).sum(1)
+        self.nats = self.nats.to(outputs.device) + (_double(outputs) * _double(rows)).sum()
+        self.units = self.units.to(outputs.device) + _double(self.counted(batch["y"]))
+
+    def compute(self) -> float:
+        from shendu.parallel import sum_over_ranks
+
+        nats, units = sum_over_ranks(torch.stack([self.nats, self.units])).tolist()
+        return nats / units if units else math.nan
+
+
+class Perplexity(NatsPerToken):
+    """exp of nats per token: as many equally likely tokens would be as hard to tell."""
+
+    def compute(self) -> float:
+        return math.exp(min(super().compute(), 700.0))
+
+
+class BitsPerCharacter(NatsPerToken):
+    """Bits per character of the text, whatever its tokens are: a fair figure between tokenizers.
+
+    `characters` int64 [V]: how many characters each token begins.
+    """
+
+    def __init__(self, characters: Tensor) -> None:
+        super().__init__()
+        self.characters = characters
+
+    def counted(self, target: Tensor) -> Tensor:
+        return self.characters.to(target.device)[target[target != MASKED]].sum()
+
+    def compute(self) -> float:
+        return super().compute() / math.log(2)
+
+
+class BLEU:
+    """Corpus BLEU (Papineni et al. 2002), 0 to 100, of lower-cased texts with one reference each, as sacrebleu has it.
+
+    Its signature: nrefs:1|case:lc|eff:no|tok:13a|smooth:exp. `texts` turns codes [B, L] into B texts. A row's share of the
+    figure are counts [10]: the lengths of its translation and its reference, n-grams matched and n-grams in all, n = 1 … 4.
+    """
+
+    higher = True
+    signature = "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp"
+
+    def __init__(self, texts: Callable[[Tensor], list[str]]) -> None:
+        self.texts = texts
+        self.sentence = _sacrebleu()(lowercase=True, effective_order=True)
+        self.total = torch.zeros(10, dtype=torch.float64)
+
+    def counts(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """float64 [B, 10]; their sums are all that the figure needs."""
+        scores = [
+            self.sentence.sentence_score(translation, [reference])
+            for translation, reference in zip(self.texts(outputs), self.texts(target), strict=True)
+        ]
+        rows = [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores]
+        return torch.tensor(rows, dtype=torch.float64).reshape(-1, 10)
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        self.total = self.total + self.counts(outputs, batch["y"]).sum(0)
+
+    def compute(self) -> float:
+        from shendu.parallel import sum_over_ranks
+
+        ours, theirs, *ngrams = (int(count) for count in sum_over_ranks(self.total.clone()).tolist())
+        if not theirs:
+            return math.nan
+        return float(_sacrebleu().compute_bleu(ngrams[:4], ngrams[4:], ours, theirs, smooth_method="exp").score)
+
+
+def _sacrebleu() -> Any:
+    try:
+        from sacrebleu.metrics import BLEU as score
+    except ImportError:
+        raise UserError('BLEU is measured by the package sacrebleu: pip install "shendu[text]"') from None
+    return score
 
 
 METRICS: dict[str, type[Metric]] = {

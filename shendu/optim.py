@@ -43,13 +43,15 @@ def optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     decay_all: bool = False,
+    vectors: tuple[str, ...] = (),
 ) -> Callable[[Groups], torch.optim.Optimizer]:
     """A builder of the named optimiser over named groups; each of its `param_groups` keeps `lr` as `initial_lr`.
 
     `momentum` is for momentum, nesterov and muon, `betas` for adam, adamw and muon's AdamW. Weight decay (added to the
     gradient, except in adamw and muon) goes to parameters of two or more dimensions only, unless `decay_all`.
 
-    `muon`: matrices and convolution kernels (`Muon`); biases and gains go to AdamW. The same `lr` and `weight_decay` suit
+    `muon`: matrices and convolution kernels (`Muon`); biases and gains go to AdamW, and so do `vectors`: names (or what they
+    begin with, up to a dot) of tables with a row per word or place, of which a batch reads only some. The same `lr` and `weight_decay` suit
     both, since its updates are scaled to AdamW's usual size.
 
     Raises UserError for an unknown name, one that needs a closure, or a number out of range.
@@ -65,7 +67,7 @@ def optimizer(
 
     def build(groups: Groups) -> torch.optim.Optimizer:
         parts = _by_decay(groups, weight_decay, decay_all)
-        built = _build(name, parts, lr, momentum, betas)
+        built = _build(name, parts, lr, momentum, betas, vectors)
         for group in built.param_groups:
             group["initial_lr"] = group["lr"]
         return built
@@ -97,7 +99,9 @@ def _by_decay(groups: Groups, weight_decay: float, decay_all: bool) -> Groups:
     return parts
 
 
-def _build(name: str, groups: Groups, lr: float, momentum: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+def _build(
+    name: str, groups: Groups, lr: float, momentum: float, betas: tuple[float, float], vectors: tuple[str, ...]
+) -> torch.optim.Optimizer:
     fast = _fast(groups)
     match name:
         case "gd" | "sgd":
@@ -113,7 +117,7 @@ def _build(name: str, groups: Groups, lr: float, momentum: float, betas: tuple[f
         case "adamw":
             return torch.optim.AdamW(groups, lr=lr, betas=betas, **fast)
         case _:
-            return _muon(groups, lr, momentum, betas)
+            return _muon(groups, lr, momentum, betas, vectors)
 
 
 def _fast(groups: Groups) -> dict[str, bool]:
@@ -123,8 +127,10 @@ def _fast(groups: Groups) -> dict[str, bool]:
     return {"fused": True} if fused else {"foreach": True}
 
 
-def _muon(groups: Groups, lr: float, momentum: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    matrices, rest = ([_only(group, matrix) for group in groups] for matrix in (True, False))
+def _muon(
+    groups: Groups, lr: float, momentum: float, betas: tuple[float, float], vectors: tuple[str, ...]
+) -> torch.optim.Optimizer:
+    matrices, rest = ([_only(group, matrix, vectors) for group in groups] for matrix in (True, False))
     matrices, rest = ([group for group in part if group["params"]] for part in (matrices, rest))
     parts: list[torch.optim.Optimizer] = []
     if matrices:
@@ -134,9 +140,14 @@ def _muon(groups: Groups, lr: float, momentum: float, betas: tuple[float, float]
     return Together(parts)
 
 
-def _only(group: dict[str, Any], matrix: bool) -> dict[str, Any]:
-    """The group's matrices and kernels, or the others."""
-    chosen = [(p, n) for p, n in zip(group["params"], group["names"], strict=True) if (p.ndim >= 2) == matrix]
+def _only(group: dict[str, Any], matrix: bool, vectors: tuple[str, ...]) -> dict[str, Any]:
+    """The group's matrices and kernels, or the others, tables of vectors among them."""
+    tables = tuple(f"{name}." for name in vectors)
+    chosen = [
+        (p, n)
+        for p, n in zip(group["params"], group["names"], strict=True)
+        if (p.ndim >= 2 and not f"{n}.".startswith(tables)) == matrix
+    ]
     return {**group, "params": [p for p, _ in chosen], "names": [n for _, n in chosen]}
 
 
@@ -245,6 +256,11 @@ def _warmup_linear(step: int, steps: int, *, warm_up: float = 0.1) -> float:
     return max(0.0, (steps - step) / max(steps - warm, 1))
 
 
+def _inverse_sqrt(step: int, steps: int, *, warm_up: float = 0.1) -> float:
+    warm = max(1, int(warm_up * steps))
+    return min((step + 1) / warm, math.sqrt(warm / (step + 1)))
+
+
 def _half_cosine(done: float) -> float:
     """From 1 at 0 to 0 at 1, and 0 afterwards."""
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
@@ -256,6 +272,7 @@ _SCHEDULES: dict[str, tuple[Callable[..., float], str]] = {
     "cosine": (_cosine, "half a cosine down to `floor` (Loshchilov and Hutter 2017)"),
     "one-cycle": (_one_cycle, "linear `warm_up`, then linear or cosine (`shape`) to 0 (Smith and Topin 2018)"),
     "warmup-linear": (_warmup_linear, "linear `warm_up`, then linear to 0 (Devlin et al. 2019)"),
+    "inverse-sqrt": (_inverse_sqrt, "linear `warm_up`, then as 1 / √step (Vaswani et al. 2017)"),
 }
 
 SCHEDULES: dict[str, str] = {name: text for name, (_, text) in _SCHEDULES.items()}
@@ -266,7 +283,7 @@ def schedule(name: str, **numbers: Any) -> Schedule:
     """The named schedule: (step, steps) -> factor on the learning rate, a pure function; step 0 is the first.
 
     Numbers, all shares between 0 and 1: step `gamma` and `at` (a tuple of shares of the steps); cosine `floor`;
-    one-cycle `warm_up`, `start` (the first factor) and `shape` ("linear" or "cosine"); warmup-linear `warm_up`.
+    one-cycle `warm_up`, `start` (the first factor) and `shape` ("linear" or "cosine"); warmup-linear and inverse-sqrt `warm_up`.
 
     Raises UserError for an unknown name, a number that the schedule does not have, or one out of range.
     """

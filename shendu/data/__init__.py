@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shendu import config
-from shendu.data import archive, arrays, audio, cache, cifar, folder, idx, layout, prose, text
+from shendu.data import archive, arrays, audio, cache, cifar, folder, idx, layout, pairs, prose, text
 from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.reading import Reading
@@ -42,6 +42,8 @@ def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | No
     said: Reading = reading or config.settle(how, Reading())[0]
     if isinstance(data, Dataset):
         return data
+    if said.task == "anomaly":
+        data = arrays.without_labels(data)
     if isinstance(data, Mapping):
         return cache.through_arrays(arrays.decode(data, "data"), "data")
     if hasattr(data, "__arrow_c_stream__"):
@@ -83,6 +85,9 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
         return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
     if found.kind == "prose":
         return _open_prose(found.files, name, name, reading, catalogue.KNOWN[name].shares)
+    if found.kind == "pairs":
+        source, target = name.split("-")[-2:]
+        return pairs.open_files(found.files, source, target, name, name, reading)
     if found.kind == "archive":
         return _open_file(found.files["archive"], reading.over(catalogue.KNOWN[name].reading), name)
     if unpacked := found.files.get("folder"):
@@ -120,6 +125,8 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
     name, source = path.absolute().name or str(path), str(path.absolute())
     if files := idx.pairs(path, (entry for entry in names if "/" not in entry)):
         return cache.through_files(files, {"kind": "idx"}, name, source, lambda room: idx.read(files, name))
+    if parallel := pairs.in_folder(path, names, reading):
+        return parallel
     if records := cifar.relevant(names):
         files = {entry: path / entry for entry in records}
         return cache.through_files(files, {"kind": "cifar"}, name, source, lambda room: cifar.read(tree, str(path)))
@@ -196,7 +203,9 @@ def _open_prose(
 ) -> Dataset:
     """Running text from one file, or from several joined."""
     options = {"kind": "prose", "split": reading.split, "shares": dict(shares)}
-    return cache.through_files(files, options, name, source, lambda room: prose.read(files, name, reading, room, shares))
+    return cache.through_files(
+        files, options, name, source, lambda room: prose.read(files, name, reading, room, shares)
+    )
 
 
 def _tree(path: Path) -> archive.Tree:

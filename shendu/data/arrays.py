@@ -51,6 +51,16 @@ def decode(arrays: Mapping[str, Any], name: str) -> Decoded:
     )
 
 
+def without_labels(data: Any) -> Any:
+    """An array of rows, or a dict of such (x, or x_train, x_val, x_test), with zeros for labels; other data as they are."""
+    if isinstance(data, np.ndarray) or (hasattr(data, "detach") and hasattr(data, "numpy")):
+        data = {"x": data}
+    if not isinstance(data, Mapping):
+        return data
+    rows = {key: values for key, values in data.items() if str(key).startswith("x")}
+    return {**rows, **{f"y{key[1:]}": np.zeros(len(values), np.float32) for key, values in rows.items()}}
+
+
 def recognised(arrays: Mapping[str, Any], name: str) -> list[tuple[str, str, str]]:
     """(split, key of x, key of y) of the parts that are there; raises UserError."""
     has = ", ".join(map(str, arrays)) or "nothing"

@@ -317,8 +317,8 @@ def moved(x: Tensor, which: Tensor, strength: Tensor) -> Tensor:
 
 
 def coloured(x: Tensor, which: Tensor, strength: Tensor) -> Tensor:
-    factors = [torch.where(which == i, 1 + strength * FACTOR, 1.0) for i in range(len(COLOURS))]
-    return recoloured(x, *factors, torch.zeros_like(strength))
+    bright, contrast, saturation = (torch.where(which == i, 1 + strength * FACTOR, 1.0) for i in range(len(COLOURS)))
+    return recoloured(x, bright, contrast, saturation, torch.zeros_like(strength))
 
 
 def sharpened(x: Tensor, which: Tensor, strength: Tensor) -> Tensor:

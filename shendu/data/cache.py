@@ -20,6 +20,7 @@ from shendu.data import columns
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
 from shendu.data.moments import chunks
+from shendu.data.ragged import Ragged
 from shendu.errors import UserError
 
 VERSION = 2
@@ -85,9 +86,10 @@ def through_arrays(decoded: Decoded, name: str, source: str = "") -> Dataset:
     sha = hashlib.sha256(_canonical([VERSION, _describe(decoded)]))
     for split, arrays in sorted(decoded.splits.items()):
         for field, values in sorted(arrays.items()):
-            sha.update(f"\0{split}\0{field}\0{values.dtype.str}\0{values.shape}\0".encode())
-            for part in chunks(values):
-                sha.update(np.ascontiguousarray(part).data)
+            for array in values.parts if isinstance(values, Ragged) else (values,):
+                sha.update(f"\0{split}\0{field}\0{array.dtype.str}\0{array.shape}\0".encode())
+                for part in chunks(array):
+                    sha.update(np.ascontiguousarray(part).data)
     digest = sha.hexdigest()
     source = source or f"cache:{digest}"
     return load(digest, name, source) or _store(digest, name, source, lambda room: decoded)
@@ -141,11 +143,26 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
         return None  # whatever is wrong with an entry, decoding again mends it
 
 
-def _map(path: Path, rows: int, column: Column) -> np.ndarray:
+def _map(path: Path, rows: int, column: Column) -> Any:
+    if getattr(column, "ragged", False):
+        return _map_ragged(path, rows, column)
     values = np.load(path, mmap_mode="c", allow_pickle=False)
     if values.shape != (rows, *column.stored) or values.dtype != np.dtype(column.dtype):
         raise ValueError(f"{path} is not what dataset.json says")
     return np.asarray(values)
+
+
+def _map_ragged(path: Path, rows: int, column: Column) -> Ragged:
+    values, offsets = (np.load(part, mmap_mode="c", allow_pickle=False) for part in (path, _offsets(path)))
+    ordered = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(values) and (np.diff(offsets) >= 0).all()
+    if values.dtype != np.dtype(column.dtype) or not ordered:
+        raise ValueError(f"{path} is not what dataset.json says")
+    return Ragged(np.asarray(values), np.asarray(offsets))
+
+
+def _offsets(path: Path) -> Path:
+    """Beside the values of rows of varying length, where each begins and ends."""
+    return path.with_suffix(".offsets.npy")
 
 
 def _is_digest(text: str) -> bool:
@@ -275,13 +292,14 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
     for split, arrays in splits.items():
         for field, values in arrays.items():
             path = folder / f"{split}.{field}.npy"
-            if isinstance(values, np.memmap) and str(values.filename) == str(path):
+            if isinstance(values, Ragged):
+                _save(path, values.values.astype(decoded.fields[field].dtype, copy=False))
+                _save(_offsets(path), values.offsets)
+            elif isinstance(values, np.memmap) and str(values.filename) == str(path):
                 values.flush()
             else:
                 path.unlink(missing_ok=True)
-                with path.open("wb") as file:
-                    np.save(file, values.astype(decoded.fields[field].dtype, copy=False))
-                    _sync(file)
+                _save(path, values.astype(decoded.fields[field].dtype, copy=False))
     mean, std = decoded.fields[decoded.input].moments(splits["train"][decoded.input])
     rows = {split: len(arrays[decoded.target]) for split, arrays in splits.items()}
     about = {"version": VERSION, "name": name, **_describe(decoded), "splits": rows, "mean": mean, "std": std}
@@ -289,6 +307,12 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
         file.write(json.dumps(about, indent=1).encode())
         _sync(file)
     _sync_folder(folder)
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, values)
+        _sync(file)
 
 
 def _publish(scratch: Path, final: Path) -> None:

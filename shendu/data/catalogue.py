@@ -45,7 +45,7 @@ class Known:
 
     name: str
     summary: str
-    kind: Literal["idx", "cifar-binary", "archive", "table", "prose", "generated"]
+    kind: Literal["idx", "cifar-binary", "archive", "table", "pairs", "prose", "generated"]
     files: tuple[File, ...] = ()
     classes: tuple[str, ...] = ()
     licence: str
@@ -161,6 +161,29 @@ _ADULT_COLUMNS = (
     "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex,"
     "capital-gain,capital-loss,hours-per-week,native-country,income"
 )
+_MULTI30K = (
+    ("train", "de", ("train.de.gz", 637_044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6")),
+    ("train", "en", ("train.en.gz", 568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f")),
+    ("validation", "de", ("val.de.gz", 24_681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a")),
+    ("validation", "en", ("val.en.gz", 21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28")),
+    ("test", "de", ("test_2016_flickr.de.gz", 22_890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8")),
+    ("test", "en", ("test_2016_flickr.en.gz", 21_077, "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9")),
+)
+
+
+def _multi30k(source: str, target: str) -> Known:
+    languages = {"de": "German", "en": "English"}
+    return Known(
+        name=f"multi30k-{source}-{target}",
+        summary=f"captions of pictures, 29,000 + 1,014 + 1,000 sentences from {languages[source]} to {languages[target]}",
+        kind="pairs",
+        files=tuple(_local(f"{part}.{language}", *file) for part, language, file in _MULTI30K),
+        licence="none stated; sentences derive from Flickr30k's captions (cite Elliott et al. 2016)",
+        home="https://github.com/multi30k/dataset",
+        beside="multi30k",
+    )
+
+
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CLOTHES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
 _OBJECTS = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
@@ -189,6 +212,13 @@ KNOWN: dict[str, Known] = {
             home="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
         ),
         *(_gate(name) for name in generated.GATES),
+        Known(
+            name="bars-and-stripes",
+            summary="every picture of bars or of stripes, 32 of 4x4, 2 classes",
+            kind="generated",
+            classes=("bars", "stripes"),
+            licence="none needed",
+        ),
         Known(
             name="chirps",
             summary="whistles that fall, rise or keep their pitch, 240 recordings of 0.3 s, 3 classes",
@@ -246,6 +276,14 @@ KNOWN: dict[str, Known] = {
             classes=("bad", "good"),
             licence="none needed",
         ),
+        Known(
+            name="reversal",
+            summary="made-up sentence pairs, 600 lines of 3 to 6 digits: the translation is the line read backwards",
+            kind="generated",
+            licence="none needed",
+        ),
+        _multi30k("de", "en"),
+        _multi30k("en", "de"),
         Known(
             name="mnist",
             summary="handwritten digits, 60,000 + 10,000 grey pictures of 28x28, 10 classes",
@@ -468,6 +506,8 @@ def generate(name: str) -> dict[str, Any]:
     """
     if name in generated.GATES:
         return generated.gate(name)
+    if name == "bars-and-stripes":
+        return generated.bars_and_stripes()
     if name == "chirps":
         return generated.chirps()
     if name == "digits":
@@ -482,6 +522,8 @@ def generate(name: str) -> dict[str, Any]:
         return generated.opinions()
     if name == "counting":
         return generated.counting()
+    if name == "reversal":
+        return generated.reversal()
     raise unknown("built-in data set", name, (n for n, entry in KNOWN.items() if entry.kind == "generated"))
 
 
@@ -492,7 +534,7 @@ def on_disk(name: str, data_dir: str | Path | None = None) -> Path | None:
     if not files:
         return None
     first = next(iter(files.values()))
-    return first.parent if entry.kind in ("idx", "table") else first
+    return first.parent if entry.kind in ("idx", "table", "pairs") else first
 
 
 def listing(data_dir: str | Path | None = None) -> list[dict[str, str]]:
@@ -516,9 +558,8 @@ def _search(entry: Known, data_dir: str | Path | None) -> dict[str, Path] | None
     places = list(_places(data_dir))
     if entry.kind == "generated":
         return {}
-    look = {"idx": _idx_in, "cifar-binary": _cifar_in, "archive": _named_in, "table": _named_in, "prose": _text_in}[
-        entry.kind
-    ]
+    own = {"idx": _idx_in, "cifar-binary": _cifar_in, "prose": _text_in}
+    look = own.get(entry.kind, _named_in)
     for place in places:
         for folder in (place / entry.name, place / entry.beside, place):
             if files := look(entry, folder):

@@ -226,6 +226,7 @@ _KINDS = {
     "row": ("shendu.data.row", "Row"),
     "series": ("shendu.data.series", "Series"),
     "sequence": ("shendu.data.sequence", "Sequence"),
+    "sentence": ("shendu.data.pairs", "Sentence"),
     "prose": ("shendu.data.prose", "Prose"),
 }
 """Kind in a file -> where its class stands: a closed list, so that no file can name code."""

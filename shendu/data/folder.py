@@ -14,7 +14,7 @@ import numpy as np
 from shendu.data import beside
 from shendu.data.archive import Tree
 from shendu.data.cache import Decoded, Room
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.layout import KINDS, Plan, each, first, refuse, skipped
 from shendu.errors import UserError
 
@@ -40,7 +40,7 @@ _GRAY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 def read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
-    """Images uint8 [N, H, W, 1 or 3] and labels int64 [N]; raises UserError for unreadable pictures."""
+    """Images uint8 [N, H, W, 1 or 3] and labels int64 [N] (zeros where they are left out); raises UserError for unreadable pictures."""
     classes = laid.classes(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; only what cannot be decoded matters here
@@ -70,11 +70,13 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
     splits = {}
     for split, array in images.items():
         good = np.array([entry not in bad for entry, _ in rows[split]])
-        labels = np.array([number[label] for _, label in rows[split]], np.int64)
+        labels = (
+            np.array([number[label] for _, label in rows[split]], np.int64) if classes else np.zeros(len(good), "f4")
+        )
         splits[split] = {"image": array if good.all() else array[good], "label": labels[good]}
     if bad:
         notes.append(skipped(bad, "picture"))
-    fields: dict[str, Column] = {"image": column, "label": Category(names=classes)}
+    fields: dict[str, Column] = {"image": column, "label": Category(names=classes) if classes else Number()}
     return Decoded(fields=fields, splits=splits, input="image", target="label", notes=(*laid.notes, *notes))
 
 

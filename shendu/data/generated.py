@@ -11,7 +11,9 @@ import numpy as np
 
 from shendu.data.audio import Audio
 from shendu.data.columns import Category, Image, Number
+from shendu.data.pairs import SOURCE, TARGET, Sentence
 from shendu.data.prose import Prose
+from shendu.data.ragged import Ragged
 from shendu.data.row import MISSING, NAMED, Field, Row
 from shendu.data.sequence import Sequence
 from shendu.data.text import column as column_of
@@ -89,6 +91,26 @@ def gate(name: str) -> dict[str, Any]:
         "input": "inputs",
         "target": "output",
         "notes": (),
+    }
+
+
+def bars_and_stripes(side: int = 4) -> dict[str, Any]:
+    """Every picture of vertical bars or of horizontal stripes: `picture` uint8 [2·2^side, side, side, 1], 0 or 255, and `label`.
+
+    The empty and the full one are there as both. There are no others, so every part holds them all.
+    """
+    lines = np.array(list(itertools.product((0, 255), repeat=side)), np.uint8)
+    bars = np.repeat(lines[:, None, :], side, axis=1)
+    table = {
+        "picture": np.concatenate([bars, bars.transpose(0, 2, 1)])[..., None],
+        "label": np.repeat(np.arange(2), len(lines)),
+    }
+    return {
+        "fields": {"picture": Image(height=side, width=side, channels=1), "label": Category(names=("bars", "stripes"))},
+        "splits": {part: dict(table) for part in ("train", "validation", "test")},
+        "input": "picture",
+        "target": "label",
+        "notes": ("these are all the pictures that there are, so every part holds all of them",),
     }
 
 
@@ -254,6 +276,25 @@ def counting(most: int = 999) -> dict[str, Any]:
         "input": "text",
         "target": "text",
         "ordered": True,
+        "notes": (),
+    }
+
+
+def reversal(rows: int = 600) -> dict[str, Any]:
+    """Made-up sentence pairs: 3 to 6 digits with blanks between them, and the same read backwards."""
+    import torch
+
+    from shendu import chance
+
+    u = chance.uniform(torch.arange(rows), 7, 6).double().numpy()
+    lengths = 3 + (4 * u[:, 6]).astype(int)
+    lines = [" ".join(map(str, row[:length])) for row, length in zip((10 * u).astype(int).tolist(), lengths, strict=True)]
+    columns = {SOURCE: lines, TARGET: [line[::-1] for line in lines]}
+    return {
+        "fields": {SOURCE: Sentence(language="digits"), TARGET: Sentence(language="backwards")},
+        "splits": {"train": {name: Ragged.of([line.encode() for line in text], "uint8") for name, text in columns.items()}},
+        "input": SOURCE,
+        "target": TARGET,
         "notes": (),
     }
 

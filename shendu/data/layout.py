@@ -43,8 +43,11 @@ class Plan:
         return [name for rows in self.splits.values() for name, _ in rows]
 
     def classes(self, place: str) -> tuple[str, ...]:
-        """Sorted class names; raises UserError for one class only, and for a class that no training file has."""
+        """Sorted class names, none where labels are left out; raises UserError for one class only, and for a class that
+        no training file has."""
         found = tuple(sorted({label for _, label in self.splits["train"]}))
+        if found == ("",):
+            return ()
         for split, rows in self.splits.items():
             if strange := sorted({label for _, label in rows} - set(found)):
                 raise UserError(
@@ -65,11 +68,14 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
     counts = Counter(kind for name in names if (kind := kind_of(name)))
     kind = counts.most_common(1)[0][0] if counts else "picture"
     entries = sorted(name for name in names if kind_of(name) == kind)
+    unlabelled_all = reading.task == "anomaly"
+    if unlabelled_all and kind != "picture":
+        raise UserError(f"anomalies are found in pictures and tables, and {place} holds {kind}s; leave --task out")
     others = Counter(suffix(name) or "without suffix" for name in names if kind_of(name) != kind)
     rows = _unwrap([(name, tuple(name.split("/"))) for name in entries])
     tops = {parts[0] for _, parts in rows if len(parts) > 1}
     split_tops = {top for top in tops if top.lower() in SPLITS}
-    deep = 1 if reading.label_from else 2
+    deep = 1 if reading.label_from or unlabelled_all else 2
     by_split = bool(tops) and split_tops == tops and any(len(parts) > deep for _, parts in rows)
     if by_split and not any(top.lower() == "train" for top in tops):
         found = ", ".join(sorted(tops))
@@ -88,7 +94,9 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
             label = parts[at] if len(parts) > at + 1 else None
         if test and test.search(name):
             split = "test"
-        if label in UNLABELLED and kind == "text":
+        if unlabelled_all:
+            splits.setdefault(split, []).append((name, ""))
+        elif label in UNLABELLED and kind == "text":
             unlabelled += 1
         elif label:
             splits.setdefault(split, []).append((name, printable(label)))

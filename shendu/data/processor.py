@@ -19,6 +19,12 @@ CLASSES_WRITTEN = 50
 """Up to so many classes each have a column of their own in a table of predictions."""
 
 
+def pixels(x: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
+    """Pictures in a model's units [N, C, H, W] -> uint8 [N, H, W, C]; `mean` and `std` are those of the units."""
+    mean, std = (t.view(-1, 1, 1).to(x.device) for t in (mean, std))
+    return (x * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
 class Supervised:
     """One input `x`, one target `y`: a column of any kind in, a class or numbers out.
 
@@ -60,6 +66,15 @@ class Supervised:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.target.names if isinstance(self.target, Category) else ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that a model which draws rows draws by."""
+        return self.labels
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
+        return pixels(x, self.mean, self.std)
 
     def call(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits [B, classes], or values [B, *shape] in the target's own unit."""

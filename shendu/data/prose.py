@@ -6,7 +6,7 @@ A part of it is a contiguous stretch: the first nine tenths are learned from, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Moments, files_of
+from shendu.data.dataset import Dataset, Split
 from shendu.data.layout import SPLITS, suffix
 from shendu.data.reading import Reading
 from shendu.errors import UserError
@@ -135,7 +136,9 @@ def _cut(data: bytes, name: str, split: str, shares: Mapping[str, float]) -> tup
     if split:
         held = _held(split, size)
         if not 0 < held < size - 1:
-            raise UserError(f"{name} has {size:,} bytes, and --split {split} leaves no training text; use a share like 0.1")
+            raise UserError(
+                f"{name} has {size:,} bytes, and --split {split} leaves no training text; use a share like 0.1"
+            )
         shares = {"train": 0.95 * (1 - held / size), "validation": 0.05 * (1 - held / size), "test": held / size}
     elif size < SMALLEST_TO_SPLIT:
         return {"train": data}, f"{name} has only {size:,} bytes: none are set aside"
@@ -158,7 +161,9 @@ def _between(data: bytes, at: int) -> int:
 
 def _held(split: str, size: int) -> int:
     if "/" in split or "@" in split:
-        raise UserError(f"--split {split} would take pieces from the middle of a text; write it like --split 0.1 or last:5000")
+        raise UserError(
+            f"--split {split} would take pieces from the middle of a text; write it like --split 0.1 or last:5000"
+        )
     return int(split.removeprefix("last:")) if split.startswith("last:") else round(float(split) * size)
 
 
@@ -167,7 +172,9 @@ def read_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > BYTES_MOST:
-            raise UserError(f"{path} has {size / 2**30:.1f} GB; a text is read whole, give at most {BYTES_MOST >> 30} GB of it")
+            raise UserError(
+                f"{path} has {size / 2**30:.1f} GB; a text is read whole, give at most {BYTES_MOST >> 30} GB of it"
+            )
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
@@ -200,3 +207,11 @@ def check(data: bytes, name: str) -> None:
         raise UserError(f"{name} is one character long: nothing follows it that could be predicted, give more text")
     if len(set(beginning)) == 1 and len(data) < 1 << 20:
         raise UserError(f"{name} is one character ({beginning[0]!r}) over and over: there is nothing to learn from it")
+
+
+def whole(data: Dataset) -> Dataset:
+    """Running text in one part, `test`, as it is measured by a model that has learned from another; other data as it is."""
+    if not isinstance(data.fields[data.input], Prose):
+        return data
+    text = np.concatenate([data.splits[part].column(data.input) for part in SHARES if part in data.splits])
+    return replace(data, splits={"test": Split({data.input: text})}, notes=())

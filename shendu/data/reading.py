@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from shendu.errors import UserError, unknown
 
-TASKS = ("auto", "classes", "numbers", "forecast")
+TASKS = ("auto", "classes", "numbers", "forecast", "anomaly")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Reading:
     types: tuple[str, ...] = ()
     """Column types that a person knows better: age=number, zip=category."""
     task: str = "auto"
-    """classes, numbers or forecast."""
+    """classes, numbers, forecast, or anomaly: labels, if there are any, are left out."""
     split: str = ""
     """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), or the last rows (last:24)."""
     skip_bad: bool = False

@@ -18,7 +18,7 @@ from shendu.data import cache, cells, formats, sequence, series
 from shendu.data.archive import Tree
 from shendu.data.catalogue import Published
 from shendu.data.cells import Cells
-from shendu.data.columns import Column
+from shendu.data.columns import Column, Number
 from shendu.data.dataset import Dataset
 from shendu.data.delimited import few
 from shendu.data.formats import SUFFIXES, from_object, read, recognised
@@ -177,6 +177,8 @@ def decoded(
     """Part -> table, as one column of rows and one target; `tables` is emptied on the way. Raises UserError."""
     facts = published or Published()
     names = tables["train"].column_names
+    if reading.task == "anomaly":
+        return _unlabelled(tables, where, reading, room, notes=notes, comma=comma, published=facts)
     if len(names) < 2:
         raise UserError(
             f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): "
@@ -222,6 +224,51 @@ def decoded(
         input=input,
         target="target",
         notes=(*found, *why),
+    )
+
+
+LABELS = ("label", "labels", "class", "target", "anomaly", "outlier")
+"""Names of columns that say what a row is, not how it is."""
+
+
+def _unlabelled(
+    tables: dict[str, pa.Table],
+    where: dict[str, str],
+    reading: Reading,
+    room: cache.Room,
+    *,
+    notes: tuple[str, ...],
+    comma: bool,
+    published: Published,
+) -> cache.Decoded:
+    """All columns but a label as rows; zeros stand where others have a target. Raises UserError."""
+    names = tables["train"].column_names
+    if not tables["train"].num_rows:
+        raise UserError(f"{where['train']} has only a header ({few(names)}): add rows below it")
+    said = parse_types(reading.types, names)
+    label, why = reading.target or published.target, "as said"
+    if label:
+        choose_target(names, label, where["train"])
+    else:
+        label = next((name for name in names if name.lower() in LABELS and name not in said), "")
+        why = f"by its name (else: --type {label}=number, or what it is)"
+    inputs = [name for name in names if name != label]
+    tables.update({part: table.drop_columns([label]) for part, table in tables.items() if label in table.column_names})
+    said.pop(label, None)
+    _check_parts(tables, inputs, said, where)
+    rows = {part: table.num_rows for part, table in tables.items()}
+    fields, columns, found = _fields(tables, where, inputs, said, comma)
+    if not fields:
+        raise UserError(f"{where['train']} has no column to learn from ({'; '.join(found)})")
+    row = Row(fields=fields)
+    column = Number()
+    parts = {part: {"row": _matrix(stored, row, part, room)} for part, stored in columns.items()}
+    return cache.Decoded(
+        fields={"row": row, "target": column},
+        splits={part: {**parts[part], "target": np.zeros(rows[part], np.float32)} for part in parts},
+        input="row",
+        target="target",
+        notes=(*notes, *([f"{label} is a label and is left out, {why}"] if label else []), *found),
     )
 
 

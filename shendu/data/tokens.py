@@ -63,7 +63,9 @@ class Characters:
         """The characters of a text; raises UserError where there are too many to be letters."""
         letters = "".join(map(chr, np.unique(_code_points(text)).tolist()))
         if len(letters) > CHARACTERS_MOST:
-            raise UserError(f"the text has {len(letters):,} different characters; read it in pieces: --set tokenizer=bpe:8000")
+            raise UserError(
+                f"the text has {len(letters):,} different characters; read it in pieces: --set tokenizer=bpe:8000"
+            )
         return cls(letters)
 
     @property
@@ -112,6 +114,8 @@ class BPE:
         known = set(tokens)
         if len(known) != len(tokens):
             raise UserError("the tokens of a vocabulary must be different ones")
+        if not ALPHABET.keys() <= known:
+            raise UserError("the vocabulary of a byte-level tokenizer must hold all 256 bytes")
         for one, other in merges:
             if not {one, other, one + other} <= known:
                 raise UserError(f"the merge '{one} {other}' is of tokens that are not in the vocabulary")
@@ -135,7 +139,10 @@ class BPE:
             model = _json(whole).get("model")
         elif vocabulary.is_file() and merges.is_file():
             lines = _text(merges).splitlines()
-            model = {"vocab": _json(vocabulary), "merges": [line for line in lines if line and not line.startswith("#version")]}
+            model = {
+                "vocab": _json(vocabulary),
+                "merges": [line for line in lines if line and not line.startswith("#version")],
+            }
         else:
             raise UserError(f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
         try:
@@ -193,8 +200,6 @@ def _read(model: Any) -> tuple[list[str], list[tuple[str, str]]]:
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))):
         raise ValueError("its tokens are not numbered 0, 1, 2, …")
-    if not ALPHABET.keys() <= vocabulary.keys():
-        raise ValueError("bytes are missing")
     pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
     return tokens, [(str(one), str(other)) for one, other in pairs]
 
@@ -225,7 +230,9 @@ def tokenizer(name: str, text: str) -> Tokenizer:
     if found := re.fullmatch(r"bpe:(\d{1,9})", name):
         size = int(found.group(1))
         if not BPE_LEAST <= size <= BPE_MOST:
-            raise UserError(f"tokenizer={name}: the bytes alone are 256 tokens, and {BPE_MOST:,} are the most; write bpe:1000")
+            raise UserError(
+                f"tokenizer={name}: the bytes alone are 256 tokens, and {BPE_MOST:,} are the most; write bpe:1000"
+            )
         return BPE.of(text, size)
     if Path(name).is_dir():
         return BPE.from_folder(Path(name))

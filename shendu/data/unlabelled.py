@@ -13,6 +13,7 @@ from shendu.core import Batch, Json
 from shendu.data import columns
 from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset
+from shendu.data.processor import pixels
 from shendu.errors import UserError
 
 Scores = dict[str, bool]
@@ -22,6 +23,8 @@ Scores = dict[str, bool]
 class Unlabelled:
     """One input `x`; the model maps prepared rows to figures [B] or [B, len(scores)], named by `scores`.
 
+    `judged` names the figure by which rows are called anomalies (empty: none are); `alarms` is the share of ordinary rows
+    that may be, which sets the `threshold`.
     `mean` and `std` bring pictures into the model's units: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], or the
     training rows' own. `classes` are the names that a conditional model draws by.
     """
@@ -35,12 +38,18 @@ class Unlabelled:
         std: Iterable[float],
         scores: Scores,
         classes: Iterable[str] = (),
+        judged: str = "",
+        alarms: float = 0.05,
+        threshold: float | None = None,
     ) -> None:
         self.input, self.scores, self.classes = input, dict(scores), tuple(classes)
+        self.judged, self.alarms, self.threshold = judged, alarms, threshold
         self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
 
     @classmethod
-    def of(cls, data: Dataset, scores: Scores, units: str = "standard") -> Unlabelled:
+    def of(
+        cls, data: Dataset, scores: Scores, units: str = "standard", *, judged: str = "", alarms: float = 0.05
+    ) -> Unlabelled:
         """For a data set's input; `units` are "standard" (mean 0, deviation 1), "unit" ([0, 1]) or "signed" ([-1, 1]).
 
         Raises UserError for units other than "standard" of what is no picture.
@@ -52,7 +61,8 @@ class Unlabelled:
                 raise UserError(f"{data.name} holds no pictures, which this system reads; give pictures")
             middle = {"unit": (0.0, 255.0), "signed": (127.5, 127.5)}[units]
             mean, std = ((value,) * column.channels for value in middle)
-        return cls(column, mean, std, scores, target.names if isinstance(target, Category) else ())
+        classes = target.names if isinstance(target, Category) else ()
+        return cls(column, mean, std, scores, classes, judged, alarms)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,20 +85,38 @@ class Unlabelled:
             raise UserError("nothing to look at: give at least one input")
         return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
 
+    def calibrate(self, outputs: Tensor) -> None:
+        """Sets the threshold from the figures [B, …] of ordinary rows that the model was not trained on."""
+        badness = self._badness(outputs)
+        self.threshold = float(badness.double().quantile(1 - self.alarms)) if len(badness) else None
+
+    def _badness(self, outputs: Tensor) -> Tensor:
+        """The figure that rows are judged by [B], more of it being worse."""
+        figure = outputs.reshape(len(outputs), -1)[:, list(self.scores).index(self.judged)]
+        return -figure if self.scores[self.judged] else figure
+
+    def anomalies(self, outputs: Tensor) -> Tensor | None:
+        """Which rows are anomalies, bool [B]; None where none are called so."""
+        return None if self.threshold is None else self._badness(outputs).double() > self.threshold
+
     def columns(self, outputs: Tensor) -> dict[str, np.ndarray]:
-        """The figures [B, …] as columns of a table."""
-        figures = outputs.reshape(len(outputs), -1).numpy()
-        return {name: figures[:, i] for i, name in enumerate(self.scores)}
+        """The figures [B, …] as columns of a table, and `anomaly` where rows are judged."""
+        figures, found = outputs.reshape(len(outputs), -1).numpy(), self.anomalies(outputs)
+        named = {name: figures[:, i] for i, name in enumerate(self.scores)}
+        return named if found is None else {**named, "anomaly": found.numpy()}
 
     def decode(self, outputs: Tensor) -> Json:
-        """Per row its figures by name."""
+        """Per row its figures by name, and `anomaly` where rows are judged."""
         rows = outputs.reshape(len(outputs), -1).cpu().tolist()
-        return [dict(zip(self.scores, row, strict=True)) for row in rows]
+        named = [dict(zip(self.scores, row, strict=True)) for row in rows]
+        found = self.anomalies(outputs)
+        if found is None:
+            return named
+        return [{**row, "anomaly": odd} for row, odd in zip(named, found.tolist(), strict=True)]
 
     def pixels(self, x: Tensor) -> np.ndarray:
         """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
-        mean, std = (t.view(-1, 1, 1).to(x.device) for t in (self.mean, self.std))
-        return (x * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return pixels(x, self.mean, self.std)
 
     def example(self, n: int) -> Batch:
         """n inputs of ordinary size, drawn under a fixed seed."""
@@ -97,7 +125,8 @@ class Unlabelled:
     def to_json(self) -> Json:
         return {
             "kind": "unlabelled", "input": columns.to_json(self.input), "mean": self.mean.tolist(), "std": self.std.tolist(),
-            "scores": self.scores, "classes": list(self.classes),
+            "scores": self.scores, "classes": list(self.classes), "judged": self.judged, "alarms": self.alarms,
+            "threshold": self.threshold,
         }  # fmt: skip
 
     @classmethod

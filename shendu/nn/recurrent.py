@@ -1,18 +1,20 @@
-"""Recurrent layers over rows of varying length, and a network that reads texts with them.
+"""Recurrent layers over rows of varying length, a network that reads texts with them, and one that goes on writing.
 
 A cell is one layer in one direction: a torch.nn.RNN, LSTM or GRU with the method `unrolled`, its equations written out.
 
-Shape letters: B rows, L places, I inputs, U units, W width of a word's vector, K outputs.
+Shape letters: B rows, L places, I inputs, U units, W width of a vector, K outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 
 PADDING, UNKNOWN = 0, 1
@@ -30,7 +32,8 @@ def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x.flip(1)
     places = torch.arange(x.shape[1], device=x.device)
     mirrored = lengths[:, None] - 1 - places
-    return x.gather(1, torch.where(mirrored < 0, places, mirrored)[..., None].expand_as(x))
+    firsts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (firsts + torch.where(mirrored < 0, places, mirrored)).flatten()).view_as(x)
 
 
 class Recurrent(nn.Module):
@@ -100,28 +103,61 @@ def pooled(x: Tensor, lengths: Tensor) -> Tensor:
     return torch.cat([mean, highest], 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Of a network with recurrent layers; a system says of which cells.
+
+    `words` are the codes that have vectors of `width` numbers. `keep` (words that are read of a text, half of them its
+    first) and `word_dropout` are for texts.
+    """
+
+    cell: ClassVar[Build]
+    reads: Literal["texts", "prose"] = "texts"
+    words: int = 20_000
+    outputs: int = 2
+    width: int = 64
+    units: int = 64
+    layers: int = 1
+    keep: int = 400
+    word_dropout: float = 0.2
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, least, like in (
+            ("words", 2, 20_000), ("width", 1, 64), ("units", 1, 64), ("layers", 1, 1), ("keep", 1, 400),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
+        if not 0 <= self.word_dropout < 1:
+            raise UserError(f"word_dropout={self.word_dropout} is no share below 1; write it like word_dropout=0.2")
+
+    def build(self) -> Reader | Writer:
+        return Reader(self) if self.reads == "texts" else Writer(self)
+
+
 class Reader(nn.Module):
     """Words' vectors, recurrent layers in both directions, mean and maximum over the text, one linear layer.
 
-    Of the `words` most frequent codes each has a vector; the others share that of the unknown word, which in training also
-    stands for a share `word_dropout` of all words. `dropout` is that of the vectors, one mask for all places of a text (Gal
-    and Ghahramani 2016), between layers and before the last one. Of a long text `keep` words are read (`ends`).
+    The most frequent words have vectors; the others share that of the unknown word, which in training also stands for a
+    share `word_dropout` of all words. `dropout` is that of the vectors, one mask for all places of a text (Gal and
+    Ghahramani 2016), between layers and before the last one.
     """
 
-    def __init__(
-        self, cell: Build, *, words: int, width: int, units: int, layers: int, outputs: int, keep: int,
-        word_dropout: float, dropout: float,
-    ) -> None:  # fmt: skip
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.words, self.keep, self.word_dropout = words, keep, word_dropout
-        self.vectors = nn.Embedding(words, width, padding_idx=PADDING)
-        self.recurrent = Recurrent(cell, width, units, layers=layers, both=True, dropout=dropout)
-        self.dropout = Dropout(dropout)
-        self.decide = nn.Linear(4 * units, outputs)
+        self.settings = settings
+        self.vectors = nn.Embedding(settings.words, settings.width, padding_idx=PADDING)
+        with torch.no_grad():  # small, since a rare word's vector moves seldom, and what it began with is noise
+            self.vectors.weight.mul_(0.1)
+        self.recurrent = Recurrent(
+            settings.cell, settings.width, settings.units, layers=settings.layers, both=True, dropout=settings.dropout
+        )
+        self.dropout = Dropout(settings.dropout)
+        self.decide = nn.Linear(4 * settings.units, settings.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """x codes of words [B, L], 0 after the last -> logits or values [B, K]."""
-        codes, lengths = ends(x.long(), self.keep)
+        codes, lengths = ends(x.long(), self.settings.keep)
         vectors = self.vectors(self.known(codes))
         vectors = vectors * self.dropout(vectors.new_ones(len(vectors), 1, vectors.shape[2]))
         outputs, _ = self.recurrent(vectors, lengths)
@@ -129,7 +165,32 @@ class Reader(nn.Module):
 
     def known(self, codes: Tensor) -> Tensor:
         """Rare words, and in training some of the others, as the unknown word."""
-        unknown = codes >= self.words
-        if self.training and self.word_dropout:
-            unknown |= (torch.rand(codes.shape, device=codes.device) < self.word_dropout) & (codes != PADDING)
+        unknown = codes >= self.settings.words
+        if self.training and self.settings.word_dropout:
+            drawn = torch.rand(codes.shape, device=codes.device) < self.settings.word_dropout
+            unknown |= drawn & (codes != PADDING)
         return codes.masked_fill(unknown, UNKNOWN)
+
+
+class Writer(nn.Module):
+    """Tokens' vectors, recurrent layers, one linear layer: what follows each token, from all that came before."""
+
+    context = 0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(settings.words, settings.width)
+        self.recurrent = Recurrent(
+            settings.cell, settings.width, settings.units, layers=settings.layers, dropout=settings.dropout
+        )
+        self.dropout = Dropout(settings.dropout)
+        self.decide = nn.Linear(settings.units, settings.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, L] -> logits of the next one at each place [B, L, K]."""
+        return self.decide(self.dropout(self.recurrent(self.vectors(x))[0]))
+
+    def step(self, tokens: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Reads on: tokens [B, L] -> logits of what follows the last [B, K], and each layer's state to go on from."""
+        outputs, state = self.recurrent(self.vectors(tokens), state=state)
+        return self.decide(outputs[:, -1]), state

@@ -11,19 +11,27 @@ import torch
 from torch import nn
 
 from shendu import config, optim
-from shendu.core import Config, Metric, Objective, Recipe, Stage
+from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
 from shendu.data import augment
 from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
+from shendu.data.language import Language
 from shendu.data.processor import Supervised
 from shendu.data.series import Series
+from shendu.data.translation import Translation
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, unknown
-from shendu.metrics import MASE, METRICS, Score
+from shendu.metrics import BLEU, MASE, METRICS, BitsPerCharacter, NatsPerToken, Perplexity, Score
 from shendu.objectives.losses import LOSSES
 from shendu.objectives.supervised import Penalised
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.sources.static import Static
+from shendu.sources.windows import Windows
+
+Reads = Supervised | Unlabelled | Language | Translation
+"""The processors that recipes are made with."""
+TRAIN_TOKENS = 100_000
+"""The training part's figure of a language model is measured on so many of its first tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +92,7 @@ class Training:
 
 HOLDS = {
     "Image": "pictures", "Number": "numbers", "Row": "tables", "Text": "texts", "Audio": "recordings", "Series": "time series",
-    "Sequence": "sequences of letters", "Prose": "running text",
+    "Sequence": "sequences of letters", "Prose": "running text", "Sentence": "sentence pairs",
 }  # fmt: skip
 """Kind of a column -> what it holds, in a word."""
 
@@ -113,7 +121,7 @@ def steps_of(how: Training, rows: int) -> tuple[int, int]:
     return steps, size
 
 
-def shuffled(data: Dataset, processor: Supervised | Unlabelled, how: Training, device: torch.device) -> Static:
+def shuffled(data: Dataset, processor: Reads, how: Training, device: torch.device) -> Static:
     """The training part: shuffled and augmented."""
     target = data.fields[data.target]
     return Static(
@@ -129,14 +137,26 @@ def shuffled(data: Dataset, processor: Supervised | Unlabelled, how: Training, d
     )
 
 
-def held(data: Dataset, processor: Supervised | Unlabelled, part: str) -> Static:
+def held(data: Dataset, processor: Reads, part: str) -> Source:
     """A split in its own order, without augmentation: what figures are measured on."""
+    if isinstance(processor, Translation):
+        from shendu.recipes import translation
+
+        return translation.held(data, processor, part)
+    if isinstance(processor, Language):
+        tokens = processor.tokens(data.splits[part].column(data.input))
+        return Windows(tokens, processor.context, most=TRAIN_TOKENS if part == "train" else 0)
     return Static(data.splits[part], processor, x=data.input, y=data.target, classes=len(processor.labels))
 
 
-def metrics_for(data: Dataset, processor: Supervised | Unlabelled) -> dict[str, Callable[[], Metric]]:
+def metrics_for(data: Dataset, processor: Reads) -> dict[str, Callable[[], Metric]]:
     """The figures of a task: accuracy and error for classes (of two, the ROC curve's area), errors in the target's unit;
-    without labels the means of what the model says of each row."""
+    without labels the means of what the model says of each row; of text the loss in nats per token, as perplexity, as bits."""
+    if isinstance(processor, Translation):
+        return {"bleu": partial(BLEU, processor.texts)}
+    if isinstance(processor, Language):
+        bits = partial(BitsPerCharacter, processor.characters)
+        return {"loss": NatsPerToken, "perplexity": Perplexity, "bits-per-character": bits}
     if isinstance(processor, Unlabelled):
         return {name: partial(Score, i, higher) for i, (name, higher) in enumerate(processor.scores.items())}
     target, series = data.fields[data.target], data.fields[data.input]
@@ -155,7 +175,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 def stage(
     data: Dataset,
-    processor: Supervised | Unlabelled,
+    processor: Reads,
     how: Training,
     objective: Callable[[nn.Module], Objective],
     *,
@@ -188,7 +208,7 @@ def recipe_of(
     data: Dataset,
     net: Config,
     how: Training,
-    processor: Supervised | Unlabelled,
+    processor: Reads,
     stages: tuple[Stage, ...],
     notes: tuple[str, ...] = (),
 ) -> Recipe:

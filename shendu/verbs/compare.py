@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -121,16 +121,16 @@ def finished(run: Run) -> dict[str, Any]:
 
 def common(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """The part that all runs were measured on, and the first figure of the first run that all have there."""
-    parts = [part for part in PARTS if all(part in result["metrics"] for result in results)]
-    for part in parts[:1]:
-        for metric in results[0]["metrics"][part]:
-            if all(metric in result["metrics"][part] for result in results):
+    first = results[0]["metrics"]
+    for run, result in zip(runs, results, strict=True):
+        has = result["metrics"]
+        if not any(metric in has.get(part, {}) for part in first for metric in first[part]):
+            raise UserError(f"{run.path} and {runs[0].path} have no figure in common; compare runs of one task")
+    for part in PARTS:
+        for metric in first.get(part, {}):
+            if all(metric in result["metrics"].get(part, {}) for result in results):
                 return part, metric
-    odd = next(
-        (run for run, r in zip(runs, results, strict=True) if not parts or r["metrics"].get(parts[0], {}).keys().isdisjoint(results[0]["metrics"][parts[0]])),
-        runs[-1],
-    )  # fmt: skip
-    raise UserError(f"{odd.path} and {runs[0].path} have no figure in common; compare runs of one task")
+    raise UserError("the runs have no figure that all share; compare runs of one task")
 
 
 def line_of(run: Run, result: dict[str, Any], label: str, part: str, metric: str) -> Line:
@@ -183,10 +183,18 @@ def notes(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> Iterable[st
 def multiply_adds(model: nn.Module, processor: Any) -> int:
     """Multiply-adds of one row's way forward; counted where a matrix is multiplied or a convolution computed, and only there."""
     batch, counter = processor.example(1), FlopCounterMode(display=False)
-    plain = torch.backends.mkldnn.flags(enabled=False)  # fused recurrent layers and attention would not be counted
-    with parallel.evaluating(model), plain, sdpa_kernel(SDPBackend.MATH), counter:
+    with parallel.evaluating(model), unfused(), counter:
         processor.call(model, batch)
     return counter.get_total_flops() // 2
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Recurrent layers and attention as the products that they are made of: fused ones would not be counted."""
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        warnings.simplefilter("ignore")  # the switch also sets what only other processors have, and warns of it
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 def speed(model: nn.Module, processor: Any) -> float:
@@ -243,7 +251,8 @@ def page(found: Comparison) -> str:
 @matplotlib.rc_context(draw.STYLE)
 def plot(found: Comparison, ink: str = "#333333", line: str = "#e6e6e6", dot: str = draw.INK[0]) -> Figure:
     """The figure against the multiply-adds, one dot a run with its name where no other name or dot is."""
-    figure = Figure(figsize=(6.4, 4.0), layout="none")
+    figure = Figure(figsize=(6.4, 4.0))
+    figure.set_layout_engine("none")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.11, 0.13, 0.86, 0.79))
     across = [max(1, each.multiply_adds) for each in found.lines]
@@ -267,10 +276,16 @@ def plot(found: Comparison, ink: str = "#333333", line: str = "#e6e6e6", dot: st
     return figure
 
 
+Box = tuple[float, float, float, float]
+"""Left, bottom, right and top, in pixels."""
+Spot = tuple[int, tuple[float, float]]
+"""Distance and direction."""
 AROUND = ((1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7), (0, 1), (0, -1))
 """Directions from a dot in which its name is tried."""
-AWAY = (7, 13, 21, 31, 43, 57)
-"""And distances, in points."""
+AWAY = (7, 13, 21, 31, 43, 57, 75, 95, 120)
+"""And distances, in points; from the second on a line leads from the name to its dot."""
+NAME = 8
+"""Size of a name, in points."""
 
 
 def name_dots(
@@ -278,44 +293,70 @@ def name_dots(
 ) -> None:
     """Puts each name at the nearest place around its dot where it covers no dot and no other name, inside of the axes."""
     canvas.draw()
-    frame, reach = axes.get_window_extent(), 4 * canvas.figure.dpi / 72
-    places = axes.transData.transform(list(zip(across, up, strict=True)))
-    taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in places]
+    window, unit = axes.get_window_extent(), canvas.figure.dpi / 72
+    frame = (window.x0, window.y0, window.x1, window.y1)
+    dots = [(float(x), float(y)) for x, y in axes.transData.transform(list(zip(across, up, strict=True)))]
+    taken = [square(dot, 4 * unit) for dot in dots]
     for i in sorted(range(len(names)), key=lambda i: (-up[i], across[i])):
-        best: tuple[float, Annotation] | None = None
-        for far, (right, above) in ((far, way) for far in AWAY for way in AROUND):
-            label = axes.annotate(
-                names[i], (across[i], up[i]), (far * right, far * above), textcoords="offset points", color=ink, fontsize=8,
-                ha="center" if not right else "left" if right > 0 else "right",
-                va="center" if not above else "bottom" if above > 0 else "top",
-                arrowprops={"arrowstyle": "-", "color": ink, "linewidth": 0.5, "alpha": 0.5, "shrinkA": 1, "shrinkB": 3}
-                if far > AWAY[1] else None,
-            )  # fmt: skip
-            box = text_box(label, canvas)
-            cost = sum(shared(box, other) for other in taken) + 4 * (area(box) - shared(box, frame))
-            if best is None or cost < best[0] - 1e-6:
-                if best is not None:
-                    best[1].remove()
-                best = cost, label
-            else:
-                label.remove()
-            if best[0] <= 1e-6:
+        size = extent(axes, canvas, names[i])
+        costs: dict[Spot, float] = {}
+        for spot in ((far, way) for far in AWAY for way in AROUND):
+            costs[spot] = cost(place(dots[i], size, spot, unit), taken, frame)
+            if not costs[spot]:
                 break
-        assert best is not None
-        taken.append(text_box(best[1], canvas))
+        far, (right, above) = best = min(costs, key=lambda spot: costs[spot])
+        taken += place(dots[i], size, best, unit)
+        line = {"arrowstyle": "-", "color": ink, "linewidth": 0.5, "alpha": 0.5, "shrinkA": 1, "shrinkB": 3}
+        axes.annotate(
+            names[i], (across[i], up[i]), (far * right, far * above), textcoords="offset points", color=ink, fontsize=NAME,
+            ha="center" if not right else "left" if right > 0 else "right",
+            va="center" if not above else "bottom" if above > 0 else "top",
+            arrowprops=line if far > AWAY[0] else None,
+        )  # fmt: skip
 
 
-def text_box(label: Annotation, canvas: FigureCanvasAgg) -> Bbox:
-    """Where the words of a label lie, without the line to its dot."""
-    label.update_positions(canvas.get_renderer())
-    return Text.get_window_extent(label, canvas.get_renderer())
+def cost(boxes: Sequence[Box], taken: Sequence[Box], frame: Box) -> float:
+    """What boxes cover of others, and what of the first, the name, is outside of the frame; 0 where all is well."""
+    outside = area(boxes[0]) - shared(boxes[0], frame)
+    return (4 * outside if outside > 1e-3 else 0.0) + sum(shared(mine, other) for mine in boxes for other in taken)
 
 
-def area(box: Bbox) -> float:
-    return float(box.width * box.height)
+def extent(axes: Axes, canvas: FigureCanvasAgg, name: str) -> tuple[float, float]:
+    """Width and height of a name, in pixels."""
+    probe = axes.text(0, 0, name, fontsize=NAME, transform=None)
+    box = probe.get_window_extent(canvas.get_renderer())
+    probe.remove()
+    return float(box.width), float(box.height)
 
 
-def shared(one: Bbox, other: Bbox) -> float:
+def place(dot: tuple[float, float], size: tuple[float, float], spot: Spot, unit: float) -> list[Box]:
+    """Where a name lies that is so far from its dot in a direction, then small boxes along the line that leads to it."""
+    far, way = spot
+    low = [
+        centre + far * step * unit - (0.5 if not step else 0.0 if step > 0 else 1.0) * long
+        for centre, step, long in zip(dot, way, size, strict=True)
+    ]
+    box = (low[0], low[1], low[0] + size[0], low[1] + size[1])
+    if far == AWAY[0]:
+        return [box]
+    middle = [(box[k] + box[k + 2]) / 2 for k in (0, 1)]
+    count = 2 + int(max(abs(a - b) for a, b in zip(dot, middle, strict=True)) / 3)
+    line = [[a + k / count * (b - a) for a, b in zip(dot, middle, strict=True)] for k in range(1, count)]
+    lead = [square((x, y), 1.0) for x, y in line if abs(x - dot[0]) + abs(y - dot[1]) > 6 * unit]
+    return [box, *(small for small in lead if not shared(small, box))]
+
+
+def square(centre: tuple[float, float], reach: float) -> Box:
+    x, y = centre
+    return x - reach, y - reach, x + reach, y + reach
+
+
+def area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def shared(one: Box, other: Box) -> float:
     """The area that two boxes have in common."""
-    both = Bbox.intersection(one, other)
-    return area(both) if both is not None else 0.0
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0

@@ -13,9 +13,11 @@ import torch
 from shendu import config, parallel, recipes
 from shendu import data as data_module
 from shendu.core import Metric
-from shendu.data import catalogue, recoded
+from shendu.data import catalogue, prose, recoded
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
+from shendu.data.language import Language
+from shendu.data.processor import Supervised
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.measure import Outputs, intervals, measure
@@ -43,7 +45,7 @@ def evaluate(
     if part not in dataset.splits:
         if part != "test":
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
-        part = "train"
+        part = "validation" if "validation" in dataset.splits else "train"
     check_fits(opened, dataset)
     chosen = parallel.choose_device(device)
     model = parallel.place(opened.model, chosen)
@@ -71,8 +73,14 @@ def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]
     reading = config.settle(how, _reading(run))[0]
     mine = run.processor
     known = isinstance(data, str) and data in catalogue.KNOWN
-    if not known and (found := recoded.open_as(data, mine.input, mine.target, reading)):
+    if (
+        not known
+        and isinstance(mine, Supervised)
+        and (found := recoded.open_as(data, mine.input, mine.target, reading))
+    ):
         return found
+    if not known and isinstance(mine, Language):
+        return prose.whole(data_module.open(data, data_dir=data_dir, reading=reading))
     return same_classes(run, data_module.open(data, data_dir=data_dir, reading=reading))
 
 
@@ -101,7 +109,10 @@ def same_classes(run: Run, dataset: Dataset) -> Dataset:
 def check_fits(run: Run, dataset: Dataset) -> None:
     """Raises UserError where the data's columns are not those that the model was trained on."""
     mine, theirs = run.processor, dataset
-    for ours, other in ((mine.input, theirs.fields[theirs.input]), (mine.target, theirs.fields[theirs.target])):
+    pairs = [(mine.input, theirs.fields[theirs.input])]
+    if isinstance(mine, Supervised):
+        pairs.append((mine.target, theirs.fields[theirs.target]))
+    for ours, other in pairs:
         if ours != other:
             raise UserError(
                 f"{run.path} was trained on {brief(ours)}, {theirs.name} holds {brief(other)}; give data of the same size and kind"

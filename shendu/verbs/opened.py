@@ -14,12 +14,16 @@ from torch import nn
 
 import shendu.run
 from shendu import config, parallel, registry
+from shendu.data.language import Language
 from shendu.data.processor import Supervised
+from shendu.data.translation import Translation
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, unknown
 from shendu.run import Folder
 
-PROCESSORS: dict[str, Any] = {"supervised": Supervised, "unlabelled": Unlabelled}
+PROCESSORS: dict[str, Any] = {
+    "supervised": Supervised, "unlabelled": Unlabelled, "language": Language, "translation": Translation,
+}  # fmt: skip
 """Kind in processor.json -> class: a closed list, so that no file can name code."""
 
 

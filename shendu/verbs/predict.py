@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shendu import parallel
+from shendu.core import MASKED
 from shendu.data.columns import Column
+from shendu.data.language import Language
 from shendu.data.processor import Supervised
 from shendu.data.row import Row
 from shendu.errors import UserError, near
@@ -36,7 +38,7 @@ class Piece:
     """What the names are: `input`, `row`, or the table's column that they come from."""
     names: list[str]
     outputs: Tensor
-    processor: Supervised
+    processor: Supervised | Language
 
     def rows(self) -> list[dict[str, Any]]:
         """Per row `input`, and `label`, `probability`, `probabilities`, or `value` (`values` where there are several)."""
@@ -91,6 +93,9 @@ def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision:
     model, cast = parallel.place(opened.model, chosen), parallel.choose_precision(precision, chosen)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {opened.path} INPUT")
+    if isinstance(processor, Language):
+        yield from read_texts(model, processor, inputs, chosen, cast)
+        return
     nothing = True
     for key, names, stored in gathered(processor, inputs):
         parts = []
@@ -102,6 +107,18 @@ def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision:
         yield Piece(key, names, torch.cat(parts), processor)
     if nothing:
         raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
+
+
+def read_texts(
+    model: nn.Module, processor: Language, inputs: Iterable[Any], device: torch.device, precision: str
+) -> Iterator[Piece]:
+    """How well a language model foretells each text: the mean over all of its tokens but the first."""
+    for words, item in itertools.chain.from_iterable(processor.input.items(given) for given in inputs):
+        batch = processor.encode(item)
+        with parallel.evaluating(model):
+            nats = outputs_of(model, processor, batch, device, precision).cpu().double()
+        counted = (batch["y"] != MASKED).sum(1)
+        yield Piece("input", words, ((nats * counted).sum() / counted.sum())[None], processor)
 
 
 def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str, list[str], np.ndarray]]:

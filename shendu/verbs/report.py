@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
 import numpy as np
@@ -21,12 +21,14 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Draws, Metric, Recipe, Views
+from shendu.core import Draws, Metric, Recipe, Source, Steps, Views
 from shendu.data.columns import Image as ImageColumn
+from shendu.data.language import Language
 from shendu.data.processor import Supervised
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
+from shendu.nn.generate import generate
 from shendu.run import Folder, write_text
 from shendu.sources.static import Static
 from shendu.verbs.evaluate import _of_run
@@ -46,7 +48,10 @@ MISTAKES, MISTAKES_TOLD, SHOWN = 24, 12, 64
 """Rows that are shown as pictures, and as text; pictures of a gallery."""
 BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 """Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
-TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE"}
+PROMPT, WRITTEN, WARMTH, PASSAGES = 48, 240, 0.8, 8
+"""Tokens that a language model is given and that it writes on, its temperature; passages that are listed."""
+TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE",
+          "bits-per-character": "bits per character"}  # fmt: skip
 LOGGED = ("stage", "step", "total", "seconds", "samples")
 """Entries of a line of metrics.jsonl that are no curve."""
 INK, LINE, MAIN, SECOND = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
@@ -143,9 +148,44 @@ def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
     return {"supervised": False, "rows": source.rows, "galleries": galleries}
 
 
+def of_language(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
+    """What a page shows of a language model: how it goes on from the text, and the passages that it foretold worst."""
+    processor, source = recipe.processor, recipe.splits[part]
+    assert isinstance(processor, Language)
+    galleries = []
+    if isinstance(model, Steps):
+        texts = continued(processor, model, source)
+        note = f"Up to │ the {PARTS[part].lower()} part itself; what follows was drawn by the model, at temperature {WARMTH:g}."
+        galleries.append({"title": "Written on", "note": note, "text": f"\n\n{'─' * 40}\n\n".join(texts)})
+    figures = torch.cat(shown.outputs).float()
+    worst = figures.argsort(descending=True)[:PASSAGES].tolist()
+    passages = [
+        f"{figures[row]:.2f} nats per token, window {row:,}:\n{processor.text(source.batch(row, 1, None)['x'][0])}"
+        for row in worst
+    ]
+    galleries.append({
+        "title": "Most surprising passages", "text": f"\n\n{'─' * 40}\n\n".join(passages),
+        "note": f"Windows of the {PARTS[part].lower()} part whose tokens the model held for the least likely.",
+    })  # fmt: skip
+    return {"supervised": False, "language": True, "rows": source.rows, "galleries": galleries}
+
+
+def continued(processor: Language, model: Steps, source: Source) -> list[str]:
+    """The beginning of windows from three places of a part, and how the model goes on."""
+    rows = sorted({number * source.rows // 3 for number in range(3)})
+    begun = [source.batch(row, 1, None)["x"][0] for row in rows]
+    network = cast(nn.Module, model)
+    prompts = torch.stack([x[:PROMPT] for x in begun]).to(next(network.parameters()).device)
+    with parallel.evaluating(network):
+        drawn = list(generate(model, prompts, WRITTEN, temperature=WARMTH))
+    written = torch.stack(drawn, 1).cpu()
+    return [f"{processor.text(x)}│{processor.text(y)}" for x, y in zip(prompts.cpu(), written, strict=True)]
+
+
 WRITERS: dict[type, Callable[[Recipe, nn.Module, Outputs, str], dict[str, Any]]] = {
     Supervised: of_supervised,
     Unlabelled: of_unlabelled,
+    Language: of_language,
 }
 """Processor -> what its page shows beyond figures and curves."""
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from shendu import chance, config, parallel
 from shendu.core import Draws
 from shendu.data.columns import Image
+from shendu.data.processor import Supervised
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, near, unknown
 from shendu.verbs.opened import Run
@@ -61,7 +62,8 @@ def drawn(
     processor = run.processor
     chosen = parallel.choose_device(device)
     model = parallel.place(run.model, chosen)
-    if not isinstance(model, Draws) or not isinstance(processor, Unlabelled) or not isinstance(processor.input, Image):
+    pictures = isinstance(processor, Unlabelled | Supervised) and isinstance(processor.input, Image)
+    if not isinstance(model, Draws) or not pictures:
         raise UserError(
             f"{run.path} is a run of {run.recipe['system']}, which draws no pictures; train one that does: vae, gan, diffusion"
         )
@@ -82,7 +84,7 @@ def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: 
             yield frame.float().cpu()
 
 
-def labels_of(processor: Unlabelled, n: int, label: str | None) -> Tensor | None:
+def labels_of(processor: Unlabelled | Supervised, n: int, label: str | None) -> Tensor | None:
     """int64 [N]: the class that is asked for, or each in turn; None where the data has none. Raises UserError."""
     if label is None:
         return torch.arange(n) % len(processor.classes) if processor.classes else None

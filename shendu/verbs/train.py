@@ -26,6 +26,7 @@ from shendu.core import Recipe
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
 from shendu.data.reading import Reading
+from shendu.data.unlabelled import Unlabelled
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure
@@ -81,6 +82,8 @@ def train(
     assert order.system is not None
     module = registry.load(order.system)
     recipe = module.recipe(dataset, **order.choices)
+    if order.reading.task == "anomaly" and not isinstance(recipe.processor, Unlabelled):
+        raise UserError(f"{order.system} learns a target, and --task anomaly has none; leave {order.system} out")
     if order.weights and not order.expected_hash:
         recipe = fitting(module, recipe, dataset, order, display.say)
     for note in (*dataset.notes, *recipe.notes):
@@ -142,7 +145,7 @@ class Order:
                 f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out"
             )
         if self.system is None:
-            system, why = choose.usual(dataset)
+            system, why = choose.usual(dataset, self.reading.task)
             self.system = system
             dataset = replace(dataset, notes=(*dataset.notes, why))
         return dataset
@@ -322,6 +325,7 @@ def finish(
     if (folder.path / "report.html").exists() and folder.read("result.json") is not None:
         display.say(f"{folder.path} is finished already; its figures are in result.json")
         return
+    calibrate(recipe, setup, model)
     save_model(folder, system, recipe.model, model, recipe.processor)
     figures: dict[str, dict[str, float]] = {}
     sure: dict[str, dict[str, list[float]]] = {}
@@ -339,6 +343,15 @@ def finish(
     write_text(folder.path / "README.md", model_card(folder, result))
     report.write(folder, recipe, model, shown, part)
     display.say(f"report: {folder.path / 'report.html'}")
+
+
+def calibrate(recipe: Recipe, setup: Setup, model: nn.Module) -> None:
+    """Where rows are to be called anomalies, from what score on: as validation rows say, or training rows without them."""
+    processor, shown = recipe.processor, Outputs()
+    if isinstance(processor, Unlabelled) and processor.judged:
+        source = recipe.splits.get("validation", recipe.splits["train"])
+        measure(model, processor, source, {"outputs": lambda: shown}, setup.device, setup.precision, TRAIN_FIGURE_ROWS)
+        processor.calibrate(torch.cat(shown.outputs))
 
 
 def measured(

@@ -249,7 +249,9 @@ def heads(differing: Mapping[str, tuple[Tensor, Tensor]], classes: int) -> list[
 
 def listed(names: Iterable[str]) -> str:
     """The first few names, and that there are more."""
-    names, shown, width = list(names), [], 0
+    names = list(names)
+    shown: list[str] = []
+    width = 0
     for name in names[:SHOWN]:
         width += len(name) + 2
         if shown and width > SHOWN_WIDTH:
@@ -292,8 +294,9 @@ def likely(module: ModuleType, net: Config, found: dict[str, Tensor]) -> str:
     if best is None:
         return ""
     other, size = best
-    said = {f.name: getattr(size, f.name) for f in dataclasses.fields(type(size)) if f.name not in FROM_DATA}
-    plainly = {f.name: f.default for f in dataclasses.fields(type(size))}
+    fields = dataclasses.fields(other.Config)
+    said = {f.name: getattr(size, f.name) for f in fields if f.name not in FROM_DATA}
+    plainly = {f.name: f.default for f in fields}
     given = "".join(f" --set {name}={word(value)}" for name, value in said.items() if value != plainly[name])
     return f"; it looks like {named(other)}: shendu train {named(other)} DATA{given}"
 

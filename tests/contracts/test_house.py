@@ -21,10 +21,10 @@ FILES = {
 BASE = {"core", "chance", "config", "errors"}
 PARTS = BASE | {"nn"}
 ALLOWED = {
-    "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "parallel"},
+    "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "errors", "parallel"},
     "optim": BASE, "nn": PARTS, "data": BASE | {"data"},
     "objectives": PARTS | {"objectives"}, "sources": BASE | {"sources", "data"},
-    "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics"},
+    "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
     "systems": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
     "parallel": BASE, "measure": BASE | {"parallel"}, "run": BASE, "fit": BASE | {"parallel", "measure", "run"},
     "verbs": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes", "registry", "parallel", "measure", "run", "fit", "verbs", "__init__"},

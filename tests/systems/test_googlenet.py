@@ -36,16 +36,12 @@ def test_stages_at_224_pixels() -> None:
     assert {name: left[f"blocks.{name}"] for name in wanted} == wanted
 
 
-def test_sizes_of_the_papers_modules() -> None:
-    """Table 1, column "params", in thousands; it is off by up to 6%."""
+def test_size_with_kernels_of_five() -> None:
+    """The authors' network, as it was reproduced with biases instead of BatchNorm, has 6,998,552 weights."""
     with torch.device("meta"):
         net = googlenet.Config(classes=1000, kernel=5, auxiliary=0.0).build()
-    wanted = {"3a": 159, "3b": 380, "4a": 364, "4b": 437, "4c": 463, "4d": 580, "4e": 840, "5a": 1072, "5b": 1388}
-    for name, thousands in wanted.items():
-        kernels = sum(p.numel() for p in net.blocks[name].parameters() if p.dim() == 4)
-        assert kernels / 1024 == pytest.approx(thousands, rel=0.06)
     maps = sum(m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d))
-    assert sum(p.numel() for p in net.parameters()) - maps == 6_998_552  # with a bias a map where BatchNorm has two
+    assert sum(p.numel() for p in net.parameters()) - maps == 6_998_552  # BatchNorm has two for a bias
 
 
 def test_cost() -> None:

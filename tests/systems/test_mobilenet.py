@@ -55,7 +55,7 @@ def test_cost_is_the_papers(version: Any, width: float, millions: float, weights
     assert size / 1e6 == pytest.approx(weights, abs=0.11)
 
 
-def test_small_forms_cost_what_a_processor_has() -> None:
+def test_small_pictures_cost_what_a_processor_has() -> None:
     for version in (1, 2):
         assert 10 < counts.multiply_adds(mobilenet.recipe(pictures(32), version=version).model, 32) < 60
 
@@ -107,21 +107,31 @@ def test_widths_are_multiples_of_eight_near_the_share() -> None:
         assert 0.9 * maps <= near < maps + 8
 
 
-@pytest.mark.parametrize("side", [8, 28, 32, 64])
 @pytest.mark.parametrize("version", [1, 2])
-def test_small_form_halves_three_times(version: Any, side: int) -> None:
-    net = mobilenet.Config(version=version, form="small", width=0.25, classes=3)
-    assert counts.shapes(net, side)["features"][1:] == (-(-side // 8),) * 2
-    assert net.build().eval()(torch.randn(2, 3, side, side + 3)).shape == (2, 3)
+def test_strides_are_left_out_first_and_then_from_the_end(version: Any) -> None:
+    for halvings, sides in (
+        (5, (32, 16, 8, 4, 2)), (4, (64, 32, 16, 8, 4)), (3, (64, 32, 16, 8, 8)), (1, (64, 32, 32, 32, 32)), (0, (64,) * 5),
+    ):  # fmt: skip
+        left = counts.shapes(mobilenet.Config(version=version, halvings=halvings, width=0.25), 64)
+        stages = (0, 2, 4, 6, 12) if version == 1 else (0, 2, 4, 7, 14)
+        assert tuple(left[f"features.{i}"][1] for i in stages) == sides
 
 
-def test_recipe_takes_the_form_that_suits_the_pictures(one_line: Any) -> None:
-    for side, form, width in ((28, "small", 0.5), (64, "small", 0.5), (65, "large", 1.0), (224, "large", 1.0)):
+def test_small_pictures_are_left_with_about_four_pixels() -> None:
+    for side, left in ((2, 1), (7, 4), (8, 4), (16, 4), (28, 4), (32, 4), (45, 6), (48, 3), (64, 4)):
         net: Any = mobilenet.recipe(pictures(side)).model
-        assert (net.form, net.width, net.version) == (form, width, 1)
+        assert counts.shapes(net, side)["features"][1:] == (left, left)
+        assert net.width == 0.5
+    for side in (65, 224):
+        assert mobilenet.recipe(pictures(side)).model == mobilenet.Config(classes=2)
+
+
+def test_recipe_refuses_what_cannot_be_trained(one_line: Any) -> None:
     for choices, expected in (
-        ({"form": "large", "side": 31}, "mobilenet's large form needs 32 pixels a side and data has 31; use --set form=small"),
-        ({"side": 7}, "mobilenet's small form needs 8 pixels a side and data has 7; use lenet"),
+        ({"halvings": 5, "side": 31}, "mobilenet halves the picture 5 times and data has 31 pixels a side, too few; "
+         "use --set halvings=4"),
+        ({"side": 1}, "mobilenet halves the picture 1 times and data has 1 pixels a side, too few; use lenet"),
+        ({"halvings": 6, "side": 32}, "halvings=6 is not from 0 to 5; write it like halvings=3"),
         ({"batch_size": 1, "side": 32}, "mobilenet normalises over the rows of a batch (BatchNorm), so it needs two or more; "
          "use batch_size=32"),
         ({"width": 9, "side": 32}, "width=9 is not a share from 0 to 8; write it like width=0.5"),

@@ -100,10 +100,11 @@ class AlexNet(nn.Module):
             Dropout(config.dropout), nn.Linear(units, units), nn.ReLU(inplace=True),
             nn.Linear(units, config.classes),
         )  # fmt: skip
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+        for name, p in self.named_parameters():
+            if p.dim() > 1:
+                nn.init.kaiming_normal_(p, nonlinearity="relu")
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> logits [B, K]."""

@@ -139,9 +139,9 @@ class GoogLeNet(nn.Module):
         for name, table in MODULES.items():
             block = Inception(entering, tuple(scaled(maps) for maps in table), config.kernel)
             self.blocks[name], entering = block, block.leaving
-            if name in AUXILIARY and config.auxiliary:
+            if (head := AUXILIARY.get(name)) and config.auxiliary:
                 sizes = (entering, scaled(128), scaled(1024), config.classes)
-                self.heads[AUXILIARY[name]] = Auxiliary(*sizes, config.auxiliary_dropout)
+                self.heads[head] = Auxiliary(*sizes, config.auxiliary_dropout)
         self.dropout, self.head = Dropout(config.dropout), nn.Linear(entering, config.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -152,8 +152,8 @@ class GoogLeNet(nn.Module):
         x, others = self.stem(x), []
         for name, block in self.blocks.items():
             x = block(self.pools[name](x) if name in self.pools else x)
-            if self.training and AUXILIARY.get(name) in self.heads:
-                others.append(self.heads[AUXILIARY[name]](x))
+            if self.training and (head := AUXILIARY.get(name, "")) in self.heads:
+                others.append(self.heads[head](x))
         logits = self.head(self.dropout(x.mean((2, 3))))
         return (logits, *others) if others else logits
 

@@ -8,16 +8,17 @@ A. G. Howard, M. Zhu, B. Chen, D. Kalenichenko, W. Wang, T. Weyand, M. Andreetto
 neural networks for mobile vision applications. arXiv:1704.04861, 2017. M. Sandler, A. Howard, M. Zhu, A. Zhmoginov, L.-C. Chen:
 MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018 (arXiv:1801.04381).
 
-Deviations: (1) version 1 bends with ReLU6 too, as its published weights do; its paper says ReLU; (2) form=small, taken by
-itself for pictures up to 64 pixels, strides by 1 where the first and the last stride is 2, and such pictures get width=0.5;
-(3) SGD, one-cycle with label smoothing; the papers: RMSProp, version 2 with the rate 2% less every epoch; (4) weight decay
-1e-4, of depthwise kernels too; the papers: 4e-5, of depthwise ones little or none.
+Deviations: (1) version 1 bends with ReLU6 too, as its published weights do; its paper says ReLU; (2) halvings=3 keeps
+three of the five strides of 2: the first is left out, then the last; pictures up to 64 pixels get as many as leave about 4
+pixels, and width=0.5; (3) SGD, one-cycle with label smoothing; the papers: RMSProp, version 2 with the rate 2% less every
+epoch; (4) weight decay 1e-4, of depthwise kernels too; the papers: 4e-5, of depthwise ones little or none.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -42,25 +43,30 @@ INVERTED = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
 )  # fmt: skip
 """Version 2, table 2: expansion, maps, blocks and the first one's stride."""
-SMALLEST = {"large": 32, "small": 8}
+STRIDES = 5
+"""Of 2, the first convolution's included."""
+LEFT = 4
+"""Pixels a side that small pictures should be left with."""
 PRESENTED = 240_000
 """Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`width` is the papers' multiplier of all maps, `form` as above, `dropout` is before the last layer."""
+    """`width` is the papers' multiplier of all maps, `halvings` as above, `dropout` is before the last layer."""
 
     channels: int = 3
     classes: int = 10
     version: Literal[1, 2] = 1
-    form: Literal["large", "small"] = "large"
+    halvings: int = STRIDES
     width: float = 1.0
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 8:
             raise UserError(f"width={self.width:g} is not a share from 0 to 8; write it like width=0.5")
+        if not 0 <= self.halvings <= STRIDES:
+            raise UserError(f"halvings={self.halvings} is not from 0 to {STRIDES}; write it like halvings=3")
 
     def build(self) -> MobileNet:
         return MobileNet(self)
@@ -107,16 +113,15 @@ class Inverted(nn.Module):
         return x + self.conv(x) if self.residual else self.conv(x)
 
 
-def blocks(config: Config) -> list[tuple[int, int, int]]:
-    """Expansion (version 1: none), maps and stride of each block."""
+def layers(config: Config) -> list[tuple[int, int, int]]:
+    """Expansion (1 where there is none), maps and stride of the first convolution and of each block."""
     if config.version == 1:
-        found = [(1, maps, stride) for maps, stride in SEPARABLE]
+        found = [(1, 32, 2), *((1, maps, stride) for maps, stride in SEPARABLE)]
     else:
-        found = [(t, maps, s if not i else 1) for t, maps, n, s in INVERTED for i in range(n)]
-    if config.form == "small":
-        last = max(i for i, (_, _, stride) in enumerate(found) if stride == 2)
-        found[last] = (*found[last][:2], 1)
-    return found
+        found = [(1, 32, 2), *((t, maps, s if not i else 1) for t, maps, n, s in INVERTED for i in range(n))]
+    strided = [i for i, (_, _, stride) in enumerate(found) if stride == 2]
+    kept = strided if config.halvings == STRIDES else strided[1 : 1 + config.halvings]
+    return [(t, maps, 2 if i in kept else 1) for i, (t, maps, _) in enumerate(found)]
 
 
 class MobileNet(nn.Module):
@@ -124,9 +129,10 @@ class MobileNet(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        entering = eights(32 * config.width)
-        self.features = nn.Sequential(convolution(config.channels, entering, 3, 1 if config.form == "small" else 2))
-        for expansion, maps, stride in blocks(config):
+        (_, maps, stride), *blocks = layers(config)
+        entering = eights(maps * config.width)
+        self.features = nn.Sequential(convolution(config.channels, entering, 3, stride))
+        for expansion, maps, stride in blocks:
             leaving = eights(maps * config.width)
             if config.version == 1:
                 self.features.append(separable(entering, leaving, stride))
@@ -148,20 +154,24 @@ class MobileNet(nn.Module):
 
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
-    """Raises UserError for data without pictures or classes, and for a form that leaves nothing of the picture."""
+    """Raises UserError for data without pictures or classes, and for pictures that are too small."""
     check_reads("mobilenet", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side, rows = min(picture.height, picture.width), len(data.splits["train"])
     net = Config(channels=picture.channels, classes=len(data.classes))
     if side <= 64:
-        net = replace(net, form="small", width=0.5)
+        net = replace(net, width=0.5, halvings=min(4, max(1, round(math.log2(max(1, side) / LEFT)))))
     how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.1, optimizer="nesterov",
+        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.05, optimizer="nesterov",
         schedule="one-cycle", weight_decay=1e-4, label_smoothing=0.1, augment=augment.usual(data), validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
-    check_side(net, side, data.name)
+    if side < 2**net.halvings:
+        remedy = f"--set halvings={int(math.log2(side))}" if side >= 4 else "lenet"
+        raise UserError(
+            f"mobilenet halves the picture {net.halvings} times and {data.name} has {side} pixels a side, too few; use {remedy}"
+        )
     made = supervised(data, net, how, coupled=True)
     if made.stages[0].batch_size == 1:
         raise UserError(
@@ -170,16 +180,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     return made
 
 
-def check_side(net: Config, side: int, name: str) -> None:
-    """Raises UserError where the picture has too few pixels for the form."""
-    if side < SMALLEST[net.form]:
-        remedy = "--set form=small" if side >= SMALLEST["small"] else "lenet"
-        raise UserError(
-            f"mobilenet's {net.form} form needs {SMALLEST[net.form]} pixels a side and {name} has {side}; use {remedy}"
-        )
-
-
-LAYERS = {"conv_stem": "features.0.0", "bn1": "features.0.1", "classifier": "classifier.1"}
+PLACES = {"conv_stem": "features.0.0", "bn1": "features.0.1", "classifier": "classifier.1"}
 INSIDE = {
     "separable": {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "1.0", "bn2": "1.1"},
     "first": {"conv_dw": "conv.0.0", "bn1": "conv.0.1", "conv_pw": "conv.1", "bn2": "conv.2"},
@@ -196,7 +197,7 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     parted = {name: re.fullmatch(r"blocks\.(\d+)\.(\d+)\.(\w+)\.(\w+)", name) for name in weights}
     order = sorted({(int(found[1]), int(found[2])) for found in parted.values() if found})
     second = "conv_head.weight" in weights
-    places = dict(LAYERS, conv_head=f"features.{len(order) + 1}.0", bn2=f"features.{len(order) + 1}.1")
+    places = dict(PLACES, conv_head=f"features.{len(order) + 1}.0", bn2=f"features.{len(order) + 1}.1")
     renamed = {}
     for name, found in parted.items():
         if found:
@@ -204,8 +205,8 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             inside = INSIDE["separable" if not second else "inverted" if at else "first"]
             ours = f"features.{at + 1}.{inside.get(found[3], found[3])}.{found[4]}"
         else:
-            layer, _, kind = name.rpartition(".")
-            ours = f"{places.get(layer, layer)}.{kind}"
+            layer, dot, kind = name.rpartition(".")
+            ours = f"{places.get(layer, layer)}{dot}{kind}"
         renamed[ours] = weights[name]
     return renamed
 

@@ -162,11 +162,11 @@ PUBLISHED = {"conv1": "stem.0", "bn1": "stem.1", **{f"layer{i + 1}": f"stages.{i
 
 def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors by torchvision's and timm's names -> by ours."""
-    parted = ((*name.partition("."), tensor) for name, tensor in weights.items())
-    return {
-        f"{PUBLISHED.get(first, first)}.{rest}".replace(".downsample.", ".shortcut."): tensor
-        for first, _, rest, tensor in parted
-    }
+    renamed = {}
+    for name, tensor in weights.items():
+        first, dot, rest = name.partition(".")
+        renamed[f"{PUBLISHED.get(first, first)}{dot}{rest}".replace(".downsample.", ".shortcut.")] = tensor
+    return renamed
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -90,10 +90,11 @@ class VGG(nn.Module):
             nn.Linear(units, units), nn.ReLU(inplace=True), Dropout(config.dropout),
             nn.Linear(units, config.classes),
         )  # fmt: skip
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+        for name, p in self.named_parameters():
+            if p.dim() > 1:
+                nn.init.kaiming_normal_(p, nonlinearity="relu")
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> logits [B, K]."""
@@ -139,9 +140,9 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     full = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
     renamed = {}
     for name, tensor in weights.items():
-        layer, _, kind = name.rpartition(".")
+        layer, dot, kind = name.rpartition(".")
         matrix = layer in full and kind == "weight"
-        renamed[f"{full.get(layer, layer)}.{kind}"] = tensor.flatten(1) if matrix else tensor
+        renamed[f"{full.get(layer, layer)}{dot}{kind}"] = tensor.flatten(1) if matrix else tensor
     return renamed
 
 

@@ -1,0 +1,68 @@
+"""Rows of varying length as one array of values and the places where each row begins and ends, as Arrow keeps them.
+
+Shape letters: N rows, M values of all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+
+class Ragged:
+    """Values [M] and offsets int64 [N + 1]: row i is values[offsets[i] : offsets[i + 1]]."""
+
+    ndim = 1
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray) -> None:
+        self.values, self.offsets = values, offsets
+
+    @classmethod
+    def of(cls, rows: Sequence[Any], dtype: str) -> Ragged:
+        """From one sequence of numbers (or bytes) per row."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        return cls(np.fromiter(chain.from_iterable(rows), np.dtype(dtype), int(offsets[-1])), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self),)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    @property
+    def parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two arrays that it is made of."""
+        return self.values, self.offsets
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [N]."""
+        return np.diff(self.offsets)
+
+    def __getitem__(self, rows: Any) -> Any:
+        """One row's values for a whole number, several rows for a slice or an array of row numbers."""
+        if isinstance(rows, int | np.integer):
+            row = range(len(self))[int(rows)]
+            return self.values[self.offsets[row] : self.offsets[row + 1]]
+        picked = np.arange(len(self))[rows]
+        lengths = self.lengths[picked]
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[picked] - offsets[:-1], lengths)
+        return Ragged(self.values[places], offsets)
+
+    def padded(self, width: int, value: int = 0) -> np.ndarray:
+        """[N, width] with `value` behind each row's last; longer rows are cut."""
+        rows = np.full((len(self), width), value, self.dtype)
+        kept = np.minimum(self.lengths, width)
+        places = np.arange(kept.sum()) - np.repeat(kept.cumsum() - kept, kept)
+        rows[np.repeat(np.arange(len(self)), kept), places] = self.values[np.repeat(self.offsets[:-1], kept) + places]
+        return rows

@@ -1,0 +1,63 @@
+"""What energy models share: draws of binary units, and the restricted Boltzmann machine as a layer of a deeper network.
+
+Shape letters: B rows, V visible units, H hidden units.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shendu import chance
+
+LEVELS = 255
+"""Steps in which a row's values are told apart where its draws follow from them."""
+
+
+def coin(p: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Ones with probabilities `p`, else zeros; from the global generator where none is given."""
+    return (torch.rand(p.shape, device=p.device, generator=generator) < p).to(p.dtype)
+
+
+def own_draws(v: Tensor, draws: int, *key: int) -> Tensor:
+    """Uniform numbers [B, draws] that follow from each row's values [B, V] and the key: however rows are batched, the same."""
+    digits = (v * LEVELS).round().to(torch.int64)
+    weights = chance.mix(torch.arange(v.shape[1], device=v.device), *key)
+    return chance.uniform((digits * weights).sum(1), draws, *key)
+
+
+def shown(gradient: Tensor, value: Tensor) -> Tensor:
+    """A scalar with the gradient of the one and the value of the other: what a surrogate's curve is to show."""
+    return gradient - gradient.detach() + value.detach()
+
+
+def patched(pattern: Tensor, signed: bool = False) -> Tensor:
+    """Weights [N, ...] as pictures: each between 0 and 1 (or -1 and 1) with nothing in the middle."""
+    scale = pattern.flatten(1).abs().amax(1).clamp(min=1e-12).view(-1, *[1] * (pattern.dim() - 1))
+    return pattern / scale if signed else 0.5 + 0.5 * pattern / scale
+
+
+class RBM(nn.Module):
+    """Binary units on two sides, connected across: E(v, h) = -vᵀa - hᵀb - hᵀWv. W is [H, V].
+
+    `systems/generative/rbm.py` has it with all that belongs to it; a deep belief network is a stack of these.
+    """
+
+    def __init__(self, visible: int, hidden: int, std: float = 0.01) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(std * torch.randn(hidden, visible))
+        self.visible, self.hidden = nn.Parameter(torch.zeros(visible)), nn.Parameter(torch.zeros(hidden))
+
+    def up(self, v: Tensor) -> Tensor:
+        """v [B, V] -> logits of the hidden units [B, H]."""
+        return F.linear(v, self.weight, self.hidden).float()
+
+    def down(self, h: Tensor) -> Tensor:
+        """h [B, H] -> logits of the visible units [B, V]."""
+        return F.linear(h, self.weight.T, self.visible).float()
+
+    def free_energy(self, v: Tensor, logits: Tensor | None = None) -> Tensor:
+        """-log Σ_h exp(-E(v, h)), [B]; `logits` are up(v) where they are there already."""
+        logits = self.up(v) if logits is None else logits
+        return -v @ self.visible - F.softplus(logits).sum(1)

@@ -1,0 +1,69 @@
+"""What the recipes of language models share: the text as tokens, windows of it, and predicting each next token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from shendu import optim
+from shendu.core import Config, Recipe, Source
+from shendu.data.dataset import Dataset
+from shendu.data.language import Language
+from shendu.objectives.language import NextToken
+from shendu.recipes import Training, check_own_loss, device_of, recipe_of, stage, steps_of
+from shendu.sources.windows import Windows
+
+BETAS = (0.9, 0.99)
+"""Of AdamW: with few tokens in a batch, squared gradients are averaged over more steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """How a text is read."""
+
+    tokenizer: str = "characters"
+    """characters, bpe:1000 (as many pieces, learned from the training text), or the folder of a published tokenizer."""
+    context: int = 64
+    """Tokens of a window, where the network has no limit of its own."""
+
+
+def language(
+    data: Dataset,
+    net: Config,
+    how: Training,
+    processor: Language,
+    *,
+    vectors: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Recipe:
+    """One stage of predicting each next token; raises UserError for settings that do not fit the data.
+
+    `vectors` are names of parameters (or what their names begin with) that are tables of vectors, which Muon leaves to AdamW.
+    An epoch is as many windows as the training text has.
+    """
+    check_own_loss(how)
+    train = processor.tokens(data.splits["train"].column(data.input))
+    windows = Windows(train, processor.context, shuffle=True)
+    steps, size = steps_of(replace(how, batch_size=how.batch_size or windows.rows), max(windows.rows, how.batch_size))
+
+    def source(model: nn.Module) -> Source:
+        return Windows(train, processor.context, seed=how.seed, shuffle=True, device=device_of(model))
+
+    optimizer = optim.optimizer(
+        how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, betas=BETAS, vectors=vectors
+    )
+    begun = stage(data, processor, how, lambda model: NextToken())
+    made = replace(begun, source=source, steps=steps, batch_size=size, optimizer=optimizer)
+    recipe = recipe_of(data, net, how, processor, (made,), (*notes, *described(data, processor)))
+    return replace(recipe, validate_every=max(1, steps // how.validations))
+
+
+def described(data: Dataset, processor: Language) -> tuple[str, ...]:
+    """What was decided about the text, and what of the parts that are measured was never seen in training."""
+    kind = "characters" if type(processor.tokenizer).__name__ == "Characters" else "pieces of a few bytes (BPE)"
+    notes = [f"the text is read in {kind}: {processor.vocabulary:,} different ones"]
+    for part in (part for part in data.splits if part != "train"):
+        if strange := processor.strange(processor.tokens(data.splits[part].column(data.input)).numpy()):
+            notes.append(f"{strange:,} characters of the {part} part are not in the training text: read as unknown")
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Networks that learn how data are distributed: energies, codes, and drawing anew."""

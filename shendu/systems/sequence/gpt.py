@@ -1,0 +1,226 @@
+"""GPT (2018): a Transformer that learns a language by predicting each next word.
+
+Of the Transformer's two halves only the one that writes is kept. Each place sees those before it and says what comes next,
+so every text is its own teacher, and every place of it a lesson. What is learned in this way, without a label, turned out
+to be most of what any task on texts needs.
+
+A. Radford, K. Narasimhan, T. Salimans, I. Sutskever: Improving language understanding by generative pre-training. 2018.
+
+Deviations: (1) the network learns the language and is not fine-tuned for tasks; (2) norms stand before attention and
+feed-forward layers, and one more before the head, as in GPT-2 (placement=post is the paper's); (3) rotary positions (Su et
+al. 2021; position=learned), no biases (bias=true), normed queries and keys (Henry et al. 2020; qk_norm=false); RMSNorm,
+SwiGLU (Shazeer 2020) and shared keys and values (Ainslie et al. 2023) are choices; (4) residual layers begin smaller by the
+root of their number, as in GPT-2; (5) no dropout within attention, which keeps torch off its fused kernel; none at all by
+default, since small texts are read only a few times; (6) Muon (Jordan 2024) for matrices, AdamW for vectors; the paper:
+Adam; (7) a small network over characters by default.
+
+Shape letters: B rows, T tokens, V vocabulary, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shendu.config import settle
+from shendu.core import Recipe
+from shendu.data.dataset import Dataset
+from shendu.data.language import Language
+from shendu.errors import UserError
+from shendu.nn.attention import SelfAttention, check_heads
+from shendu.nn.cache import Cache, KeyValues, read_on
+from shendu.nn.dropout import Dropout
+from shendu.nn.norms import norm
+from shendu.nn.positions import angles
+from shendu.recipes import Training, check_reads
+from shendu.recipes.language import Tokens, language
+
+DEVIATION = 0.02
+"""Of the weights at the start."""
+VECTORS = ("tokens", "positions", "head")
+"""Tables with a row per token or place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes, and what has been changed since as choices; `vocabulary` follows from the text."""
+
+    vocabulary: int = 65
+    context: int = 64
+    """Tokens that are seen at once."""
+    layers: int = 4
+    heads: int = 4
+    width: int = 128
+    dropout: float = 0.0
+    position: Literal["rope", "learned"] = "rope"
+    norm: Literal["layer", "rms"] = "layer"
+    placement: Literal["pre", "post"] = "pre"
+    """Of norms: before each part, or after it."""
+    feedforward: Literal["gelu", "swiglu"] = "gelu"
+    kv_heads: int = 0
+    """Heads that keys and values have, a divisor of `heads`; 0: as many."""
+    qk_norm: bool = True
+    bias: bool = False
+    tied: bool = True
+    """Whether the head is the table of the tokens' vectors."""
+
+    def __post_init__(self) -> None:
+        for name, like in (("vocabulary", 65), ("context", 64), ("layers", 4)):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
+        check_heads(self.width, self.heads, self.kv_heads or self.heads)
+        if self.position == "rope" and self.width // self.heads % 2:
+            raise UserError(
+                f"heads={self.heads} of a width of {self.width} have an odd size, which cannot be turned; "
+                "write it like width=128, heads=4, or position=learned"
+            )
+
+    def build(self) -> GPT:
+        return GPT(self)
+
+
+class GPT(nn.Module):
+    """Tokens' vectors, blocks of attention and feed-forward layers, and the likeliness of each next token."""
+
+    turned: Tensor | None
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.context, width = config.context, config.width
+        self.tokens = nn.Embedding(config.vocabulary, width)
+        learned = config.position == "learned"
+        self.positions = nn.Embedding(config.context, width) if learned else None
+        self.register_buffer(
+            "turned", None if learned else angles(config.context, width // config.heads), persistent=False
+        )
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = norm(config.norm, width, bias=config.bias) if config.placement == "pre" else nn.Identity()
+        self.head = None if config.tied else nn.Linear(width, config.vocabulary, bias=False)
+        self.begin()
+
+    def begin(self) -> None:
+        """Small random weights, and smaller ones where a block adds to what it was given."""
+        for name, p in self.named_parameters():
+            if p.dim() > 1:
+                adds = name.endswith(("attention.out.weight", "feedforward.down.weight"))
+                nn.init.normal_(p, std=DEVIATION / math.sqrt(2 * len(self.blocks)) if adds else DEVIATION)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T] -> logits of each next token [B, T, V]."""
+        return self.logits(self.hidden(x))
+
+    def hidden(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        """x [B, T] -> [B, T, W]; with a cache its places follow those in it."""
+        before = cache.count if cache else 0
+        places = slice(before, before + x.shape[1])
+        h = self.tokens(x)
+        if self.positions is not None:
+            h = h + self.positions.weight[places]
+        turned = None if self.turned is None else self.turned[:, places]
+        h = self.dropout(h)
+        for i, block in enumerate(self.blocks):
+            h = block(h, turned, cache.layers[i] if cache else None)
+        return self.norm(h)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """[..., W] -> [..., V]."""
+        return F.linear(h, self.tokens.weight) if self.head is None else self.head(h)
+
+    def step(self, tokens: Tensor, state: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Reads on: tokens [B, T] -> logits of what follows the last [B, V], and the cache to go on from."""
+        return read_on(self.read, tokens, state, layers=len(self.blocks), context=self.context)
+
+    def read(self, tokens: Tensor, cache: Cache) -> Tensor:
+        return self.logits(self.hidden(tokens, cache)[:, -1])
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer; what each says is added to what it was given."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width, self.pre = config.width, config.placement == "pre"
+        self.norm1, self.norm2 = (norm(config.norm, width, bias=config.bias) for _ in range(2))
+        self.attention = SelfAttention(
+            width, config.heads, kv_heads=config.kv_heads, bias=config.bias, qk_norm=config.qk_norm
+        )
+        self.feedforward = FeedForward(width, gated=config.feedforward == "swiglu", bias=config.bias)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Tensor, turned: Tensor | None = None, memory: KeyValues | None = None) -> Tensor:
+        """x [B, T, W] -> [B, T, W]."""
+        if self.pre:
+            x = x + self.dropout(self.attention(self.norm1(x), turned, memory))
+            return x + self.dropout(self.feedforward(self.norm2(x)))
+        x = self.norm1(x + self.dropout(self.attention(x, turned, memory)))
+        return self.norm2(x + self.dropout(self.feedforward(x)))
+
+
+class FeedForward(nn.Module):
+    """Each place by itself: four times as wide, GELU, and back; gated, SiLU of one half times the other, of equal size."""
+
+    def __init__(self, width: int, *, gated: bool, bias: bool) -> None:
+        super().__init__()
+        self.gated, inner = gated, -(-8 * width // 3) if gated else 4 * width
+        self.up = nn.Linear(width, inner * (1 + gated), bias=bias)
+        self.down = nn.Linear(inner, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, W] -> [B, T, W]."""
+        h = self.up(x)
+        if self.gated:
+            gate, value = h.chunk(2, -1)
+            return self.down(F.silu(gate) * value)
+        return self.down(F.gelu(h))
+
+
+def training(net: Config) -> Training:
+    """A few minutes for a small network, a few thousand batches for a large one."""
+    how = Training(
+        steps=1500, batch_size=32, lr=6e-3, optimizer="muon", momentum=0.95, schedule="warmup-linear", weight_decay=0.1,
+        clip=1.0, validations=5,
+    )  # fmt: skip
+    if net.width >= 256:
+        return replace(how, steps=1300, lr=3e-3)
+    return how
+
+
+def recipe(data: Dataset, **choices: Any) -> Recipe:
+    """A small network over characters, by Muon at a rate that rises for a tenth of the steps and falls to 0."""
+    check_reads("gpt", data, "Prose")
+    net, _, reads = settle(choices, Config(), Training(), Tokens(), given=("vocabulary",))
+    usual = training(net) if choices.keys().isdisjoint({"epochs"}) else replace(training(net), steps=0)
+    net, how, reads = settle(choices, net, usual, reads)
+    processor = Language.of(data, reads.tokenizer, net.context)
+    return language(data, replace(net, vocabulary=processor.vocabulary), how, processor, vectors=VECTORS)
+
+
+def tiny() -> tuple[Any, dict[str, Any]]:
+    return "counting", {"steps": 40, "batch_size": 8, "layers": 2, "heads": 2, "width": 32, "context": 16}
+
+
+SIZES = (
+    (
+        Config(
+            vocabulary=40_478, context=512, layers=12, heads=12, width=768, position="learned", placement="post", bias=True,
+            qk_norm=False,
+        ),
+        116_534_784,
+    ),
+)  # fmt: skip
+
+REFERENCES = (
+    {"data": "tinyshakespeare", "metric": "loss", "published": 1.88, "target": 1.75,
+     "source": "Karpathy, nanoGPT: its configuration for a processor, 4 layers of width 128, 64 characters"},
+    {"data": "tinyshakespeare", "metric": "loss", "published": 1.4697, "target": 1.52,
+     "source": "Karpathy, nanoGPT: its configuration for a GPU, 6 layers of width 384, 256 characters",
+     "choices": {"layers": 6, "heads": 6, "width": 384, "context": 256, "dropout": 0.2}},
+)  # fmt: skip
