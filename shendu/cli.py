@@ -56,7 +56,7 @@ READING = add_options(
     click.option("--type", "types", multiple=True, metavar="COLUMN=KIND", help="Table: what a column is; repeatable."),
     click.option(
         "--task",
-        metavar="classes|numbers|forecast|anomaly",
+        metavar="classes|numbers|forecast|anomaly|text",
         help="What is to be learned, where it is inferred wrongly.",
     ),
     click.option(
@@ -266,6 +266,7 @@ def words_of(row: dict[str, Any]) -> list[str]:
 @click.option("--seed", type=int, help="Equal seeds draw equal rows (default 0).")
 @click.option("--out", metavar="FILE", help="A .png (sample.png), or a .gif that shows how they come about.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the drawing; repeatable.")
+@click.option("--inpaint", metavar="PICTURE", help="Diffusion: draw what is transparent in this file.")
 @click.option("--prompt", metavar="TEXT", help="Text: what is written on.")
 @click.option("--length", type=int, metavar="N", help="Text: tokens at most (default 500).")
 @click.option("--temperature", type=float, metavar="T", help="Text: 0 the likeliest, 1 as learned (default 0.8).")
@@ -289,11 +290,39 @@ def sample(run: str, settings: tuple[str, ...], **options: Any) -> None:
     if not compose.writes(opened) and how.keys().isdisjoint(compose.OPTIONS):
         click.echo(draw(opened, **how, **config.parse_settings(settings)))
         return
-    for key in ("label", "out", *(("set",) if settings else ())):
+    for key in ("label", "out", "inpaint", *(("set",) if settings else ())):
         if key in how or key == "set":
             raise UserError(f"--{key.replace('label', 'class')} is for models that draw pictures; leave it out")
     texts = compose.pieces(opened, **how, say=lambda text: click.echo(text, err=True))
     write_on(texts, how.get("prompt", ""), how.get("n", 1))
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--judge", required=True, metavar="RUN", help="A classifier of such pictures, in whose features.")
+@click.option("--n", type=int, default=10_000, help="How many pictures are drawn (10000).")
+@click.option("--seed", type=int, default=0, help="Equal seeds draw equal rows (default 0).")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the drawing; repeatable.")
+@DEVICE
+@DATA_DIR
+@AS_JSON
+def judge(run: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """How good is what RUN draws: Fréchet distance, precision and recall, copies; into judge.json and judge.png.
+
+    \b
+    shendu train resnet9 mnist --out runs/judge
+    shendu judge runs/2026-11-22_diffusion_mnist_1 --judge runs/judge
+    """
+    from shendu.verbs import judge as verb
+
+    result = verb.judge(run, **options, **config.parse_settings(settings))
+    if as_json:
+        return emit(result)
+    table(verb.lines(result))
+    for note in result["notes"]:
+        click.echo(note)
+    click.echo(f"{result['run']}/judge.png")
+    return None
 
 
 def write_on(texts: Iterator[list[str]], prompt: str, n: int) -> None:

@@ -173,6 +173,8 @@ def _resampled(
     whole = build()
     if isinstance(whole, Counted):
         return _recounted(whole.counts(outputs, targets), build, draws)
+    if getattr(whole, "pairwise", False):
+        return []  # a row drawn twice would be a pair with itself
     if not isinstance(whole, Mean):
         return [_figure(outputs[rows], targets[rows], build) for rows in draws] if overlap == 1 else []
     values = whole.values(outputs, targets).reshape(len(targets), -1).double()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -325,6 +325,146 @@ def _sacrebleu() -> Any:
     except ImportError:
         raise UserError('BLEU is measured by the package sacrebleu: pip install "shendu[text]"') from None
     return score
+
+
+# ---- embeddings ------------------------------------------------------------------------------------------------------
+
+COMPARED = 2000
+"""Of more rows every so-many-th is compared with the others: two million pairs say enough."""
+
+
+class Curve(NamedTuple):
+    """What each threshold on the similarity accepts: float64 [T] each, from the highest threshold (nothing) on."""
+
+    thresholds: Tensor
+    false: Tensor
+    """The share of pairs of different classes that are accepted."""
+    true: Tensor
+    """The share of pairs of one class that are accepted."""
+
+
+def compared(embeddings: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine of every pair of rows, float64 [N], and whether they are of one class, bool [N]; of [B, D] and [B]."""
+    if len(target) > COMPARED:
+        rows = torch.linspace(0, len(target) - 1, COMPARED, dtype=torch.float64).round().long()
+        embeddings, target = embeddings[rows], target[rows]
+    z = F.normalize(_double(embeddings), dim=1)
+    i, j = torch.triu_indices(len(z), len(z), 1)
+    return (z @ z.T)[i, j], target[i] == target[j]
+
+
+def roc(similarity: Tensor, same: Tensor) -> Curve:
+    """The receiver operating characteristic of pairs [N]; equal similarities are accepted together."""
+    order = similarity.argsort(descending=True)
+    similarity, same = _double(similarity)[order], same[order]
+    last = torch.ones_like(same)
+    last[:-1] = similarity[1:] != similarity[:-1]
+    nothing = torch.zeros(1, dtype=torch.float64, device=similarity.device)
+    false, true = (
+        torch.cat([nothing, kind.cumsum(0)[last].double() / kind.sum().double()]) for kind in (~same, same)
+    )
+    return Curve(torch.cat([nothing + math.inf, similarity[last]]), false, true)
+
+
+def equal_error(curve: Curve) -> float:
+    """The rate at which as many of one class are refused as of two are accepted, between neighbouring thresholds linearly.
+
+    NaN where there are no pairs of one class, or none of two.
+    """
+    gap = curve.false - (1 - curve.true)
+    if len(gap) < 2 or not bool(gap.isfinite().all()):
+        return math.nan
+    after = int((gap >= 0).nonzero()[0, 0])
+    share = float(gap[after - 1] / (gap[after - 1] - gap[after]))
+    return float(curve.false[after - 1].lerp(curve.false[after], share))
+
+
+def lowest(curve: Curve, false: float) -> int:
+    """The place on a curve of the lowest threshold that accepts at most this share of pairs of different classes."""
+    return int((curve.false <= false).sum().clamp(min=1)) - 1
+
+
+def threshold_at(curve: Curve, false: float) -> float:
+    """A threshold that accepts at most this share of pairs of different classes, midway to the next lower similarity."""
+    at = lowest(curve, false)
+    above = 1.0 if at == 0 else float(curve.thresholds[at])
+    return (above + float(curve.thresholds[min(at + 1, len(curve.thresholds) - 1)])) / 2
+
+
+class _OfPairs:
+    """A figure of all pairs of embeddings [B, D] of a part."""
+
+    pairwise = True
+
+    def __init__(self) -> None:
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        self.outputs.append(outputs.detach())
+        self.targets.append(batch["y"])
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        from shendu.parallel import concat_over_ranks
+
+        return concat_over_ranks(torch.cat(self.outputs)), concat_over_ranks(torch.cat(self.targets))
+
+    def curve(self) -> Curve:
+        return roc(*compared(*self.whole()))
+
+
+class EqualErrorRate(_OfPairs):
+    """Where the share of pairs of one class that are refused is that of pairs of two that are accepted."""
+
+    higher = False
+
+    def compute(self) -> float:
+        return equal_error(self.curve())
+
+
+class TrueAccepts(_OfPairs):
+    """The share of pairs of one class that are accepted where a share of at most `false` of the others is."""
+
+    higher = True
+
+    def __init__(self, false: float = 0.01) -> None:
+        super().__init__()
+        self.false = false
+
+    def compute(self) -> float:
+        curve = self.curve()
+        return float(curve.true[lowest(curve, self.false)]) if equal_error(curve) >= 0 else math.nan
+
+
+class OneShot(_OfPairs):
+    """The share of rows whose class is that of the most similar shown row: of each class the first row is shown.
+
+    The classes of a part in the order of their codes form episodes of `ways` each (0: one of all); a last one of fewer
+    is left out. A row's share of the figure are counts [2]: whether it is right, and whether it is asked for.
+    """
+
+    higher = True
+
+    def __init__(self, ways: int = 0) -> None:
+        super().__init__()
+        self.ways = ways
+        self.total = torch.zeros(2, dtype=torch.float64)
+
+    def counts(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """float64 [B, 2] of all rows of a part; their sums are all that the figure needs."""
+        found, kind = target.unique(return_inverse=True)
+        ways = min(self.ways or len(found), len(found))
+        place, episode = torch.arange(len(target), device=target.device), torch.arange(len(found), device=target.device) // ways
+        first = place.new_full((len(found),), len(target)).scatter_reduce(0, kind, place, "amin")
+        z = F.normalize(_double(outputs), dim=1)
+        similarity = (z @ z[first].T).masked_fill(episode[kind][:, None] != episode, -math.inf)
+        asked = (first[kind] != place) & (episode[kind] < len(found) // ways)
+        return torch.stack([asked & (similarity.argmax(1) == kind), asked], 1).double()
+
+    def compute(self) -> float:
+        total = self.counts(*self.whole()).sum(0) if self.outputs else self.total
+        right, asked = total.tolist()
+        return right / asked if asked else math.nan
 
 
 METRICS: dict[str, type[Metric]] = {

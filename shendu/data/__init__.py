@@ -85,6 +85,12 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
         return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
     if found.kind == "prose":
         return _open_prose(found.files, name, name, reading, catalogue.KNOWN[name].shares)
+    if found.kind == "omniglot":
+        from shendu.data import omniglot
+
+        return cache.through_files(
+            found.files, {**options, "side": omniglot.SIDE}, name, name, lambda room: omniglot.read(found.files, name)
+        )
     if found.kind == "pairs":
         source, target = name.split("-")[-2:]
         return pairs.open_files(found.files, source, target, name, name, reading)
@@ -161,9 +167,10 @@ def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
     from shendu.data import table
 
     name, source = known or _stem(path), known or str(path.absolute())
-    if table.recognised(path):
+    written = path.suffix.lower() in prose.SUFFIXES
+    if table.recognised(path) and not (written and reading.task == "text"):
         return table.open_files({"train": path}, name, source, reading)
-    if path.suffix.lower() in prose.SUFFIXES:
+    if written:
         return _open_prose({path.name: path}, name, source, reading, prose.SHARES)
     kind = _sniff(path)
     if kind == "idx":

@@ -154,8 +154,8 @@ def _map(path: Path, rows: int, column: Column) -> Any:
 
 def _map_ragged(path: Path, rows: int, column: Column) -> Ragged:
     values, offsets = (np.load(part, mmap_mode="c", allow_pickle=False) for part in (path, _offsets(path)))
-    ordered = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(values) and (np.diff(offsets) >= 0).all()
-    if values.dtype != np.dtype(column.dtype) or not ordered:
+    whole = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(values)
+    if values.dtype != np.dtype(column.dtype) or not whole or (np.diff(offsets) < 0).any():
         raise ValueError(f"{path} is not what dataset.json says")
     return Ragged(np.asarray(values), np.asarray(offsets))
 

@@ -45,7 +45,7 @@ class Known:
 
     name: str
     summary: str
-    kind: Literal["idx", "cifar-binary", "archive", "table", "pairs", "prose", "generated"]
+    kind: Literal["idx", "cifar-binary", "archive", "table", "pairs", "prose", "omniglot", "generated"]
     files: tuple[File, ...] = ()
     classes: tuple[str, ...] = ()
     licence: str
@@ -161,14 +161,14 @@ _ADULT_COLUMNS = (
     "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex,"
     "capital-gain,capital-loss,hours-per-week,native-country,income"
 )
-_MULTI30K = (
-    ("train", "de", ("train.de.gz", 637_044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6")),
-    ("train", "en", ("train.en.gz", 568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f")),
-    ("validation", "de", ("val.de.gz", 24_681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a")),
-    ("validation", "en", ("val.en.gz", 21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28")),
-    ("test", "de", ("test_2016_flickr.de.gz", 22_890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8")),
-    ("test", "en", ("test_2016_flickr.en.gz", 21_077, "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9")),
-)
+_MULTI30K = {
+    "train.de": ("train.de.gz", 637_044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6"),
+    "train.en": ("train.en.gz", 568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
+    "validation.de": ("val.de.gz", 24_681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a"),
+    "validation.en": ("val.en.gz", 21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28"),
+    "test.de": ("test_2016_flickr.de.gz", 22_890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"),
+    "test.en": ("test_2016_flickr.en.gz", 21_077, "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9"),
+}
 
 
 def _multi30k(source: str, target: str) -> Known:
@@ -177,7 +177,7 @@ def _multi30k(source: str, target: str) -> Known:
         name=f"multi30k-{source}-{target}",
         summary=f"captions of pictures, 29,000 + 1,014 + 1,000 sentences from {languages[source]} to {languages[target]}",
         kind="pairs",
-        files=tuple(_local(f"{part}.{language}", *file) for part, language, file in _MULTI30K),
+        files=tuple(_local(key, *file) for key, file in _MULTI30K.items()),
         licence="none stated; sentences derive from Flickr30k's captions (cite Elliott et al. 2016)",
         home="https://github.com/multi30k/dataset",
         beside="multi30k",
@@ -363,6 +363,33 @@ KNOWN: dict[str, Known] = {
             reading=Reading(test_from=r"/([6-9]|10)\.pgm$"),
         ),
         Known(
+            name="omniglot",
+            summary="242 characters of 8 alphabets by 20 people, 4,840 grey pictures of 28x28; 20 runs of 20-way one-shot tests",
+            kind="omniglot",
+            files=(
+                _local(
+                    "small1",
+                    "images_background_small1.zip",
+                    1_319_022,
+                    "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
+                ),
+                _local(
+                    "small2",
+                    "images_background_small2.zip",
+                    1_580_917,
+                    "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
+                ),
+                _local(
+                    "runs",
+                    "all_runs.zip",
+                    352_787,
+                    "437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325",
+                ),
+            ),
+            licence="MIT (Brenden Lake)",
+            home="https://github.com/brendenlake/omniglot",
+        ),
+        Known(
             name="imdb",
             summary="film reviews, 25,000 + 25,000 texts: positive or negative",
             kind="archive",
@@ -534,7 +561,7 @@ def on_disk(name: str, data_dir: str | Path | None = None) -> Path | None:
     if not files:
         return None
     first = next(iter(files.values()))
-    return first.parent if entry.kind in ("idx", "table", "pairs") else first
+    return first.parent if entry.kind in ("idx", "table", "pairs", "prose") else first
 
 
 def listing(data_dir: str | Path | None = None) -> list[dict[str, str]]:

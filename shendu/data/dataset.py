@@ -23,6 +23,8 @@ SMALLEST_TO_SPLIT = 20
 """Below this many rows nothing is split off."""
 SMALL, SMALL_SHARE = 1000, 0.2
 """Of fewer rows a fifth is the test part: a tenth would measure nothing."""
+BY_CLASS = "classes:"
+"""How a split by classes is written."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,17 @@ class Dataset:
     def split_off(self, how: str = "", parts: tuple[str, ...] = ("test", "validation")) -> Dataset:
         """The same data with the parts that it lacks: a test part (where it has none), then a validation part.
 
-        `how` says which rows are the test part: a share (`0.2`), a share under a seed (`0.2@3`), a fold (`2/5`) or the
-        last rows (`last:24`). Deterministic, and per class in equal shares where the target is a category. A series
-        is returned as it is: its windows overlap, so its reader alone can keep the parts apart. Raises UserError where
+        `how` says which rows are the test part: a share (`0.2`), a share under a seed (`0.2@3`), a fold (`2/5`), the
+        last rows (`last:24`), or all rows of a share of the classes (`classes:0.25`, see `split_by_class`). Deterministic,
+        and per class in equal shares where the target is a category. A series is returned as it is: its windows overlap, so
+        its reader alone can keep the parts apart. Raises UserError where
         `how` does not fit the data.
         """
         if self.ordered:
             return self
+        if how.startswith(BY_CLASS):
+            share, _, seed = how.removeprefix(BY_CLASS).partition("@")
+            return self.split_by_class(float(share), int(seed or 0))
         if how and "test" in self.splits:
             raise UserError(f"{self.name} has a test part of its own; leave --split {how} out")
         done = self
@@ -107,6 +113,37 @@ class Dataset:
             splits = {**done.splits, "train": train.take(kept), part: train.take(held)}
             done = replace(done, splits=splits, notes=(*done.notes, note))
         return done
+
+    def split_by_class(self, share: float, seed: int = 0) -> Dataset:
+        """The same data with parts of different classes: `share` of them for the test part, then half of that share for
+        the validation part.
+
+        A test part whose classes the training part has not stays as it is; of other data all parts are put together first,
+        and the input's moments are taken anew. Raises UserError without classes, and where there are too few of them.
+        """
+        assert self.classes
+        done, label = self, self.target
+        apart = "test" in self.splits and not np.isin(*(self.splits[p].column(label) for p in ("test", "train"))).any()
+        if not apart and len(self.splits) > 1:
+            done = replace(self, splits={"train": joined(list(self.splits.values()))})
+        for part, wanted in (("test", share), ("validation", share / 2)):
+            if part in done.splits:
+                continue
+            train = done.splits["train"]
+            labels = train.column(label)
+            classes = np.unique(labels)
+            count = max(2, round(wanted * len(classes)))
+            if len(classes) - count < 2:
+                raise UserError(
+                    f"{self.name} has {len(self.classes)} classes, too few for parts of different classes; give a --split "
+                    "by rows, like 0.2"
+                )
+            held = np.isin(labels, classes[_drawn(classes, count / len(classes), False, (len(part), seed), 0)])
+            note = f"{part} part of {self.name}: all {held.sum():,} rows of {count} of {len(classes)} classes"
+            parts = {"train": train.take(np.flatnonzero(~held)), part: train.take(np.flatnonzero(held))}
+            done = replace(done, splits={**done.splits, **parts}, notes=(*done.notes, note))
+        mean, std = self.fields[self.input].moments(done.splits["train"].column(self.input))
+        return replace(done, mean=mean, std=std)
 
     def _held(self, train: Split, part: str, how: str) -> np.ndarray:
         """Sorted row numbers of a part that is set aside."""
@@ -143,6 +180,11 @@ class Dataset:
             data = base64.b64encode(out.getvalue()).decode()
             tags.append(f'<img width="48" style="image-rendering:pixelated" src="data:image/png;base64,{data}">')
         return "".join(tags)
+
+
+def joined(splits: list[Split]) -> Split:
+    """The rows of several splits as one."""
+    return Split({key: np.concatenate([split.column(key) for split in splits]) for key in splits[0].columns})
 
 
 def _drawn(target: np.ndarray, share: float, by_class: bool, key: tuple[int, ...], nth: int) -> np.ndarray:

@@ -287,12 +287,13 @@ def reversal(rows: int = 600) -> dict[str, Any]:
     from shendu import chance
 
     u = chance.uniform(torch.arange(rows), 7, 6).double().numpy()
-    lengths = 3 + (4 * u[:, 6]).astype(int)
-    lines = [" ".join(map(str, row[:length])) for row, length in zip((10 * u).astype(int).tolist(), lengths, strict=True)]
+    digits, lengths = (10 * u).astype(int).tolist(), 3 + (4 * u[:, 6]).astype(int)
+    lines = [" ".join(map(str, row[:length])) for row, length in zip(digits, lengths, strict=True)]
     columns = {SOURCE: lines, TARGET: [line[::-1] for line in lines]}
+    train = {name: Ragged.of([line.encode() for line in text], "uint8") for name, text in columns.items()}
     return {
         "fields": {SOURCE: Sentence(language="digits"), TARGET: Sentence(language="backwards")},
-        "splits": {"train": {name: Ragged.of([line.encode() for line in text], "uint8") for name, text in columns.items()}},
+        "splits": {"train": train},
         "input": SOURCE,
         "target": TARGET,
         "notes": (),

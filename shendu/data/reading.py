@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from shendu.errors import UserError, unknown
 
-TASKS = ("auto", "classes", "numbers", "forecast", "anomaly")
+TASKS = ("auto", "classes", "numbers", "forecast", "anomaly", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class Reading:
     task: str = "auto"
     """classes, numbers, forecast, or anomaly: labels, if there are any, are left out."""
     split: str = ""
-    """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), or the last rows (last:24)."""
+    """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), the last rows (last:24), or a
+    share of the classes, which then have no training rows (classes:0.25)."""
     skip_bad: bool = False
     """Leave unreadable files out, and count them."""
 
@@ -46,9 +47,9 @@ class Reading:
         for word in self.types:
             if not re.fullmatch(r".+=\w+(:.+)?", word):
                 raise UserError(f"--type {word} does not say what the column is; write it like --type zip=category")
-        if self.split and not re.fullmatch(r"0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
+        if self.split and not re.fullmatch(r"(classes:)?0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
             raise UserError(
-                f"--split {self.split} is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5 or last:24"
+                f"--split {self.split} is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5, last:24 or classes:0.25"
             )
         if self.split and "/" in self.split:
             fold, folds = map(int, self.split.split("/"))

@@ -18,6 +18,7 @@ import numpy as np
 from shendu.data import archive, cifar, idx, layout
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
+from shendu.data.pairs import Sentence
 from shendu.data.reading import Reading
 from shendu.data.series import Series
 from shendu.errors import UserError, near
@@ -34,6 +35,8 @@ def open_as(data: Any, input: Column, target: Column, reading: Reading) -> Datas
 
     Raises UserError for a column that is missing, a class that the run has not, and what cannot be read.
     """
+    if isinstance(input, Sentence):
+        return None
     if hasattr(data, "__arrow_c_stream__"):
         from shendu.data import formats
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -170,6 +170,10 @@ class BPE:
     def encode(self, text: str) -> np.ndarray:
         pieces = self._library.encode_batch(list(_lines(text)), add_special_tokens=False)
         return np.concatenate([np.empty(0, np.int32), *(np.array(piece.ids, np.int32) for piece in pieces)])
+
+    def encode_each(self, texts: Sequence[str]) -> list[list[int]]:
+        """Many short texts, each by itself."""
+        return [piece.ids for piece in self._library.encode_batch(list(texts), add_special_tokens=False)]
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "bpe", "tokens": self.tokens, "merges": [list(pair) for pair in self.merges]}

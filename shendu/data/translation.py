@@ -71,7 +71,7 @@ class Translation:
 
     labels: tuple[str, ...] = ()
 
-    def __init__(self, input: Sentence, target: Sentence, wording: Wording, tokenizer: tokens.Tokenizer) -> None:
+    def __init__(self, input: Sentence, target: Sentence, wording: Wording, tokenizer: tokens.BPE) -> None:
         self.input, self.target, self.wording, self.tokenizer = input, target, wording, tokenizer
 
     @classmethod
@@ -100,8 +100,8 @@ class Translation:
     def rows(self, texts: Sequence[str], longest: int = 0) -> np.ndarray:
         """Codes int32 [N, L] of texts, END behind each; cut to `longest` (0: whole)."""
         most = (longest or CODES_MOST) - 1
-        codes = [self.tokenizer.encode(normalised(text))[:most] + len(SPECIAL) for text in texts]
-        ragged = Ragged.of([[*row.tolist(), END] for row in codes], "int32")
+        pieces = self.tokenizer.encode_each([normalised(text) for text in texts])
+        ragged = Ragged.of([[*(piece + len(SPECIAL) for piece in row[:most]), END] for row in pieces], "int32")
         return ragged.padded(max(1, int(ragged.lengths.max(initial=1))), PADDING)
 
     def texts(self, codes: Tensor) -> list[str]:
@@ -166,8 +166,9 @@ class Translation:
         source, target = (columns.from_json(values[name]) for name in ("input", "target"))
         assert isinstance(source, Sentence)
         assert isinstance(target, Sentence)
-        wording = config.from_json(Wording, values["wording"])
-        return cls(source, target, wording, tokens.from_json(values["tokenizer"]))
+        wording, tokenizer = config.from_json(Wording, values["wording"]), tokens.from_json(values["tokenizer"])
+        assert isinstance(tokenizer, tokens.BPE)
+        return cls(source, target, wording, tokenizer)
 
 
 # ---- texts and their codes -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -86,9 +87,14 @@ class Unlabelled:
         return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
 
     def calibrate(self, outputs: Tensor) -> None:
-        """Sets the threshold from the figures [B, …] of ordinary rows that the model was not trained on."""
-        badness = self._badness(outputs)
-        self.threshold = float(badness.double().quantile(1 - self.alarms)) if len(badness) else None
+        """Sets the threshold from the figures [B, …] of ordinary rows that the model was not trained on.
+
+        It is the (B + 1)(1 - alarms)-th smallest of them, rounded up: no larger a share of new ordinary rows lies above it
+        on average (split conformal prediction, Vovk et al. 2005), where B is large enough to tell.
+        """
+        badness = self._badness(outputs).double().sort().values
+        place = min(len(badness), math.ceil((len(badness) + 1) * (1 - self.alarms)))
+        self.threshold = float(badness[place - 1]) if place else None
 
     def _badness(self, outputs: Tensor) -> Tensor:
         """The figure that rows are judged by [B], more of it being worse."""

@@ -7,7 +7,6 @@ Shape letters: B rows, L places, I inputs, U units, W width of a vector, K outpu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,11 +18,13 @@ from shendu.nn.dropout import Dropout
 
 PADDING, UNKNOWN = 0, 1
 """Codes: no word, a word that is not in the vocabulary."""
+SPREAD = 0.1
+"""Standard deviation of words' vectors at the beginning: a rare word's moves seldom, and what it began with is noise."""
 
 State = Any
 """Of a cell: h [1, B, U], or (h, c)."""
-Build = Callable[[int, int], nn.RNNBase]
-"""(inputs, units) -> a cell."""
+Cell = type[Any]
+"""A class of cells, built from (inputs, units)."""
 
 
 def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -44,7 +45,7 @@ class Recurrent(nn.Module):
     """
 
     def __init__(
-        self, cell: Build, inputs: int, units: int, *, layers: int = 1, both: bool = False, dropout: float = 0.0
+        self, cell: Cell, inputs: int, units: int, *, layers: int = 1, both: bool = False, dropout: float = 0.0
     ) -> None:
         super().__init__()
         widths = [inputs] + [units * (1 + both)] * (layers - 1)
@@ -111,7 +112,7 @@ class Settings:
     first) and `word_dropout` are for texts.
     """
 
-    cell: ClassVar[Build]
+    cell: ClassVar[Cell]
     reads: Literal["texts", "prose"] = "texts"
     words: int = 20_000
     outputs: int = 2
@@ -147,8 +148,8 @@ class Reader(nn.Module):
         super().__init__()
         self.settings = settings
         self.vectors = nn.Embedding(settings.words, settings.width, padding_idx=PADDING)
-        with torch.no_grad():  # small, since a rare word's vector moves seldom, and what it began with is noise
-            self.vectors.weight.mul_(0.1)
+        with torch.no_grad():
+            self.vectors.weight.mul_(SPREAD)
         self.recurrent = Recurrent(
             settings.cell, settings.width, settings.units, layers=settings.layers, both=True, dropout=settings.dropout
         )

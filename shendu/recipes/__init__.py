@@ -15,20 +15,32 @@ from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
 from shendu.data import augment
 from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
+from shendu.data.embedding import Embedding
 from shendu.data.language import Language
 from shendu.data.processor import Supervised
 from shendu.data.series import Series
 from shendu.data.translation import Translation
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, unknown
-from shendu.metrics import BLEU, MASE, METRICS, BitsPerCharacter, NatsPerToken, Perplexity, Score
+from shendu.metrics import (
+    BLEU,
+    MASE,
+    METRICS,
+    BitsPerCharacter,
+    EqualErrorRate,
+    NatsPerToken,
+    OneShot,
+    Perplexity,
+    Score,
+    TrueAccepts,
+)
 from shendu.objectives.losses import LOSSES
 from shendu.objectives.supervised import Penalised
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.sources.static import Static
 from shendu.sources.windows import Windows
 
-Reads = Supervised | Unlabelled | Language | Translation
+Reads = Supervised | Unlabelled | Language | Translation | Embedding
 """The processors that recipes are made with."""
 TRAIN_TOKENS = 100_000
 """The training part's figure of a language model is measured on so many of its first tokens."""
@@ -157,6 +169,10 @@ def metrics_for(data: Dataset, processor: Reads) -> dict[str, Callable[[], Metri
     if isinstance(processor, Language):
         bits = partial(BitsPerCharacter, processor.characters)
         return {"loss": NatsPerToken, "perplexity": Perplexity, "bits-per-character": bits}
+    if isinstance(processor, Embedding):
+        if processor.ways:
+            return {"one-shot-accuracy": partial(OneShot, processor.ways)}
+        return {"equal-error-rate": EqualErrorRate, "true-accept-rate": TrueAccepts, "rank-1": OneShot}
     if isinstance(processor, Unlabelled):
         return {name: partial(Score, i, higher) for i, (name, higher) in enumerate(processor.scores.items())}
     target, series = data.fields[data.target], data.fields[data.input]

@@ -37,8 +37,8 @@ def reading(data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
     net = replace(net, words=min(net.words, text.codes), outputs=outputs)
     how = Training(epochs=4, batch_size=40, lr=4e-3, schedule="one-cycle", weight_decay=0.05, clip=1.0)
     if len(data.splits["train"]) < FEW:
-        net = replace(net, width=32, units=32)
-        how = replace(how, steps=300, batch_size=32)
+        net = replace(net, width=32, units=32, word_dropout=0.0, dropout=0.2)
+        how = replace(how, steps=300, batch_size=32, lr=0.01)
     net, how = settle(choices, net, how, given=("reads", "outputs"))
     recipe = supervised(data, net, how)
     (stage,) = recipe.stages

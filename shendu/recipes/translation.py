@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from shendu import optim
-from shendu.core import Config, Metric, Objective, Recipe
+from shendu.core import Config, Objective, Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.translation import BEGIN, PADDING, Translation
 from shendu.errors import UserError
@@ -23,6 +22,8 @@ from shendu.sources.static import Static
 
 BETAS = (0.9, 0.98)
 """Of Adam, as Vaswani et al. 2017 have them."""
+POOL = 1000
+"""Batches that are sorted together by the lengths of both sentences: with fewer, a tenth of the targets would be padding."""
 TRAIN_FIGURE_ROWS = 1000
 """The training part's figure is of its first rows: a translation is searched for, which takes longer than learning it."""
 
@@ -39,6 +40,7 @@ def translation(data: Dataset, net: Config, how: Training, processor: Translatio
     def objective(model: nn.Module) -> Objective:
         return TranslationObjective(label_smoothing=how.label_smoothing, padding=PADDING, begin=BEGIN)
 
+    BLEU(processor.texts)  # says now where its library is missing, not after the training
     one = stage(data, processor, how, objective)
     learning = replace(
         one,
@@ -54,8 +56,8 @@ def translation(data: Dataset, net: Config, how: Training, processor: Translatio
 def bucketed(data: Dataset, processor: Translation, size: int, seed: int, device: torch.device) -> Bucketed:
     """The training part in batches of sentences of similar length."""
     coded = processor.coded(data.splits["train"], data.input, data.target)
-    both = {"x": "x", "y": "y"}
-    return Bucketed(coded, processor, columns=both, padded=("x", "y"), batch_size=size, seed=seed, device=device)
+    how: Any = {"columns": {"x": "x", "y": "y"}, "padded": ("x", "y"), "pool": POOL, "device": device}
+    return Bucketed(coded, processor, batch_size=size, seed=seed, **how)
 
 
 def held(data: Dataset, processor: Translation, part: str) -> Static:
@@ -63,9 +65,3 @@ def held(data: Dataset, processor: Translation, part: str) -> Static:
     split = data.splits[part]
     rows = np.arange(min(len(split), TRAIN_FIGURE_ROWS if part == "train" else len(split)))
     return Static(processor.coded(split.take(rows), data.input, data.target, cut=False), processor, x="x", y="y")
-
-
-def metrics(processor: Translation) -> dict[str, Callable[[], Metric]]:
-    """BLEU of the texts; raises UserError where sacrebleu is missing."""
-    BLEU(processor.texts)
-    return {"bleu": partial(BLEU, processor.texts)}

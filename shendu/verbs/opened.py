@@ -14,6 +14,7 @@ from torch import nn
 
 import shendu.run
 from shendu import config, parallel, registry
+from shendu.data.embedding import Embedding
 from shendu.data.language import Language
 from shendu.data.processor import Supervised
 from shendu.data.translation import Translation
@@ -23,6 +24,7 @@ from shendu.run import Folder
 
 PROCESSORS: dict[str, Any] = {
     "supervised": Supervised, "unlabelled": Unlabelled, "language": Language, "translation": Translation,
+    "embedding": Embedding,
 }  # fmt: skip
 """Kind in processor.json -> class: a closed list, so that no file can name code."""
 

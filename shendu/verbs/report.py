@@ -25,12 +25,14 @@ from shendu.core import Draws, Metric, Recipe, Source, Steps, Views
 from shendu.data.columns import Image as ImageColumn
 from shendu.data.language import Language
 from shendu.data.processor import Supervised
+from shendu.data.translation import PADDING, Translates, Translation
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
 from shendu.nn.generate import generate
 from shendu.run import Folder, write_text
 from shendu.sources.static import Static
+from shendu.verbs import alignment
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.explanation import Bar, Line, explain
 from shendu.verbs.opened import Run
@@ -44,6 +46,8 @@ Metrics = dict[str, Callable[[], Metric]]
 PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
+ALIGNED = 4
+"""Sentences whose alignment is drawn."""
 MISTAKES, MISTAKES_TOLD, SHOWN = 24, 12, 64
 """Rows that are shown as pictures, and as text; pictures of a gallery."""
 BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
@@ -51,7 +55,7 @@ BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 PROMPT, WRITTEN, WARMTH, PASSAGES = 48, 240, 0.8, 8
 """Tokens that a language model is given and that it writes on, its temperature; passages that are listed."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE",
-          "bits-per-character": "bits per character"}  # fmt: skip
+          "bits-per-character": "bits per character", "bleu": "BLEU"}  # fmt: skip
 LOGGED = ("stage", "step", "total", "seconds", "samples")
 """Entries of a line of metrics.jsonl that are no curve."""
 INK, LINE, MAIN, SECOND = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
@@ -182,10 +186,41 @@ def continued(processor: Language, model: Steps, source: Source) -> list[str]:
     return [f"{processor.text(x)}│{processor.text(y)}" for x, y in zip(prompts.cpu(), written, strict=True)]
 
 
+def of_translation(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
+    """What a page shows of a translator: translations beside their references, and what it looked at in some of them."""
+    processor, source = recipe.processor, recipe.splits[part]
+    assert isinstance(processor, Translation)
+    assert isinstance(model, Translates)
+    outputs, targets = torch.cat(shown.outputs)[:MISTAKES_TOLD].long(), torch.cat(shown.targets)[:MISTAKES_TOLD]
+    rows = source.batch(0, len(outputs), None)["x"]
+    languages = processor.input.language or "source", processor.target.language or "target"
+    told = [
+        f"{languages[0]}  {given}\n{languages[1]}  {reference}\n→   {translation}"
+        for given, reference, translation in zip(
+            *(processor.texts(codes) for codes in (rows, targets, outputs)), strict=True
+        )
+    ]
+    looked = []
+    with parallel.evaluating(model):
+        place = next(model.parameters()).device
+        for x, y in zip(rows[:ALIGNED].split(1), outputs[:ALIGNED].split(1), strict=True):
+            x, y = (codes[:, : max(1, int((codes != PADDING).sum()))] for codes in (x, y))
+            weights = model.alignment(x.to(place), y.to(place))[0].float().cpu().numpy()
+            looked.append((weights, processor.spelled(x[0].tolist()), processor.spelled(y[0].tolist())))
+    name = PARTS[part].lower()
+    note = "A row is a piece of the translation, a column one of the source; the darker, the more it was looked at."
+    return {"supervised": False, "rows": source.rows, "galleries": [
+        {"title": "Translations", "note": f"The first sentences of the {name} part, their references, the translations.",
+         "text": "\n\n".join(told)},
+        {"title": "Alignment", "note": note, "picture": data_uri(alignment.pictures(looked))},
+    ]}  # fmt: skip
+
+
 WRITERS: dict[type, Callable[[Recipe, nn.Module, Outputs, str], dict[str, Any]]] = {
     Supervised: of_supervised,
     Unlabelled: of_unlabelled,
     Language: of_language,
+    Translation: of_translation,
 }
 """Processor -> what its page shows beyond figures and curves."""
 

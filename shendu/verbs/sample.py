@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from shendu import chance, config, parallel
 from shendu.core import Draws
 from shendu.data.columns import Image
+from shendu.data.folder import read_picture
 from shendu.data.processor import Supervised
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError, near, unknown
@@ -31,6 +33,17 @@ MOST, SIDE, BETWEEN = 10_000, 512, 2
 SUFFIXES = (".png", ".gif")
 FRAMES, MILLISECONDS, LAST = 40, 80, 1500
 """Frames of an animation at most, how long each is shown, and the last one."""
+OPAQUE = 128
+"""A pixel of at least this alpha is known."""
+
+
+@runtime_checkable
+class Inpaints(Protocol):
+    """A model that draws the missing part of a row."""
+
+    def inpaint(self, x: Tensor, known: Tensor, label: Tensor | None = None) -> Iterator[Tensor]:
+        """Frames of drawing rows like x [N, *shape], given where it is known (bool); more as in `Draws`."""
+        ...
 
 
 def sample(
@@ -40,17 +53,22 @@ def sample(
     label: str | None = None,
     seed: int = 0,
     out: str | Path = "sample.png",
+    inpaint: str | Path | None = None,
     device: str = "auto",
     **how: Any,
 ) -> Path:
     """Draws `n` pictures into a grid and returns the file's path; a .gif shows how they come about.
 
     `label` is the class that a conditional model draws (else each in turn); `how` are settings of the model's drawing.
-    Equal seeds give equal pictures. Raises UserError.
+    `inpaint` is a picture file whose transparent part is drawn, n times. Equal seeds give equal pictures. Raises UserError.
     """
     path = check_out(out)
     opened = run if isinstance(run, Run) else Run(run)
-    shown = kept(drawn(opened, n, label, seed, device, how), FRAMES if path.suffix.lower() == ".gif" else 1)
+    if inpaint is None:
+        made = drawn(opened, n, label, seed, device, how)
+    else:
+        made = filled(opened, Path(inpaint), n, label, seed, device, how)
+    shown = kept(made, FRAMES if path.suffix.lower() == ".gif" else 1)
     write(path, [grid(opened.processor.pixels(frame)) for frame in shown])
     return path
 
@@ -70,8 +88,39 @@ def drawn(
     if not 1 <= n <= MOST:
         raise UserError(f"cannot draw {n} pictures; write it like --n 64 (at most {MOST:,})")
     classes = labels_of(processor, n, label)
-    settings = settle(model, how or {})
+    settings = settle(model.draw, how or {})
     yield from frames(model, n, classes, seed, settings)
+
+
+def filled(
+    run: Run, path: Path, n: int, label: str | None, seed: int, device: str, how: dict[str, Any]
+) -> Iterator[Tensor]:
+    """Frames of n pictures [N, C, H, W] whose known part is the file's; raises UserError for what cannot be filled in."""
+    model = parallel.place(run.model, parallel.choose_device(device))
+    if not isinstance(model, Inpaints) or not 1 <= n <= MOST:
+        raise UserError(f"--inpaint is for runs of diffusion, up to {MOST:,} pictures; leave it out for {run.path}")
+    x, known = holed(path, run.processor)
+    place = next(iter(model.parameters())).device
+    x, known = (t.expand(n, *run.processor.shape).to(place) for t in (x, known))
+    classes = None if label is None else labels_of(run.processor, n, label)
+    settings = settle(model.inpaint, how)
+    with parallel.evaluating(model):
+        chance.reseed(seed, SAMPLE)
+        for frame in model.inpaint(x, known, None if classes is None else classes.to(place), **settings):
+            yield frame.float().cpu()
+
+
+def holed(path: Path, processor: Unlabelled) -> tuple[Tensor, Tensor]:
+    """A picture file as a prepared row [1, C, H, W], and where it is known, bool [1, 1, H, W].
+
+    Raises UserError for a file that cannot be read, or has no transparent part.
+    """
+    column = processor.input
+    assert isinstance(column, Image)
+    seen = read_picture(path, replace(column, channels=4))[..., 3] >= OPAQUE
+    if seen.all() or not seen.any():
+        raise UserError(f"{path} is {'nowhere' if seen.all() else 'everywhere'} transparent; erase what is to be drawn")
+    return processor.encode(path)["x"], torch.from_numpy(seen)[None, None]
 
 
 def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
@@ -93,12 +142,12 @@ def labels_of(processor: Unlabelled | Supervised, n: int, label: str | None) -> 
     return torch.full((n,), processor.classes.index(label))
 
 
-def settle(model: Draws, how: dict[str, Any]) -> dict[str, Any]:
+def settle(drawing: Callable[..., Any], how: dict[str, Any]) -> dict[str, Any]:
     """A person's words as the drawing's keyword arguments, by their annotations; raises UserError."""
     known = {
         name: p
-        for name, p in inspect.signature(model.draw, eval_str=True).parameters.items()
-        if name not in ("n", "label")
+        for name, p in inspect.signature(drawing, eval_str=True).parameters.items()
+        if name not in ("n", "x", "known", "label")
     }
     for key in how:
         if key not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import platform
 import re
@@ -25,11 +26,13 @@ from shendu import config, data, parallel, registry
 from shendu.core import Recipe
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
+from shendu.data.embedding import Embedding
 from shendu.data.reading import Reading
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure
+from shendu.metrics import compared, equal_error, roc, threshold_at
 from shendu.run import LOCK, Folder, write_text
 from shendu.verbs import choose, report
 from shendu.verbs import weights as published
@@ -207,6 +210,8 @@ def wanted(
             )
         if system is not None:
             registry.entry(system)
+            own = getattr(registry.load(system), "SPLIT", "")
+            reading = replace(reading, split=reading.split or own)
         order = Order(system, source, settings, path, data_dir, reading)
         order.weights = published.about(weights) if weights else None
         return order
@@ -346,12 +351,19 @@ def finish(
 
 
 def calibrate(recipe: Recipe, setup: Setup, model: nn.Module) -> None:
-    """Where rows are to be called anomalies, from what score on: as validation rows say, or training rows without them."""
+    """Where rows are to be called anomalies, or pairs the same: from what figure on, as validation rows say, or training rows
+    without them."""
     processor, shown = recipe.processor, Outputs()
-    if isinstance(processor, Unlabelled) and processor.judged:
-        source = recipe.splits.get("validation", recipe.splits["train"])
-        measure(model, processor, source, {"outputs": lambda: shown}, setup.device, setup.precision, TRAIN_FIGURE_ROWS)
+    if not isinstance(processor, Embedding) and not (isinstance(processor, Unlabelled) and processor.judged):
+        return
+    source = recipe.splits.get("validation", recipe.splits["train"])
+    measure(model, processor, source, {"outputs": lambda: shown}, setup.device, setup.precision, TRAIN_FIGURE_ROWS)
+    if isinstance(processor, Unlabelled):
         processor.calibrate(torch.cat(shown.outputs))
+    if isinstance(processor, Embedding):
+        curve = roc(*compared(torch.cat(shown.outputs), torch.cat(shown.targets)))
+        if math.isfinite(equal_error(curve)):
+            processor.threshold = threshold_at(curve, processor.false_accepts)
 
 
 def measured(

@@ -32,7 +32,7 @@ SHOWN, SHOWN_WIDTH = 5, 140
 LIKELY, SURE = 0.5, 0.8
 """The share of its tensors that a file must have in common with a network to be called that network's, and from which it is
 clearly that of the one it is for."""
-FROM_DATA = ("channels", "classes")
+FROM_DATA = ("channels", "classes", "vocabulary")
 """Settings that data decide, whatever a file holds."""
 WRAPPERS = ("module.", "_orig_mod.")
 """What data parallelism and compilation put before every name."""
@@ -90,6 +90,8 @@ def settings(module: ModuleType, net: Config, path: str | Path) -> dict[str, Any
     found = read(file_of(path))
     if not matched(module, net, found).wrong:
         return {}
+    if hasattr(module, "settings_of") and (said := module.settings_of(file_of(path))):
+        return said
     known = config.hints(type(net))
     for size in sizes(module):
         needed = {name: getattr(size, name) for name in known if name not in FROM_DATA}

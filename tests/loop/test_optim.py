@@ -239,6 +239,8 @@ def test_mistakes_are_told(name: str, numbers: dict[str, Any], text: str) -> Non
         ("one-cycle", {"warm_up": 0.0}, {0: 1, 50: 0.5}),
         ("warmup-linear", {}, {0: 1 / 11, 4: 5 / 11, 10: 1, 55: 0.5, 100: 0, 120: 0}),
         ("warmup-linear", {"warm_up": 0.0}, {0: 1, 50: 0.5}),
+        ("inverse-sqrt", {"warm_up": 0.04}, {0: 0.25, 1: 0.5, 3: 1, 15: 0.5, 35: 1 / 3, 63: 0.25, 99: 0.2}),
+        ("inverse-sqrt", {"warm_up": 0.0}, {0: 1, 3: 0.5}),
     ],
 )
 def test_tables(name: str, numbers: dict[str, Any], table: dict[int, float]) -> None:

@@ -72,7 +72,7 @@ class Config:
     active: int = 0
 
     def __post_init__(self) -> None:
-        if not self.hidden or min(*self.maps, *self.hidden) < 1 or self.active < 0:
+        if not self.hidden or min((*self.maps, *self.hidden)) < 1 or self.active < 0:
             raise UserError(
                 f"maps={self.maps}, hidden={self.hidden}, active={self.active} must be 1 or more; write them like hidden=256,32"
             )
@@ -194,6 +194,7 @@ class Autoencoder(nn.Module):
     """
 
     typical: Tensor
+    layers: Any
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -252,14 +253,14 @@ class Reconstruction(Objective):
     errors: Tensor
     rows: Tensor
 
-    def __init__(self, model: Autoencoder, *, corruption: float, contraction: float, layer: int | None = None) -> None:
+    def __init__(self, model: Any, *, corruption: float, contraction: float, layer: int | None = None) -> None:
         super().__init__()
         self.corruption, self.contraction, self.layer = corruption, contraction, layer
         self.noisy = corruption > 0
         self.register_buffer("errors", torch.zeros_like(model.typical), persistent=False)
         self.register_buffer("rows", torch.zeros(()), persistent=False)
 
-    def forward(self, model: Autoencoder, batch: Batch, step: Tensor) -> Loss:
+    def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:
         values, counts = model.values(batch["x"])
         layers = list(model.layers)
         if self.layer is not None:
@@ -288,7 +289,7 @@ class Reconstruction(Objective):
             return values * (torch.rand_like(values) >= self.corruption)
         return values + self.corruption * torch.randn_like(values)
 
-    def update(self, model: Autoencoder, step: int) -> None:
+    def update(self, model: Any, step: int) -> None:
         if self.layer is None:
             model.typical.lerp_(self.errors / self.rows.clamp(min=1), max(RATE, 1 / (1 + step)))
             self.errors.zero_()
@@ -322,7 +323,7 @@ class Learning:
 
     def __post_init__(self) -> None:
         for name, right, like in (
-            ("corruption", 0 <= self.corruption < math.inf, "0.25"), ("contraction", 0 <= self.contraction < math.inf, "0.1"),
+            ("corruption", 0 <= self.corruption < math.inf, "0.25"), ("contraction", 0 <= self.contraction < math.inf, "0.01"),
             ("alarms", 0 < self.alarms < 1, "0.05"),
         ):  # fmt: skip
             if not right:
@@ -335,7 +336,8 @@ FEW, LARGE, NARROW = 10_000, 4096, 256
 
 def usual(data: Dataset, shape: tuple[int, ...], kind: str) -> tuple[Config, Training, Learning, tuple[str, ...]]:
     """What suits the rows (and a kind that was asked for), with the reasons for what was decided."""
-    column, rows, notes = data.fields[data.input], len(data.splits["train"]), ()
+    column, rows = data.fields[data.input], len(data.splits["train"])
+    notes: tuple[str, ...] = ()
     net, more = Config(shape=shape), Learning()
     how = Training(epochs=40, batch_size=128, lr=1e-3, schedule="one-cycle")
     if rows < FEW:
@@ -355,7 +357,7 @@ def usual(data: Dataset, shape: tuple[int, ...], kind: str) -> tuple[Config, Tra
             net = replace(net, kind=kind, hidden=(1000,), active=25)
         case "contractive":
             net = replace(net, kind=kind, activation="sigmoid", tied=True)
-            more = replace(more, contraction=0.1)
+            more = replace(more, contraction=0.01)
         case "convolutional" if len(shape) == 3:
             net, how = replace(net, kind=kind, maps=(32, 64), hidden=(64,)), replace(how, lr=1e-3)
     return net, how, more, notes
@@ -363,7 +365,9 @@ def usual(data: Dataset, shape: tuple[int, ...], kind: str) -> tuple[Config, Tra
 
 def table(column: Any, net: Config) -> tuple[Config, tuple[str, ...]]:
     """Layers for rows of numbers and categories: a code of half as many numbers as there are columns."""
-    numeric, coded, notes = (), (), ()
+    numeric: tuple[int, ...] = ()
+    coded: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
     if isinstance(column, Row):
         numeric, coded = column.numeric, tuple((at, size) for at, size in column.coded if size <= WIDEST)
         out = [f.name for f in column.fields if f.kind == "text" or len(f.names) > WIDEST]

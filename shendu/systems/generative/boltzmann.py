@@ -146,7 +146,7 @@ class Boltzmann(nn.Module):
         """States [B, N] after every unit from `first` on was drawn given all others (its mean taken) `sweeps` times."""
         weight = self.weight.triu(1)
         weight = weight + weight.T
-        state = s.T.contiguous()
+        state = s.T.clone(memory_format=torch.contiguous_format)
         for _ in range(sweeps):
             for i in range(first, self.units):
                 p = ((weight[i] @ state + self.bias[i]) / heat).sigmoid()

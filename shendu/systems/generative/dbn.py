@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -129,6 +130,11 @@ class DBN(nn.Module):
         assert isinstance(found, RBM)
         return found
 
+    def way_down(self, layer: int) -> nn.Linear:
+        found = self.generative[layer]
+        assert isinstance(found, nn.Linear)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """x [B, ...] -> logits [B, K]."""
         return self.net(x)
@@ -156,23 +162,21 @@ class DBN(nn.Module):
     def descend(self, features: Tensor) -> Tensor:
         """States of the last but one layer [B, F] -> the pixels' probabilities [B, V], by the generative weights."""
         for i in range(len(self.generative) - 1, -1, -1):
-            p = self.generative[i](features).sigmoid()
+            p = self.way_down(i)(features).sigmoid()
             features = coin(p) if i else p
         return features
 
     def untie(self) -> None:
         """The way down begins as the way up transposed."""
-        for layer, downwards in zip(self.rbms, self.generative, strict=False):
-            assert isinstance(layer, RBM)
-            downwards.weight.data.copy_(layer.weight.data.T)
-            downwards.bias.data.copy_(layer.visible.data)
+        for i in range(len(self.generative)):
+            self.way_down(i).weight.data.copy_(self.rbm(i).weight.data.T)
+            self.way_down(i).bias.data.copy_(self.rbm(i).visible.data)
 
     def unroll(self) -> None:
         """The feed-forward network begins as the way up."""
-        for layer, linear in zip(self.rbms, self.linear, strict=False):
-            assert isinstance(layer, RBM)
-            linear.weight.data.copy_(layer.weight.data[:, : linear.in_features])
-            linear.bias.data.copy_(layer.hidden.data)
+        for i, linear in enumerate(self.linear[:-1]):
+            linear.weight.data.copy_(self.rbm(i).weight.data[:, : linear.in_features])
+            linear.bias.data.copy_(self.rbm(i).hidden.data)
         self.linear[-1].weight.data.copy_(self.memory.weight.data[:, -self.classes :].T)
         self.linear[-1].bias.data.copy_(self.memory.visible.data[-self.classes :])
 
@@ -217,6 +221,10 @@ class Greedy(Objective):
         super().__init__()
         self.layer = layer
 
+    @classmethod
+    def of(cls, layer: int, model: nn.Module) -> Greedy:
+        return cls(layer)
+
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         assert isinstance(model, DBN)
         rbm = model.rbm(self.layer)
@@ -256,12 +264,10 @@ class WakeSleep(Objective):
         awake = self.wake(model, batch["x"].flatten(1))
         seen, dreamt, features = self.dream(model, awake[-1], batch["y"])
         asleep = self.sleep(model, features)
-        ways = list(zip(model.generative, model.rbms, strict=False))
-        down = sum(missed(way(above), below) for (way, _), (below, above) in zip(ways, pairwise(awake), strict=True))
-        up = sum(missed(rbm.up(below), above) for (_, rbm), (below, above) in zip(ways, pairwise(asleep), strict=True))  # type: ignore[operator]
+        layers = range(len(awake) - 1)
+        down = torch.stack([missed(model.way_down(i)(awake[i + 1]), awake[i]) for i in layers]).sum()
+        up = torch.stack([missed(model.rbm(i).up(asleep[i]), asleep[i + 1]) for i in layers]).sum()
         gap = model.memory.free_energy(seen).sum() - model.memory.free_energy(dreamt).sum()
-        assert torch.is_tensor(down)
-        assert torch.is_tensor(up)
         logs = {"down": down.detach() / len(seen), "up": up.detach() / len(seen)}
         return Loss({"loss": shown(down + up + gap, down + up)}, logs)
 
@@ -289,7 +295,7 @@ class WakeSleep(Objective):
         """States of every layer below the memory, from the pixels' probabilities up, drawn downwards."""
         states = [features]
         for i in range(len(model.generative) - 1, -1, -1):
-            p = model.generative[i](states[0]).sigmoid()
+            p = model.way_down(i)(states[0]).sigmoid()
             states.insert(0, coin(p) if i else p)
         return states
 
@@ -341,7 +347,7 @@ def before(data: Dataset, processor: Supervised, net: Config, how: Training, mor
         epochs=more.pretrain_epochs, steps=more.pretrain_steps, lr=more.pretrain_lr, batch_size=min(100, how.batch_size or 100),
     )  # fmt: skip
     greedy = [
-        stage(data, processor, plain, lambda model, i=i: Greedy(i), name=f"pretrain-{i + 1}", trains=(f"rbms.{i}",))
+        stage(data, processor, plain, partial(Greedy.of, i), name=f"pretrain-{i + 1}", trains=(f"rbms.{i}",))
         for i in range(len(net.hidden))
     ]
     both = replace(

@@ -50,6 +50,8 @@ NOISE = 20200619
 """Key of the noise that rows are measured with."""
 HEAD = 32
 """Maps of one head of attention."""
+STEPS = 25
+"""Steps of drawing, if nothing else is said."""
 SEEN = 14
 """Places a side that the first level should have."""
 PRESENTED = 660_000
@@ -79,7 +81,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, right, like in (
             ("maps", self.maps and min(self.maps) >= 1, "32,64"), ("blocks", self.blocks >= 1, "1"),
-            ("patch", self.patch >= 1, "2"), ("times", self.times >= 2, "1000"),
+            ("patch", self.patch >= 1, "2"), ("times", self.times >= STEPS, "1000"),
         ):  # fmt: skip
             if not right:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
@@ -337,7 +339,7 @@ class Diffusion(nn.Module):
         n: int,
         label: Tensor | None = None,
         *,
-        steps: int = 25,
+        steps: int = STEPS,
         guidance: float = 1.5,
         sampler: Literal["ddim", "ddpm"] = "ddim",
     ) -> Iterator[Tensor]:
@@ -350,7 +352,7 @@ class Diffusion(nn.Module):
         yield from self.followed(z, label, steps, guidance, 1.0 if sampler == "ddpm" else 0.0)
 
     def followed(
-        self, z: Tensor, label: Tensor | None, steps: int = 25, guidance: float = 1.5, eta: float = 0.0
+        self, z: Tensor, label: Tensor | None, steps: int = STEPS, guidance: float = 1.5, eta: float = 0.0
     ) -> Iterator[Tensor]:
         """The way from noise z [N, C, H, W] to pictures."""
         for t, s in pairwise(self.stops(steps)):
@@ -363,7 +365,7 @@ class Diffusion(nn.Module):
         known: Tensor,
         label: Tensor | None = None,
         *,
-        steps: int = 25,
+        steps: int = STEPS,
         guidance: float = 1.5,
         repeats: int = 5,
     ) -> Iterator[Tensor]:

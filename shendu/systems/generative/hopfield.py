@@ -191,7 +191,7 @@ class Hopfield(Memory):
 
     def one_by_one(self, s: Tensor, sweep: int) -> Iterator[Tensor]:
         """Each unit once, in an order drawn for this sweep: the energy never rises. Yields in the course of the sweep."""
-        state = s.T.contiguous()
+        state = s.T.clone(memory_format=torch.contiguous_format)
         order = torch.randperm(self.units, generator=chance.generator(ORDER, sweep)).tolist()
         size = -(-self.units // PIECES)
         for start in range(0, self.units, size):

@@ -126,19 +126,19 @@ class VAE(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        channels, *side = config.shape
+        channels, height, width = config.shape
         self.told = config.classes if config.conditional else 0
         maps = config.maps if config.form == "conv" else ()
-        sizes = [tuple(side)]
+        sizes = [(height, width)]
         for _ in maps:
-            sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
+            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
         self.small = (maps[-1] if maps else channels, *sizes[-1])
-        width = math.prod(self.small)
+        inputs = math.prod(self.small)
         self.register_buffer("mean", torch.full(config.shape, 0.5))
         self.shrinking = Shrinking(channels, maps, config.activation)
-        self.encoder = Flat((width + self.told, *config.hidden, 2 * config.latent), config.activation, last=False)
+        self.encoder = Flat((inputs + self.told, *config.hidden, 2 * config.latent), config.activation, last=False)
         back = config.hidden[::-1]
-        self.decoder = Flat((config.latent + self.told, *back, width), config.activation, last=bool(maps))
+        self.decoder = Flat((config.latent + self.told, *back, inputs), config.activation, last=bool(maps))
         self.growing = Growing(maps[::-1], channels, sizes[-2::-1], config.activation) if maps else nn.Identity()
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -283,11 +283,11 @@ class Bound(Objective):
         self.samples = samples
 
     @torch.no_grad()
-    def enter(self, model: VAE, source: Source) -> None:
+    def enter(self, model: Any, source: Source) -> None:
         x = source.batch(0, min(MEAN_ROWS, source.rows), None)["x"]
         model.mean.copy_(x.float().mean(0).clamp(LEAST, 1 - LEAST))
 
-    def forward(self, model: VAE, batch: Batch, step: Tensor) -> Loss:
+    def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:
         x = inked(batch["x"])
         y = batch["y"] if model.told else None
         if y is not None and not y.is_floating_point():  # mixed-up rows have shares of classes already
@@ -314,8 +314,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("vae", data, "Image")
     picture, target = data.fields[data.input], data.fields[data.target]
     assert isinstance(picture, Image)
-    net = Config(shape=picture.shape, classes=len(target.names) if isinstance(target, Category) else 0)
-    how = Training(epochs=100, batch_size=128, lr=2e-3, schedule="one-cycle")
+    shape = (picture.channels, picture.height, picture.width)
+    net = Config(shape=shape, classes=len(target.names) if isinstance(target, Category) else 0)
+    how = Training(epochs=60, batch_size=128, lr=5e-3, schedule="one-cycle")
     if len(data.splits["train"]) < 10_000:
         net, how = replace(net, latent=16), replace(how, steps=5000, batch_size=64)
     net, how, draws = settle(choices, net, how, Draws(), given=("shape", "classes"))

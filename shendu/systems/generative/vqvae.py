@@ -243,20 +243,20 @@ class Quantising(Objective):
     totals: Tensor
     candidates: Tensor
 
-    def __init__(self, model: VQVAE, *, commitment: float, variance: float) -> None:
+    def __init__(self, model: Any, *, commitment: float, variance: float) -> None:
         super().__init__()
         self.commitment, self.variance = commitment, max(variance, 1e-4)
         for name, like in (("counts", model.counts), ("totals", model.totals), ("candidates", model.totals)):
             self.register_buffer(name, torch.zeros_like(like), persistent=False)
 
     @torch.no_grad()
-    def enter(self, model: VQVAE, source: Source) -> None:
+    def enter(self, model: Any, source: Source) -> None:
         x = source.batch(0, min(FIRST_ROWS, source.rows), None)["x"].to(model.codebook)
         model.codebook.copy_(chosen(model.encoder(x), len(model.codebook)))
         model.totals.copy_(model.codebook)
         model.counts.fill_(1)
 
-    def forward(self, model: VQVAE, batch: Batch, step: Tensor) -> Loss:
+    def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:
         x = batch["x"]
         z = model.encoder(x).float()
         index = model.nearest(z.detach())
@@ -274,7 +274,7 @@ class Quantising(Objective):
         return Loss({"loss": loss}, {"perplexity": perplexity})
 
     @torch.no_grad()
-    def update(self, model: VQVAE, step: int) -> None:
+    def update(self, model: Any, step: int) -> None:
         model.counts.lerp_(self.counts, 1 - DECAY)
         model.totals.lerp_(self.totals, 1 - DECAY)
         whole = model.counts.sum()
@@ -299,7 +299,7 @@ def chosen(z: Tensor, count: int) -> Tensor:
 class Writing(Objective):
     """Minus the log-probability of rows' codes under the prior."""
 
-    def forward(self, model: VQVAE, batch: Batch, step: Tensor) -> Loss:
+    def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:
         y = batch["y"] if model.config.conditional else None
         if y is not None and not y.is_floating_point():
             y = F.one_hot(y, model.config.classes).float()
@@ -329,7 +329,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("vqvae", data, "Image")
     picture, target = data.fields[data.input], data.fields[data.target]
     assert isinstance(picture, Image)
-    net = Config(shape=picture.shape, classes=len(target.names) if isinstance(target, Category) else 0)
+    shape = (picture.channels, picture.height, picture.width)
+    net = Config(shape=shape, classes=len(target.names) if isinstance(target, Category) else 0)
     how, more = Training(epochs=15, batch_size=128, lr=2e-3, schedule="one-cycle"), More()
     if (rows := len(data.splits["train"])) < 10_000:
         net, how = replace(net, size=64), replace(how, steps=2000, batch_size=32)

@@ -32,6 +32,11 @@ from shendu.recipes.recurrent import recurrent
 class LSTM(nn.LSTM):
     """One layer in one direction: torch.nn.LSTM's weights and kernel; `unrolled` is what the kernel computes."""
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__(inputs, units, batch_first=True)
         nn.init.orthogonal_(self.weight_hh_l0)

@@ -113,7 +113,8 @@ class ResNeXt(nn.Module):
         self.head = nn.Linear(entering, config.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                # by what enters: torch's fan-out counts all groups
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> logits [B, K]."""
