@@ -64,7 +64,9 @@ READING = add_options(
     ),
     click.option("--test-from", metavar="REGEX", help="Files: those whose names it finds are the test part."),
     click.option(
-        "--split", metavar="0.2|0.2@SEED|2/5|last:N", help="Which rows are the test part, where there is none."
+        "--split",
+        metavar="0.2|0.2@SEED|2/5|last:N|classes:0.25",
+        help="Which rows are the test part, where there is none.",
     ),
     click.option("--skip-bad", is_flag=True, default=None, help="Leave unreadable files and rows out, and count them."),
 )
@@ -252,6 +254,8 @@ def words_of(row: dict[str, Any]) -> list[str]:
     """A prediction as cells."""
     if "label" in row:
         return [row["input"], row["label"], f"{row['probability']:.4f}"]
+    if "embedding" in row:
+        return [row["input"], ", ".join(f"{v:.3f}" for v in row["embedding"][:6]) + ", …"]
     if not row.keys() & {"value", "values"}:
         return [
             f"{v:.6g}" if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else v for v in row.values()
@@ -287,8 +291,9 @@ def sample(run: str, settings: tuple[str, ...], **options: Any) -> None:
     from shendu.verbs.sample import sample as draw
 
     opened, how = Run(run), {key: value for key, value in options.items() if value is not None}
+    more: dict[str, Any] = dict(config.parse_settings(settings))
     if not compose.writes(opened) and how.keys().isdisjoint(compose.OPTIONS):
-        click.echo(draw(opened, **how, **config.parse_settings(settings)))
+        click.echo(draw(opened, **how, **more))
         return
     for key in ("label", "out", "inpaint", *(("set",) if settings else ())):
         if key in how or key == "set":
@@ -315,7 +320,8 @@ def judge(run: str, settings: tuple[str, ...], as_json: bool, **options: Any) ->
     """
     from shendu.verbs import judge as verb
 
-    result = verb.judge(run, **options, **config.parse_settings(settings))
+    how: dict[str, Any] = {**options, **config.parse_settings(settings)}
+    result = verb.judge(run, **how)
     if as_json:
         return emit(result)
     table(verb.lines(result))
@@ -335,6 +341,67 @@ def write_on(texts: Iterator[list[str]], prompt: str, n: int) -> None:
     for i, parts in enumerate(zip(*texts, strict=True)):
         click.secho(f"{i + 1}", bold=True)
         click.echo(prompt + "".join(parts))
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("gallery")
+@click.argument("name")
+@click.argument("pictures", nargs=-1, required=True)
+@DEVICE
+@AS_JSON
+def enrol(run: str, gallery: str, name: str, pictures: tuple[str, ...], device: str, as_json: bool) -> None:
+    """Add PICTURES (files, folders) of NAME to GALLERY, as RUN sees them.
+
+    \b
+    shendu enrol runs/2026-11-22_face_orl-faces_1 office.safetensors Ann ann1.jpg ann2.jpg
+    """
+    from shendu.verbs.faces import enrol as verb
+
+    done = verb(run, gallery, name, *pictures, device=device)
+    if as_json:
+        return emit(done)
+    click.echo(f"{done['gallery']}: {name} by {done['pictures']}, {done['people']} in all")
+    return None
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("first", metavar="PICTURE1")
+@click.argument("second", metavar="PICTURE2")
+@DEVICE
+@AS_JSON
+def verify(run: str, first: str, second: str, device: str, as_json: bool) -> None:
+    """Whether RUN takes PICTURE1 and PICTURE2 for the same person (or class)."""
+    from shendu.verbs.faces import verify as verb
+
+    found = verb(run, first, second, device=device)
+    if as_json:
+        return emit(found)
+    word = "same" if found["same"] else "different"
+    click.echo(f"{word} (similarity {found['similarity']:.4f}, threshold {found['threshold']:.4f})")
+    return None
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("gallery")
+@click.argument("pictures", nargs=-1, required=True)
+@DEVICE
+@AS_JSON
+def identify(run: str, gallery: str, pictures: tuple[str, ...], device: str, as_json: bool) -> None:
+    """Who of GALLERY is on PICTURES (files, folders), as RUN sees it."""
+    from shendu.verbs.faces import identify as verb
+
+    found = verb(run, gallery, *pictures, device=device)
+    if as_json:
+        return emit(found)
+    rows = [
+        [row["input"], row["name"] or f"nobody (nearest: {row['nearest']})", f"{row['similarity']:.4f}"]
+        for row in found
+    ]
+    table([["input", "who", "similarity"], *rows])
+    return None
 
 
 @cli.command()

@@ -360,9 +360,7 @@ def roc(similarity: Tensor, same: Tensor) -> Curve:
     last = torch.ones_like(same)
     last[:-1] = similarity[1:] != similarity[:-1]
     nothing = torch.zeros(1, dtype=torch.float64, device=similarity.device)
-    false, true = (
-        torch.cat([nothing, kind.cumsum(0)[last].double() / kind.sum().double()]) for kind in (~same, same)
-    )
+    false, true = (torch.cat([nothing, kind.cumsum(0)[last].double() / kind.sum().double()]) for kind in (~same, same))
     return Curve(torch.cat([nothing + math.inf, similarity[last]]), false, true)
 
 
@@ -454,7 +452,10 @@ class OneShot(_OfPairs):
         """float64 [B, 2] of all rows of a part; their sums are all that the figure needs."""
         found, kind = target.unique(return_inverse=True)
         ways = min(self.ways or len(found), len(found))
-        place, episode = torch.arange(len(target), device=target.device), torch.arange(len(found), device=target.device) // ways
+        place, episode = (
+            torch.arange(len(target), device=target.device),
+            torch.arange(len(found), device=target.device) // ways,
+        )
         first = place.new_full((len(found),), len(target)).scatter_reduce(0, kind, place, "amin")
         z = F.normalize(_double(outputs), dim=1)
         similarity = (z @ z[first].T).masked_fill(episode[kind][:, None] != episode, -math.inf)

@@ -123,7 +123,10 @@ class Dataset:
         """
         assert self.classes
         done, label = self, self.target
-        apart = "test" in self.splits and not np.isin(*(self.splits[p].column(label) for p in ("test", "train"))).any()
+        apart = (
+            "test" in self.splits
+            and not np.intersect1d(self.splits["test"].column(label), self.splits["train"].column(label)).size
+        )
         if not apart and len(self.splits) > 1:
             done = replace(self, splits={"train": joined(list(self.splits.values()))})
         for part, wanted in (("test", share), ("validation", share / 2)):

@@ -55,6 +55,11 @@ class Language:
     def vocabulary(self) -> int:
         return self.tokenizer.size
 
+    @property
+    def unwritten(self) -> tuple[int, ...]:
+        """Tokens that stand for no text."""
+        return (UNKNOWN,) if isinstance(self.tokenizer, Characters) else ()
+
     @cached_property
     def characters(self) -> Tensor:
         """int64 [V]: how many characters each token begins, so that a text's tokens add up to its characters."""

@@ -14,7 +14,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +24,7 @@ from shendu import config
 from shendu.data import cache
 from shendu.data.cache import Decoded
 from shendu.data.columns import Column, Moments
-from shendu.data.dataset import Dataset
+from shendu.data.dataset import Dataset, Split
 from shendu.data.ragged import Ragged
 from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
@@ -111,6 +111,21 @@ def text_of(row: np.ndarray) -> str:
     return row.tobytes().rstrip(b"\0").decode("utf-8", "replace")
 
 
+def dense(dataset: Dataset) -> Dataset:
+    """The same data, rows of varying length padded with zeros to the longest: for looking at, not for learning."""
+    ragged = [name for name, column in dataset.fields.items() if getattr(column, "ragged", False)]
+    splits = dataset.splits
+    for name in ragged:
+        parts = {part: split.column(name) for part, split in splits.items()}
+        longest = max(int(rows.lengths.max(initial=1)) for rows in parts.values())  # type: ignore[attr-defined]
+        padded = {part: rows.padded(longest) for part, rows in parts.items()}  # type: ignore[attr-defined]
+        others = {
+            part: {key: split.column(key) for key in split.columns if key != name} for part, split in splits.items()
+        }
+        splits = {part: Split({**others[part], name: padded[part]}) for part in splits}
+    return replace(dataset, splits=splits) if ragged else dataset
+
+
 def _checked(text: str) -> bytes:
     """A sentence's bytes; raises UserError for none, and for too many."""
     data = " ".join(text.replace("\0", " ").split()).encode("utf-8", "replace")
@@ -147,11 +162,11 @@ def in_folder(path: Path, names: list[str], reading: Reading) -> Dataset | None:
         if lacks := [language for language in (source, target) if language not in files]:
             there = next(iter(files.values()))
             raise UserError(f"{path} has {there} but no {part} file of {lacks[0]} beside it; add it, or remove {there}")
-    files = {f"{part}.{language}": path / parts[part][language] for part in parts for language in (source, target)}
+    paths = {f"{part}.{language}": path / parts[part][language] for part in parts for language in (source, target)}
     notes = [f"sentences are translated from {source} to {target}; --target {source} turns it round"]
     if left_out:
         notes.append(f"further test files, left out: {', '.join(left_out)}")
-    return open_files(files, source, target, path.absolute().name, str(path.absolute()), reading, tuple(notes))
+    return open_files(paths, source, target, path.absolute().name, str(path.absolute()), reading, tuple(notes))
 
 
 def parts_of(names: list[str]) -> tuple[Parts, list[str]]:
@@ -229,9 +244,9 @@ def read_lines(path: Path, where: str = "") -> list[bytes]:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        at = data.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} in line {line:,}; save it as UTF-8"
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} in line {at:,}; save it as UTF-8"
         ) from None
     lines = [b" ".join(line.replace(b"\0", b" ").split()) for line in data.removesuffix(b"\n").split(b"\n")]
     for number, line in enumerate(lines, 1):

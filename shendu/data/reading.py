@@ -27,7 +27,7 @@ class Reading:
     types: tuple[str, ...] = ()
     """Column types that a person knows better: age=number, zip=category."""
     task: str = "auto"
-    """classes, numbers, forecast, or anomaly: labels, if there are any, are left out."""
+    """classes, numbers, forecast, anomaly (labels, if there are any, are left out), or text: a .txt file is no table."""
     split: str = ""
     """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), the last rows (last:24), or a
     share of the classes, which then have no training rows (classes:0.25)."""

@@ -26,7 +26,14 @@ class SelfAttention(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, *, kv_heads: int = 0, bias: bool = True, causal: bool = True, qk_norm: bool = False
+        self,
+        width: int,
+        heads: int,
+        *,
+        kv_heads: int = 0,
+        bias: bool = True,
+        causal: bool = True,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         kv_heads = kv_heads or heads
@@ -77,4 +84,6 @@ def check_heads(width: int, heads: int, kv_heads: int) -> None:
     if heads < 1 or width < heads or width % heads:
         raise UserError(f"heads={heads} do not share a width of {width} equally; write it like width=128, heads=4")
     if kv_heads < 1 or heads % kv_heads:
-        raise UserError(f"kv_heads={kv_heads} is no divisor of heads={heads}; write it like kv_heads={1 if heads < 4 else heads // 4}")
+        raise UserError(
+            f"kv_heads={kv_heads} is no divisor of heads={heads}; write it like kv_heads={1 if heads < 4 else heads // 4}"
+        )

@@ -30,24 +30,25 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     stop: Collection[int] = (),
+    never: Collection[int] = (),
     seed: int = 0,
 ) -> Iterator[Tensor]:
     """Continues prompts int64 [B, T] by at most `length` tokens each, yielded one by one: int64 [B].
 
     At temperature 0 the likeliest token is taken, else one is drawn from the `top_k` likeliest (0: all) and of those from the
     fewest that hold `top_p` of the probability (Holtzman et al. 2020). A row that has drawn a token of `stop` is ended: it
-    yields -1 from then on, and the drawing is over when all have ended. Draws are keyed by (seed, row, place): a row's text
-    does not depend on how many others are drawn. The model is in eval mode and without gradients. Raises UserError.
+    yields -1 from then on, and the drawing is over when all have ended. Tokens of `never` are not drawn. Draws are keyed by
+    (seed, row, place): a row's text does not depend on how many others are drawn. The model is in eval mode and without gradients. Raises UserError.
     """
     check(prompt, length, temperature, top_k, top_p)
     rows = torch.arange(len(prompt), device=prompt.device)
     ended = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
-    ends = torch.tensor(sorted(stop), dtype=torch.int64, device=prompt.device)
+    ends, left_out = (torch.tensor(sorted(some), dtype=torch.int64, device=prompt.device) for some in (stop, never))
     state, tokens = None, prompt
     for place in range(length):
         logits, state = model.step(tokens, state)
         u = chance.uniform(rows, 1, seed, DRAW, place)[:, 0]
-        drawn = draw(logits.float(), u, temperature, top_k, top_p)
+        drawn = draw(logits.float().index_fill(1, left_out, -torch.inf), u, temperature, top_k, top_p)
         yield drawn.masked_fill(ended, ENDED)
         if len(ends):
             ended |= torch.isin(drawn, ends)

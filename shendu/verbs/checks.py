@@ -38,6 +38,7 @@ from shendu.data.cells import Cells
 from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset
 from shendu.data.moments import chunks
+from shendu.data.pairs import dense
 from shendu.data.reading import Reading
 from shendu.data.row import NAMED, Row
 from shendu.data.screens import Feature
@@ -99,6 +100,7 @@ class Subject:
     def __init__(
         self, dataset: Dataset, reading: Reading, files: list[str], bad: dict[str, str], data_dir: Any = None
     ) -> None:
+        dataset = dense(dataset)
         self.data, self.reading, self.files, self.bad, self.data_dir = dataset, reading, files, bad, data_dir
         self.rows = {part: len(split) for part, split in dataset.splits.items()}
         self.ends = np.cumsum(list(self.rows.values()))

@@ -64,8 +64,9 @@ def pieces(
     if model.context and len(begun) > model.context:
         say(f"the prompt has {len(begun):,} tokens and the model sees {model.context:,}: its beginning is forgotten")
     tokens = generate(
-        model, begun.expand(n, -1).to(chosen), length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
+        model, begun.expand(n, -1).to(chosen), length, temperature=temperature, top_k=top_k, top_p=top_p,
+        never=processor.unwritten, seed=seed,
+    )  # fmt: skip
     texts = [Text(stop) for _ in range(n)]
     while (drawn := following(tokens)) is not None and not all(text.ended for text in texts):
         parts = [processor.tokenizer.pieces[token] for token in drawn.tolist()]
@@ -99,7 +100,9 @@ class Text:
         if self.stop and (at := self.held.find(self.stop)) >= 0:
             self.ended, self.held = True, self.held[:at]
             return self.rest()
-        keep = next((k for k in range(min(len(self.stop), len(self.held)), 0, -1) if self.stop.startswith(self.held[-k:])), 0)
+        keep = next(
+            (k for k in range(min(len(self.stop), len(self.held)), 0, -1) if self.stop.startswith(self.held[-k:])), 0
+        )
         shown, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
         return shown
 

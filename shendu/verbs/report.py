@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from shendu import parallel, registry
 from shendu.core import Draws, Metric, Recipe, Source, Steps, Views
 from shendu.data.columns import Image as ImageColumn
+from shendu.data.embedding import Embedding
 from shendu.data.language import Language
 from shendu.data.processor import Supervised
 from shendu.data.translation import PADDING, Translates, Translation
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
+from shendu.metrics import Curve, compared, equal_error, roc
 from shendu.nn.generate import generate
 from shendu.run import Folder, write_text
 from shendu.sources.static import Static
@@ -54,8 +56,12 @@ BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
 """Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
 PROMPT, WRITTEN, WARMTH, PASSAGES = 48, 240, 0.8, 8
 """Tokens that a language model is given and that it writes on, its temperature; passages that are listed."""
+ASKED, NEAREST = 12, 8
+"""Rows whose nearest are shown, and how many of these."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE",
           "bits-per-character": "bits per character", "bleu": "BLEU"}  # fmt: skip
+PERCENT = ("accuracy", "error-rate", "one-shot-accuracy", "equal-error-rate", "true-accept-rate", "rank-1")
+"""Figures that are shares of something."""
 LOGGED = ("stage", "step", "total", "seconds", "samples")
 """Entries of a line of metrics.jsonl that are no curve."""
 INK, LINE, MAIN, SECOND = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
@@ -127,8 +133,14 @@ def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
     processor, source = recipe.processor, recipe.splits[part]
     assert isinstance(processor, Unlabelled)
     assert isinstance(source, Static)
+    name = processor.judged or next(iter(processor.scores))
+    scores = torch.cat(shown.outputs).float().reshape(-1, len(processor.scores))[:, list(processor.scores).index(name)]
+    order = scores.argsort(descending=not processor.scores[name]).tolist()
     if not isinstance(processor.input, ImageColumn):
-        return {"supervised": False, "rows": source.rows, "galleries": []}
+        lines = [f"{figure(float(scores[row])):>8}  {shown_as_text(processor, source, row)}" for row in order[:SHOWN]]
+        note = f"rows of the {PARTS[part].lower()} part after their {name}"
+        odd = {"title": "Suit the model least", "note": note, "text": "\n".join(lines)}
+        return {"supervised": False, "rows": source.rows, "galleries": [odd]}
     galleries = []
 
     def add(title: str, note: str, pixels: np.ndarray) -> None:
@@ -142,14 +154,16 @@ def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
             add("Drawn", "new rows, drawn by the model", processor.pixels(frame))
         for title, pictures in (model.views(few.to(place)) if isinstance(model, Views) else {}).items():
             add(title, "", processor.pixels(pictures.float().cpu()))
-    name, higher = next(iter(processor.scores.items()))
-    scores = torch.cat(shown.outputs).float().reshape(-1, len(processor.scores))[:, 0]
-    order = scores.argsort(descending=not higher).tolist()
     for title, rows in (("Suit the model least", order[:SHOWN]), ("Suit it most", order[::-1][:SHOWN])):
         stored = torch.cat([source.stored(row, 1)["x"] for row in rows]).cpu().numpy()
         low, high = sorted((float(scores[rows[0]]), float(scores[rows[-1]])))
         add(title, f"rows of the {PARTS[part].lower()} part, {name} {figure(low)} to {figure(high)}", stored)
     return {"supervised": False, "rows": source.rows, "galleries": galleries}
+
+
+def shown_as_text(processor: Unlabelled, source: Static, row: int) -> str:
+    """A stored row as a line."""
+    return str(processor.input.show(source.stored(row, 1)["x"][0].cpu().numpy()))
 
 
 def of_language(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
@@ -181,7 +195,7 @@ def continued(processor: Language, model: Steps, source: Source) -> list[str]:
     network = cast(nn.Module, model)
     prompts = torch.stack([x[:PROMPT] for x in begun]).to(next(network.parameters()).device)
     with parallel.evaluating(network):
-        drawn = list(generate(model, prompts, WRITTEN, temperature=WARMTH))
+        drawn = list(generate(model, prompts, WRITTEN, temperature=WARMTH, never=processor.unwritten))
     written = torch.stack(drawn, 1).cpu()
     return [f"{processor.text(x)}│{processor.text(y)}" for x, y in zip(prompts.cpu(), written, strict=True)]
 
@@ -216,10 +230,68 @@ def of_translation(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) 
     ]}  # fmt: skip
 
 
+def of_embedding(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
+    """What a page shows of embeddings: what each threshold accepts, and the rows that some are nearest to."""
+    processor, source = recipe.processor, recipe.splits[part]
+    assert isinstance(processor, Embedding)
+    assert isinstance(source, Static)
+    z, y = torch.cat(shown.outputs).float(), torch.cat(shown.targets)
+    where, chosen, galleries = f"the {PARTS[part].lower()} part", processor.threshold, []
+    curve = roc(*compared(z, y))
+    if math.isfinite(error := equal_error(curve)):
+        note = f"All pairs of rows of {where}; equal error {100 * error:.2f}%."
+        note += f" The threshold (the dot) is a cosine of {chosen:.3f}." if chosen is not None else ""
+        galleries.append({"title": "Accepted and refused", "note": note, "svg": trade(curve, chosen)})
+    if isinstance(processor.input, ImageColumn) and len(z) > 1:
+        note = f"Some rows of {where}, each followed by the {NEAREST} that are most similar to it: "
+        note += "framed in blue those of its class, in orange those of another."
+        galleries.append({"title": "Nearest", "note": note, "picture": data_uri(neighbours(source, z, y))})
+    return {"supervised": False, "rows": source.rows, "galleries": galleries}
+
+
+def trade(curve: Curve, threshold: float | None) -> Markup:
+    """The share of one class that is accepted over the share of two that is, and where the threshold lies."""
+    drawn, axes = drawing(3.4, 0.26)
+    false, true = curve.false.numpy(), curve.true.numpy()
+    keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), 10 * POINTS)).round().astype(int))
+    axes.plot(false[keep], true[keep], color=MAIN, linewidth=1.5)
+    axes.plot([0, 1], [1, 0], color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
+    if threshold is not None:
+        at = int((curve.thresholds >= threshold).sum()) - 1
+        axes.plot([false[at]], [true[at]], color=SECOND, marker="o", markersize=6, linestyle="none")
+    share_axis(axes.xaxis)
+    share_axis(axes.yaxis)
+    labelled(axes, "of two classes, accepted", "of one class, accepted")
+    return svg(drawn, "roc")
+
+
+def neighbours(source: Static, z: Tensor, y: Tensor) -> Picture.Image:
+    """Lines of pictures: one of the part, then its nearest, framed by whether they are of its class."""
+    asked = torch.linspace(0, len(z) - 1, min(ASKED, len(z))).round().long()
+    similarity = z[asked] @ z.T
+    similarity[torch.arange(len(asked)), asked] = -torch.inf
+    near = similarity.topk(min(NEAREST, len(z) - 1), dim=1).indices
+    lines = []
+    for row, others in zip(asked.tolist(), near.tolist(), strict=True):
+        frames = [(row, (128, 128, 128)), *((o, (29, 98, 209) if y[o] == y[row] else (208, 74, 23)) for o in others)]
+        lines.append(np.concatenate([framed(source.stored(o, 1)["x"][0].cpu().numpy(), c) for o, c in frames], 1))
+    return Picture.fromarray(np.concatenate(lines))
+
+
+def framed(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """uint8 [H, W, C] -> [H + 8, W + 8, 3] with a frame; of other than 3 channels the first."""
+    image = np.full((pixels.shape[0] + 8, pixels.shape[1] + 8, 3), 255, np.uint8)
+    image[1:-1, 1:-1] = colour
+    image[3:-3, 3:-3] = 255
+    image[4:-4, 4:-4] = pixels if pixels.shape[-1] == 3 else pixels[..., :1]
+    return image
+
+
 WRITERS: dict[type, Callable[[Recipe, nn.Module, Outputs, str], dict[str, Any]]] = {
     Supervised: of_supervised,
     Unlabelled: of_unlabelled,
     Language: of_language,
+    Embedding: of_embedding,
     Translation: of_translation,
 }
 """Processor -> what its page shows beyond figures and curves."""
@@ -241,7 +313,7 @@ def figure(value: float | None, name: str = "") -> str:
     """A measured figure: shares in per cent, others with four digits; a dash for what is no number."""
     if value is None or not math.isfinite(value):
         return "–"
-    if name.removeprefix("validation ") in ("accuracy", "error-rate"):
+    if name.removeprefix("validation ") in PERCENT:
         return f"{100 * value:.2f}%"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 

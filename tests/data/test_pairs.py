@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import shendu
 import shendu.data
 from shendu.data import pairs
 from shendu.data.pairs import Sentence
@@ -253,6 +254,12 @@ def test_train_evaluate_predict_and_report(tmp_path: Path) -> None:
     assert all(
         word in page for word in ("Alignment", "Translations", "zwei hunde laufen schnell.", "two dogs run fast.")
     )
+
+
+def test_audit_finds_sentences_that_are_there_twice(tmp_path: Path) -> None:
+    place = folder(tmp_path / "p", train_de=GERMAN[:3] * 2, train_en=ENGLISH[:3] * 2)
+    told = {(finding.kind, finding.count) for finding in shendu.audit(place).findings}
+    assert any(count == 3 for _, count in told), told
 
 
 @pytest.mark.data

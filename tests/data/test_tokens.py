@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -44,7 +45,7 @@ def by_definition(text: str, bpe: BPE) -> list[int]:
     found = []
     for word in in_words(text):
         pieces = [letter[byte] for byte in word.encode()]
-        while pairs := [pair for pair in zip(pieces, pieces[1:], strict=False) if pair in rank]:
+        while pairs := [pair for pair in itertools.pairwise(pieces) if pair in rank]:
             first = min(pairs, key=rank.__getitem__)
             joined, i = [], 0
             while i < len(pieces):

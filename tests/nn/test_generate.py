@@ -169,3 +169,9 @@ def test_heads_that_do_not_divide(heads: int, kv_heads: int, line: str) -> None:
     with pytest.raises(UserError) as caught:
         SelfAttention(32, heads, kv_heads=kv_heads)
     assert str(caught.value) == line
+
+
+def test_what_is_never_drawn() -> None:
+    prompt = torch.zeros(20, 1, dtype=torch.int64)
+    drawn = torch.stack(list(generate(Chain(), prompt, 30, temperature=3.0, never=(2, 5))))
+    assert set(drawn.flatten().tolist()) == {0, 1, 3, 4, 6, 7, 8}

@@ -142,6 +142,7 @@ def test_anomalies_in_a_table(tmp_path: Path) -> None:
     assert found[0][0].keys() == {"input", "reconstruction-error", "anomaly-score", "anomaly"}
     kept = Unlabelled.from_json(json.loads((run.path / "processor.json").read_text()))
     assert kept.threshold == run.processor.threshold
+    assert "Suit the model least" in run.report.read_text()
     assert shendu.evaluate(run)["metrics"].keys() == {"reconstruction-error", "anomaly-score"}
 
 

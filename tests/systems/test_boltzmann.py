@@ -28,8 +28,9 @@ def machine(visible: int = 4, hidden: int = 3, scale: float = 1.0) -> Boltzmann:
 
 
 def energy(net: Boltzmann, s: tuple[int, ...]) -> float:
-    pairs = sum(float(net.weight[i, j]) * s[i] * s[j] for i in range(len(s)) for j in range(i + 1, len(s)))
-    return -pairs - sum(float(net.bias[i]) * s[i] for i in range(len(s)))
+    weight, bias = net.weight.detach(), net.bias.detach()
+    pairs = sum(float(weight[i, j]) * s[i] * s[j] for i in range(len(s)) for j in range(i + 1, len(s)))
+    return -pairs - sum(float(bias[i]) * s[i] for i in range(len(s)))
 
 
 def every(net: Boltzmann) -> dict[tuple[int, ...], float]:
@@ -49,6 +50,7 @@ def together(shares: dict[tuple[int, ...], float]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("hidden", [0, 1, 3])
+@torch.no_grad()
 def test_likelihood_is_the_sum_over_all_states(hidden: int) -> None:
     net = machine(4, hidden)
     shares = every(net)
@@ -110,8 +112,9 @@ def test_clamped_units_stay_and_means_settle() -> None:
     )
 
 
+@torch.no_grad()
 def test_pseudo_likelihood_is_each_unit_given_all_others() -> None:
-    net, shares = machine(), None
+    net = machine()
     shares = every(net)
 
     def p(v: tuple[int, ...]) -> float:
@@ -122,17 +125,17 @@ def test_pseudo_likelihood_is_each_unit_given_all_others() -> None:
     assert float(net.pseudo(torch.tensor([v]).float())) == pytest.approx(wanted, abs=1e-3)
 
 
-@pytest.mark.parametrize(("choices", "within"), [({}, 0.05), ({"learning": "gibbs", "lr": 0.02}, 0.3)])
+@pytest.mark.parametrize(("choices", "within"), [({"lr": 0.3}, 0.05), ({"learning": "gibbs", "lr": 0.05}, 0.3)])
 def test_learns_all_bars_and_stripes_of_two_lines(
     choices: dict[str, Any], within: float, bench: Any, tmp_path: Any
 ) -> None:
     whole = generated.bars_and_stripes(2)["splits"]["train"]
     data = data_module.open((whole["picture"], whole["label"]))
-    recipe = boltzmann.recipe(data, hidden=2, steps=400, lr=choices.pop("lr", 0.05), **choices)
+    recipe = boltzmann.recipe(data, hidden=2, steps=250, **choices)
     model, _ = bench.train(recipe, tmp_path)
     x = recipe.splits["train"].batch(0, 8, None)["x"]
     entropy = 0.5 * math.log(8) + 0.5 * math.log(4)  # of 8 pictures two are there twice, and no more than these
-    assert entropy - 1e-3 < float(model(x).mean()) < entropy + within
+    assert entropy - 1e-3 < float(model(x).detach().mean()) < entropy + within
 
 
 def test_bars_and_stripes_are_all_there_are() -> None:

@@ -61,10 +61,7 @@ def test_storage_is_its_closed_form() -> None:
 
 def test_the_projection_rule_holds_overlapping_patterns_that_outer_products_do_not() -> None:
     x = torch.where(torch.rand(10, 60) < 0.25, -1.0, 1.0)
-    held = {
-        storage: torch.equal(stored(x, storage=storage).recall(x), x)
-        for storage in ("hebbian", "pseudo-inverse")
-    }
+    held = {storage: torch.equal(stored(x, storage=storage).recall(x), x) for storage in ("hebbian", "pseudo-inverse")}
     assert held == {"hebbian": False, "pseudo-inverse": True}
 
 

@@ -87,6 +87,6 @@ def test_reviews_batches_hold_little_padding() -> None:
     source = stage.source(recipe.model.build())
     shapes, words = 0, 0
     for start in range(0, 40 * stage.batch_size, stage.batch_size):
-        x = source.batch(start, stage.batch_size)["x"]
+        x = source.batch(start, stage.batch_size, None)["x"]
         shapes, words = shapes + x.numel(), words + int((x != 0).sum())
     assert words > 0.9 * shapes

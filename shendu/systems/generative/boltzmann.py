@@ -203,7 +203,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     pictures = isinstance(data.fields[data.input], Image)
     how = Training(epochs=20, batch_size=100, lr=0.05, optimizer="momentum", schedule="warmup-linear")
     if len(data.splits["train"]) < 100:
-        how = replace(how, steps=1500, batch_size=0, lr=0.02, optimizer="adam", schedule="cosine")
+        how = replace(how, epochs=1500, batch_size=0, lr=0.02, optimizer="adam", schedule="cosine")
     net, how, learning = settle(choices, Config(), how, Learning(), given=("shape",))
     check_own_loss(how)
     shape = data.fields[data.input].shape
@@ -227,7 +227,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:
-    return "bars-and-stripes", {"hidden": 1, "steps": 20, "lr": 0.1}
+    return "bars-and-stripes", {"hidden": 1, "steps": 20, "batch_size": 4, "lr": 0.02}
 
 
 REFERENCES = (

@@ -372,7 +372,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     more = Pretraining()
     if rows < 5000:
         net = replace(net, hidden=(128, 128, 256))
-        how, more = replace(how, steps=1500), replace(more, pretrain_steps=1000, wake_sleep_steps=1000)
+        how, more = replace(how, epochs=100), replace(more, pretrain_epochs=60, wake_sleep_epochs=30)
     net, how, more = settle(choices, net, how, more, given=("shape", "classes"))
     if not {"epochs", "steps"} & choices.keys() and rows >= 5000:
         how = replace(how, steps=2000) if more.labels else replace(how, epochs=100 if net.dropout else 30)
@@ -387,8 +387,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "digits", {
-        "hidden": (24, 20, 32), "steps": 30, "batch_size": 32, "lr": 0.01, "pretrain_steps": 4, "wake_sleep_steps": 4,
-        "input_dropout": 0.1, "dropout": 0.1,
+        "pretrain": False, "hidden": (24, 32), "steps": 30, "batch_size": 32, "lr": 0.02, "pretrain_steps": 4,
+        "wake_sleep_steps": 4, "input_dropout": 0.1, "dropout": 0.1,
     }  # fmt: skip
 
 

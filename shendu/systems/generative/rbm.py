@@ -328,7 +328,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     learning = Learning()
     if len(data.splits["train"]) < 5000:
         net, learning = replace(net, hidden=64), replace(learning, ais_steps=1000)
-        how = replace(how, steps=3000)
+        how = replace(how, epochs=200)
     net, how, learning = settle(choices, net, how, learning, given=("shape",))
     check_own_loss(how)
     if net.units == "binary" and not pictures:

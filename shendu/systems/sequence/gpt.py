@@ -23,7 +23,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -43,7 +43,13 @@ DEVIATION = 0.02
 """Of the weights at the start."""
 PIECES = "bpe:1000"
 """How a person's text is cut where no published tokenizer is named."""
-CONFIG = {"vocabulary": "vocab_size", "context": "n_positions", "layers": "n_layer", "heads": "n_head", "width": "n_embd"}
+CONFIG = {
+    "vocabulary": "vocab_size",
+    "context": "n_positions",
+    "layers": "n_layer",
+    "heads": "n_head",
+    "width": "n_embd",
+}
 """What a checkpoint's config.json calls the sizes."""
 RENAMED = {
     "wte": "tokens", "wpe": "positions", "h": "blocks", "ln_f": "norm", "ln_1": "norm1", "ln_2": "norm2",
@@ -140,7 +146,7 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for name, t in weights.items():
         name = name.removeprefix("transformer.")
-        if name == "lm_head.weight" or re.search(r"attn\.(masked_)?bias$", name):
+        if name == "lm_head.weight" or re.search(r"(^|\.)attn\.(masked_)?bias$", name):
             continue  # the tokens' vectors once more; the mask, which is no weight
         matrix = re.search(r"\.c_\w+\.weight$", name) is not None
         found[renamed(name)] = t.T.contiguous() if matrix else t
@@ -171,7 +177,9 @@ def config_of(folder: Path) -> Config:
         said = json.loads(path.read_text(encoding="utf-8"))
         sizes = {ours: convert(ours, said[theirs], int) for ours, theirs in CONFIG.items()}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} describes no GPT-2 ({type(error).__name__}: {error}); name a folder that does") from None
+        raise UserError(
+            f"{path} describes no GPT-2 ({type(error).__name__}: {error}); name a folder that does"
+        ) from None
     if said.get("activation_function", "gelu_new") != "gelu_new" or said.get("layer_norm_epsilon", 1e-5) != 1e-5:
         raise UserError(f"{path} describes a variant of GPT-2, with another activation or norm; it is not known here")
     return Config(**sizes)
@@ -187,7 +195,9 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
     try:
         model.load_state_dict(published(load_file(file)))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{file} does not fit config.json ({' '.join(str(error).split())[:200]}); fetch both again") from None
+        raise UserError(
+            f"{file} does not fit config.json ({' '.join(str(error).split())[:200]}); fetch both again"
+        ) from None
     tokenizer = tokens.BPE.from_folder(where)
     if tokenizer.size != net.vocabulary:
         raise UserError(f"{where} has a tokenizer of {tokenizer.size:,} tokens and a network of {net.vocabulary:,}")

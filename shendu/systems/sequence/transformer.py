@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -143,11 +143,16 @@ class Transformer(nn.Module):
                 nn.init.xavier_uniform_(p)
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
 
+    @property
+    def layers(self) -> list[DecoderLayer]:
+        """The decoder's."""
+        return cast("list[DecoderLayer]", list(self.decoder))
+
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Source codes x [B, S] and the codes before each target code y [B, T] -> logits [B, T, V]."""
         memory, mask = self.encode(x)
         h, causal = self.embed(y), self.causal(y)
-        for layer in self.decoder:
+        for layer in self.layers:
             h = layer(h, memory, causal, mask)
         return self.logits(h)
 
@@ -176,7 +181,7 @@ class Transformer(nn.Module):
         before = F.pad(y[:, :-1], (1, 0), value=BEGIN)
         memory, mask = self.encode(x)
         h, causal = self.embed(before), self.causal(before)
-        *layers, last = self.decoder
+        *layers, last = self.layers
         for layer in layers:
             h = layer(h, memory, causal, mask)
         asked = last.own(h, *last.before.remember(h), causal)
@@ -186,10 +191,10 @@ class Transformer(nn.Module):
         """x [B, S] -> int64 [B, ≤ longest] by beam search, at most MORE codes longer than the source."""
         memory, mask = self.encode(x)
         fixed = {"mask": mask}
-        for i, layer in enumerate(self.decoder):
+        for i, layer in enumerate(self.layers):
             fixed[f"keys{i}"], fixed[f"values{i}"] = layer.source.remember(memory)
         nothing = fixed["keys0"][:, None, :, :0]
-        moving = {f"{what}{i}": nothing for what in ("keys", "values") for i in range(len(self.decoder))}
+        moving = {f"{what}{i}": nothing for what in ("keys", "values") for i in range(len(self.layers))}
         limits = ((x != PADDING).sum(1) + MORE).clamp(max=longest)
         return beams.search(
             self.step, fixed, moving, limits, width=beam, penalty=penalty, begin=BEGIN, end=END, padding=PADDING
@@ -200,7 +205,7 @@ class Transformer(nn.Module):
         rows, width = tokens.shape
         h = self.embed(tokens.reshape(-1, 1), first=moving["keys0"].shape[3])
         all_seen, grown = torch.ones(1, dtype=torch.bool, device=tokens.device), {}
-        for i, layer in enumerate(self.decoder):
+        for i, layer in enumerate(self.layers):
             known = []
             for what, new in zip(("keys", "values"), layer.before.remember(h), strict=True):
                 grown[f"{what}{i}"] = torch.cat([moving[f"{what}{i}"], new.unflatten(0, (rows, width))], 3)

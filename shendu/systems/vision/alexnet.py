@@ -12,8 +12,9 @@ earlier ones; 2012: 96, 256, 384, 384, 256 in two towers, one per card, that mee
 normalisation. form=2012 undoes both. form=small, taken by itself for pictures up to 64 pixels, is the large one but for (3)
 a first layer of 5x5, stride 1, where 224 pixels have 11x11, stride 4, and pools that are padded; (4) a grid of 4x4 before
 layers of 1024 units, where there are 6x6 and 4096. In all: (5) width=0.5 halves maps and units, and small pictures get it;
-(6) weights begin as He et al. (2015) say, biases at zero; 2012: all with deviation 0.01, some biases at one; (7) one-cycle;
-2012: the rate divided by ten three times; (8) no changes of the light's colour, and one view of a picture in use, not ten.
+(6) weights begin as He et al. (2015) say, biases at zero; 2012: all with deviation 0.01, some biases at one; (7) AdamW,
+one-cycle, label smoothing; 2012: momentum, the rate divided by ten three times; (8) no changes of the light's colour, and
+one view of a picture in use, not ten.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
@@ -121,8 +122,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if side <= 64:
         net = replace(net, form="small", width=0.5)
     how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.02, optimizer="nesterov",
-        schedule="one-cycle", weight_decay=5e-4, clip=5.0, label_smoothing=0.1, augment=augment.usual(data), validations=6,
+        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32,
+        lr=1e-3 if side <= 64 else 3e-4, schedule="one-cycle", weight_decay=0.05, clip=5.0, label_smoothing=0.1,
+        augment=augment.usual(data), validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_side(net, side, data.name)

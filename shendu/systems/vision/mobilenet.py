@@ -146,8 +146,7 @@ class MobileNet(nn.Module):
         self.classifier = nn.Sequential(Dropout(config.dropout), nn.Linear(entering, config.classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # by what enters: torch's fan-out counts all groups
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> logits [B, K]."""

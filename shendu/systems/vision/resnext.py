@@ -113,8 +113,7 @@ class ResNeXt(nn.Module):
         self.head = nn.Linear(entering, config.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # by what enters: torch's fan-out counts all groups
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> logits [B, K]."""
@@ -132,7 +131,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if side <= 64:
         net = replace(net, depth=29, stem="pooled", cardinality=8, width=4, maps=32)
     how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.1, optimizer="nesterov",
+        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.05, optimizer="nesterov",
         schedule="one-cycle", weight_decay=5e-4, label_smoothing=0.1, augment=augment.usual(data), validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))

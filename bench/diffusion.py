@@ -1,0 +1,79 @@
+"""Training of a diffusion model on MNIST, images per second: Shendu against diffusers' UNet2DModel, in one run.
+
+    python bench/diffusion.py [--steps N] [--batch N] [--maps 16,40]
+
+Both sides learn a U-Net of attention at its lowest level, with classes, AdamW, clipped gradients and averaged weights; the
+work of a picture (multiplications) and the number of weights are printed, and --maps are diffusers' maps per level, chosen so
+that both are about equal. Images per second are those of the second half of the steps. Data is read from $SHENDU_DATA.
+diffusers runs in .bench/torch (see environments.py). Prints a line of JSON per side, then a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environments
+
+BENCH = Path(__file__).parent
+
+
+def ours(batch: int, steps: int) -> dict[str, Any]:
+    """`shendu train diffusion mnist` with default settings but for the batch and the steps."""
+    from shendu_side import watched
+
+    import shendu
+
+    stamps = watched()
+    with tempfile.TemporaryDirectory() as folder:
+        how = {"steps": steps, "batch_size": batch, "validations": 1, "compile": "off"}
+        run = shendu.train("diffusion", "mnist", out=Path(folder) / "run", quiet=True, **how)
+        (before, began), (after, ended) = stamps[len(stamps) // 2], stamps[-1]
+        parameters, macs = run.result["parameters"], macs_of(run.model)
+    return {"images_per_s": (after - before) / (ended - began), "parameters": parameters, "macs": macs}
+
+
+def macs_of(model: Any) -> int:
+    """Multiplications of one picture."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    one = torch.zeros(1, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model.answer(torch.zeros(1, 1, 28, 28), one + 1, one)
+    return int(counted.get_total_flops() // 2)
+
+
+def theirs(batch: int, steps: int, maps: str) -> dict[str, Any]:
+    environments.ready("torch")
+    command = [environments.python("torch"), BENCH / "peers" / "diffusers_peer.py"]
+    options = ["--batch", str(batch), "--steps", str(steps), "--maps", maps]
+    done = subprocess.run([*map(str, command), *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"the peer failed: {done.stderr.strip().splitlines()[-1]}")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
+    return json.loads(line.removeprefix("RESULT "))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--maps", default="16,40")
+    job = parser.parse_args()
+    sides = {"Shendu": ours(job.batch, job.steps), "diffusers": theirs(job.batch, job.steps, job.maps)}
+    for side, figures in sides.items():
+        print("RESULT " + json.dumps({"side": side, **figures}), flush=True)
+    print(f"{'':12}{'images/s':>10}{'parameters':>12}{'MMACs':>8}")
+    for side, f in sides.items():
+        print(f"{side:12}{f['images_per_s']:10.1f}{f['parameters']:12,}{f['macs'] / 1e6:8.1f}")
+    print(f"times faster {sides['Shendu']['images_per_s'] / sides['diffusers']['images_per_s']:9.2f}")
+
+
+if __name__ == "__main__":
+    main()

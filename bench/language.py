@@ -1,0 +1,258 @@
+"""Language models side by side, each comparison in one run on this machine.
+
+    python bench/language.py to-loss [--loss 1.88] [--limit SECONDS]
+    python bench/language.py tokens [--steps N] [--dropout 0.2]
+    python bench/language.py generate [--length N]
+
+`to-loss`: seconds of training until the validation loss on tinyshakespeare is reached, by a plain PyTorch loop with the
+settings of nanoGPT's configuration for a processor, and by our recipe; validating is not counted, and both are measured by
+the same function. `tokens`: training tokens per second of nanoGPT's configuration for a GPU, all else equal. `generate`:
+tokens per second of the same weights, with a cache, without one, and by Hugging Face. The text is read from $SHENDU_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shendu import chance, registry
+from shendu import data as data_module
+from shendu.core import Recipe, Steps
+from shendu.fit import Learner, named_groups
+from shendu.measure import measure
+from shendu.nn.generate import Afresh, generate
+
+CPU = torch.device("cpu")
+SMALL = {"layers": 4, "heads": 4, "width": 128, "context": 64}
+LARGE = {"layers": 6, "heads": 6, "width": 384, "context": 256}
+EVERY = 50
+"""Steps between validations."""
+
+
+# ---- the plain loop --------------------------------------------------------------------------------------------------
+
+
+class Plain(nn.Module):
+    """The usual small GPT in PyTorch: learned positions, LayerNorm without biases, GELU, one table at both ends."""
+
+    def __init__(self, vocabulary: int, context: int, layers: int, heads: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(PlainBlock(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, bias=False)
+        for name, p in self.named_parameters():
+            if p.dim() > 1:
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * layers) if name.endswith("back.weight") else 0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.drop(self.tokens(x) + self.places.weight[: x.shape[1]])
+        for block in self.blocks:
+            h = block(h)
+        return F.linear(self.norm(h), self.tokens.weight)
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norms = nn.ModuleList(nn.LayerNorm(width, bias=False) for _ in range(2))
+        self.look = nn.ModuleDict(
+            {"up": nn.Linear(width, 3 * width, bias=False), "back": nn.Linear(width, width, bias=False)}
+        )
+        self.think = nn.ModuleDict(
+            {"up": nn.Linear(width, 4 * width, bias=False), "back": nn.Linear(4 * width, width, bias=False)}
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.look["up"](self.norms[0](x)).chunk(3, -1)
+        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in parts)
+        dropped = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, is_causal=True)
+        x = x + self.drop(self.look["back"](y.transpose(1, 2).flatten(2)))
+        return x + self.drop(self.think["back"](F.gelu(self.think["up"](self.norms[1](x)))))
+
+
+def plain_steps(model: nn.Module, tokens: Tensor, batch: int, context: int, steps: int, lr: float) -> Iterator[int]:
+    """Windows at random places; AdamW (0.9, 0.99) with decay 0.1 of matrices, clipped at 1, up for 100 steps, then a cosine to
+    a tenth. Yields after each step.
+    """
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99))
+    generator = chance.generator(1337)
+    model.train()
+    for step in range(steps):
+        done = max(0, step - 100) / max(1, steps - 100)
+        rate = lr * min((step + 1) / 101, 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        at = torch.randint(len(tokens) - context, (batch,), generator=generator)
+        windows = torch.stack([tokens[i : i + context + 1] for i in at.tolist()])
+        logits = model(windows[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        yield step + 1
+
+
+# ---- ours ------------------------------------------------------------------------------------------------------------
+
+
+def our_steps(recipe: Recipe, model: nn.Module) -> Iterator[int]:
+    """The loop's steps, one by one, without checkpoints and log."""
+    stage = recipe.stages[0]
+    objective, source = stage.objective(model), stage.source(model)
+    learner = Learner(model, objective)
+    groups = named_groups(learner, stage.trains)
+    optimizer = stage.optimizer(groups)
+    step = torch.tensor(0)
+    model.train()
+    for number in range(stage.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * stage.schedule(number, stage.steps)
+        batch = source.batch(number * stage.batch_size, stage.batch_size, model)
+        chance.reseed(recipe.seed, 0, number, 0, 0)
+        optimizer.zero_grad(set_to_none=True)
+        loss = learner(batch, step.fill_(number)).sums["loss"] / objective.units(batch)["loss"]
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), stage.clip, foreach=True)
+        optimizer.step()
+        yield number + 1
+
+
+# ---- the three comparisons -------------------------------------------------------------------------------------------
+
+
+def to_loss(wanted: float, limit: float, most: int) -> None:
+    data, gpt = data_module.open("tinyshakespeare").split_off(), registry.load("gpt")
+    recipe = gpt.recipe(data, **({"steps": most} if most else {}))
+    chance.reseed(0, 1)
+    language, vocabulary = recipe.processor, recipe.model.vocabulary
+    tokens = language.tokens(data.splits["train"].column(data.input)).long()
+    plain = Plain(vocabulary, 64, 4, 4, 128, 0.0)
+    ours = recipe.model.build()
+
+    def validation(model: nn.Module) -> float:
+        return measure(model, language, recipe.splits["validation"], recipe.metrics, CPU)["loss"]
+
+    for name, model, steps in (
+        ("plain PyTorch loop", plain, plain_steps(plain, tokens, 12, 64, most or 2000, 1e-3)),
+        (f"shendu train gpt ({recipe.stages[0].steps:,} steps of {recipe.stages[0].batch_size})", ours, our_steps(recipe, ours)),
+    ):  # fmt: skip
+        seconds, reached = 0.0, False
+        begun = time.perf_counter()
+        for step in steps:
+            if step % EVERY and step != most:
+                continue
+            seconds += time.perf_counter() - begun
+            loss = validation(model)
+            print(f"  {name:48} step {step:5,}  {seconds:7.1f} s  validation loss {loss:.4f}", flush=True)
+            reached = loss <= wanted
+            if reached or seconds > limit:
+                break
+            model.train()
+            begun = time.perf_counter()
+        print(f"{name:50} {'reached' if reached else 'did not reach'} {wanted} in {seconds:.1f} s", flush=True)
+
+
+def tokens_per_second(steps: int, dropout: float) -> None:
+    data, gpt = data_module.open("tinyshakespeare").split_off(), registry.load("gpt")
+    recipe = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps)
+    text = recipe.processor.tokens(data.splits["train"].column(data.input)).long()
+    plain = Plain(recipe.model.vocabulary, 256, 6, 6, 384, dropout)
+    adamw = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps, optimizer="adamw")
+    for name, steps_of in (
+        ("plain PyTorch loop, fp32", plain_steps(plain, text, 64, 256, steps, 1e-3)),
+        ("shendu, AdamW, fp32", our_steps(adamw, adamw.model.build())),
+        ("shendu, its recipe (Muon), fp32", our_steps(recipe, recipe.model.build())),
+    ):
+        times, begun = [], time.perf_counter()
+        for _ in steps_of:
+            times.append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+        print(f"{name:36} {64 * 256 / statistics.median(times[1:] or times):8,.0f} tokens/s", flush=True)
+
+
+def generated(length: int, runs: int) -> None:
+    gpt2 = registry.load("gpt2")
+    net = gpt2.Config(vocabulary=1000, context=max(512, length + 8), layers=6, heads=6, width=384)
+    model = net.build().eval()
+    theirs = hugging_face(net, model)
+    for batch in (1, 16):
+        prompt = torch.randint(1000, (batch, 4), generator=chance.generator(batch))
+        ways: dict[str, Callable[[], Tensor]] = {
+            "with a cache": lambda: drawn(model, prompt, length),
+            "without": lambda: drawn(Afresh(copy.deepcopy(model), net.context), prompt, length),
+            "Hugging Face": lambda: theirs.generate(
+                prompt, max_new_tokens=length, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(prompt)
+            )[:, 4:],
+        }  # fmt: skip
+        texts = {}
+        for name, write in ways.items():
+            times = []
+            for _ in range(runs):
+                begun = time.perf_counter()
+                with torch.no_grad():
+                    texts[name] = write()
+                times.append(time.perf_counter() - begun)
+            rate = batch * length / statistics.median(times)
+            print(f"batch {batch:2}, {length} tokens, {name:14} {rate:8,.0f} tokens/s", flush=True)
+        same = [name for name in texts if torch.equal(texts[name], texts["with a cache"])]
+        print(f"batch {batch:2}, the same text: {', '.join(same)}", flush=True)
+
+
+def drawn(model: Steps, prompt: Tensor, length: int) -> Tensor:
+    return torch.stack(list(generate(model, prompt, length, temperature=0)), 1)
+
+
+def hugging_face(net: object, model: nn.Module) -> nn.Module:
+    """GPT2LMHeadModel with the same weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    gpt2 = registry.load("gpt2")
+    sizes = {called: getattr(net, name) for name, called in gpt2.CONFIG.items()}
+    theirs = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)).eval()
+    ours = model.state_dict()
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            mine = ours[next(iter(gpt2.published({name: p})))]
+            p.copy_(mine.T if name.rpartition(".")[0].rpartition(".")[2].startswith("c_") and p.dim() == 2 else mine)
+    return theirs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("to-loss", "tokens", "generate"))
+    parser.add_argument("--loss", type=float, default=1.88)
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds of training at most, each")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="tokens: steps (default 5); to-loss: 0 as the recipes have them"
+    )
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--runs", type=int, default=3)
+    said = parser.parse_args()
+    if said.what == "to-loss":
+        to_loss(said.loss, said.limit, said.steps)
+    elif said.what == "tokens":
+        tokens_per_second(said.steps or 5, said.dropout)
+    else:
+        generated(said.length, said.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Deep belief networks: each stage's gradient is its rule written out, what is tied and untied, labels that are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import shendu
+from shendu import data as data_module
+from shendu.data import generated
+from shendu.data.processor import Supervised
+from shendu.errors import UserError
+from shendu.systems.generative import dbn
+from shendu.systems.generative.dbn import DBN, NO_LABEL, Config, Greedy, WakeSleep
+from shendu.verbs.sample import sample
+
+STEP = torch.zeros((), dtype=torch.int64)
+
+
+def network(**choices: Any) -> DBN:
+    net = Config(**{"shape": (1, 2, 3), "classes": 3, "hidden": (5, 4, 7), **choices}).build()
+    for rbm in net.rbms:
+        for p in rbm.parameters():
+            torch.nn.init.normal_(p)
+    return net
+
+
+def batch(rows: int = 6) -> dict[str, Tensor]:
+    return {"x": torch.rand(rows, 1, 2, 3), "y": torch.arange(rows) % 3}
+
+
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coins fall on the likelier side, so that every state can be written out."""
+    monkeypatch.setattr(dbn, "coin", lambda p, generator=None: (p > 0.5).float())
+    monkeypatch.setattr(dbn, "categorical", lambda logits: logits.argmax(1))
+
+
+def sure(p: Tensor) -> Tensor:
+    return (p > 0.5).float()
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.usefixtures("decided")
+def test_a_layers_gradient_is_contrastive_divergence_on_what_lies_below(layer: int) -> None:
+    net, rows = network(), batch()
+    rbm = net.rbm(layer)
+    loss = Greedy(layer)(net, rows, STEP).sums["loss"]
+    slopes = torch.autograd.grad(loss / 6, list(net.rbms.parameters()), allow_unused=True)
+    with torch.no_grad():
+        v = rows["x"].flatten(1)
+        for below in range(layer):
+            v = (v @ net.rbm(below).weight.T + net.rbm(below).hidden).sigmoid()
+        if layer == 2:
+            v = torch.cat([v, torch.eye(3)[rows["y"]]], 1)
+        p = (v @ rbm.weight.T + rbm.hidden).sigmoid()
+        field = sure(p) @ rbm.weight + rbm.visible
+        back = (
+            field.sigmoid()
+            if layer < 2
+            else torch.cat([field[:, :4].sigmoid(), torch.eye(3)[field[:, 4:].argmax(1)]], 1)
+        )
+        again = (back @ rbm.weight.T + rbm.hidden).sigmoid()
+        wanted = [(again.T @ back - p.T @ v) / 6, (back - v).mean(0), (again - p).mean(0)]
+        assert float(loss) == pytest.approx(float((v - back).square().sum()), rel=1e-5)
+    for i, slope in enumerate(slopes):
+        if i // 3 == layer:
+            torch.testing.assert_close(slope, wanted[i % 3], rtol=1e-4, atol=1e-6)
+        else:
+            assert slope is None
+
+
+@pytest.mark.usefixtures("decided")
+def test_the_up_down_gradient_is_all_of_its_rules() -> None:
+    net, rows = network(), batch()
+    objective = WakeSleep(2)
+    objective.enter(net, None)  # type: ignore[arg-type]
+    net.way_down(0).weight.data.mul_(0.7)  # no longer tied
+    loss = objective(net, rows, STEP).sums["loss"]
+    parameters = {name: p for name, p in net.named_parameters() if name.startswith(("rbms", "generative"))}
+    slopes = dict(
+        zip(parameters, torch.autograd.grad(loss / 6, list(parameters.values()), allow_unused=True), strict=True)
+    )
+    with torch.no_grad():
+        first, second, top = net.rbm(0), net.rbm(1), net.memory
+        g1, g2 = net.way_down(0), net.way_down(1)
+        v = rows["x"].flatten(1)
+        h1 = sure((v @ first.weight.T + first.hidden).sigmoid())
+        h2 = sure((h1 @ second.weight.T + second.hidden).sigmoid())
+        seen = state = torch.cat([h2, torch.eye(3)[rows["y"]]], 1)
+        for _ in range(2):
+            field = sure((state @ top.weight.T + top.hidden).sigmoid()) @ top.weight + top.visible
+            state = torch.cat([sure(field[:, :4].sigmoid()), torch.eye(3)[field[:, 4:].argmax(1)]], 1)
+        s2 = state[:, :4]
+        s1 = sure((s2 @ g2.weight.T + g2.bias).sigmoid())
+        s0 = (s1 @ g1.weight.T + g1.bias).sigmoid()
+
+        def delta(states: Tensor, source: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return ((source @ weight.T + bias).sigmoid() - states).T @ source / 6
+
+        awake, asleep = ((s @ top.weight.T + top.hidden).sigmoid() for s in (seen, state))
+        wanted = {
+            "generative.0.weight": delta(v, h1, g1.weight, g1.bias),
+            "generative.1.weight": delta(h1, h2, g2.weight, g2.bias),
+            "rbms.0.weight": delta(s1, s0, first.weight, first.hidden),
+            "rbms.1.weight": delta(s2, s1, second.weight, second.hidden),
+            "rbms.2.weight": (asleep.T @ state - awake.T @ seen) / 6,
+            "rbms.2.visible": (state - seen).mean(0),
+            "rbms.2.hidden": (asleep - awake).mean(0),
+        }
+    for name, slope in wanted.items():
+        torch.testing.assert_close(
+            slopes[name], slope, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    assert slopes["rbms.0.visible"] is None
+
+
+def test_untied_it_begins_transposed_and_unrolled_it_answers_as_the_way_up() -> None:
+    net, rows = network(), batch()
+    net.untie()
+    assert torch.equal(net.way_down(1).weight, net.rbm(1).weight.T)
+    net.unroll()
+    v = rows["x"].flatten(1)
+    for rbm in (net.rbm(0), net.rbm(1)):
+        v = rbm.up(v).sigmoid()
+    h = net.memory.up(net.with_class(v, torch.full((6,), NO_LABEL))).sigmoid()
+    wanted = net.memory.down(h)[:, -3:]
+    torch.testing.assert_close(net(rows["x"]), wanted)
+
+
+def test_class_units_are_drawn_with_their_probabilities() -> None:
+    logits = torch.tensor([0.0, 1.0, 2.0])
+    found = torch.bincount(dbn.categorical(logits.expand(40_000, 3)), minlength=3) / 40_000
+    torch.testing.assert_close(found, logits.softmax(0), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("stage", [Greedy(2), WakeSleep(2)])
+def test_a_row_without_a_label_says_nothing_of_classes(stage: Any) -> None:
+    net, rows = network(), batch()
+    hidden = {**rows, "y": torch.full((6,), NO_LABEL)}
+    loss = stage(net, hidden, STEP).sums["loss"]
+    slope, of_bias = torch.autograd.grad(loss, [net.memory.weight, net.memory.visible])
+    assert slope[:, :4].any()
+    assert not slope[:, 4:].any()
+    assert not of_bias[4:].any()
+
+
+def test_labels_are_kept_in_equal_shares_and_hidden_elsewhere() -> None:
+    data = data_module.open("digits").split_off()
+    few, most = dbn.labelled(data, 50, seed=3)
+    y = few.splits["train"].column("label")
+    assert np.bincount(y).tolist() == [5] * 10
+    masked, true = most.splits["train"].column("label"), data.splits["train"].column("label")
+    assert (masked != NO_LABEL).sum() == 50
+    assert (masked == true)[masked != NO_LABEL].all()
+    assert len(masked) == len(true)
+    assert (most.splits["test"].column("label") == data.splits["test"].column("label")).all()
+    other, _ = dbn.labelled(data, 50, seed=4)
+    assert (other.splits["train"].index != few.splits["train"].index).any()
+    assert dbn.labelled(data, 0, 0) == (data, data)
+
+
+def test_stages_are_named_and_train_their_own_part() -> None:
+    data = data_module.open("digits").split_off()
+    whole, alone = dbn.recipe(data), dbn.recipe(data, pretrain="false", labels=100)
+    assert [(stage.name, stage.trains) for stage in whole.stages] == [
+        ("pretrain-1", ("rbms.0",)), ("pretrain-2", ("rbms.1",)), ("pretrain-3", ("rbms.2",)),
+        ("wake-sleep", ("rbms", "generative")), ("fine-tune", ("net",)),
+    ]  # fmt: skip
+    assert [stage.name for stage in alone.stages] == ["fine-tune"]
+    assert alone.stages[0].source(alone.model.build()).rows == 100
+    assert dbn.recipe(data, wake_sleep_epochs=0, wake_sleep_steps=0).stages[3].steps == 0
+    assert whole.settings["pretrain_lr"] == 0.05
+
+
+def test_the_networks_widths_are_the_papers() -> None:
+    with torch.device("meta"):
+        net = Config().build()
+    assert (
+        sum(p.numel() for p in net.rbms.parameters())
+        == 784 * 500 + 500 * 500 + 510 * 2000 + 784 + 500 + 500 + 500 + 510 + 2000
+    )
+
+
+def test_draws_the_class_that_is_held(bench: Any, tmp_path: Path) -> None:
+    whole = generated.bars_and_stripes(3)["splits"]["train"]
+    sure = slice(1, 7), slice(9, 15)  # the empty and the full picture are bars and stripes
+    data = data_module.open(
+        tuple(np.concatenate([whole[name][part] for part in sure]) for name in ("picture", "label"))
+    )
+    recipe = dbn.recipe(
+        data, hidden=(16, 48), pretrain_steps=400, pretrain_lr=0.1, wake_sleep_steps=200, steps=1, batch_size=0
+    )
+    net, _ = bench.train(recipe, tmp_path)
+    assert isinstance(net, DBN)
+    label = torch.arange(200) % 2
+    with torch.no_grad():
+        *_, last = net.draw(200, label, steps=60)
+    x = (last[:, 0] > 0.5).float()
+    bars, stripes = (x == x[:, :1]).all(2).all(1), (x == x[:, :, :1]).all(2).all(1)
+    right = torch.where(label == 0, bars & ~stripes, stripes & ~bars).float().mean()
+    assert float(right) > 0.6, f"{float(right):.2f} of the drawings are of their class; by chance it is {12 / 512:.2f}"
+
+
+def test_resumes_bit_for_bit_in_every_stage(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recipe() -> Any:
+        return bench.recipe("dbn", pretrain=True, steps=6, labels=200)
+
+    whole, at = bench.train(recipe(), tmp_path / "whole")
+    assert at.total == 18
+    for stop, save in ((0, 0), (2, 1), (6, 5), (11, 9), (16, 14)):
+        with monkeypatch.context() as patch:
+            bench.killing(patch, stop, save)
+            with pytest.raises(bench.Killed):
+                bench.train(recipe(), tmp_path / "parts")
+    parts, _ = bench.train(recipe(), tmp_path / "parts")
+    bench.same(bench.tensors(whole.state_dict()), bench.tensors(parts.state_dict()))
+
+
+def test_sample_draws_from_a_classifier_that_can(tmp_path: Path) -> None:
+    _, choices = dbn.tiny()
+    run = shendu.train("dbn", "digits", out=tmp_path / "run", quiet=True, **{**choices, "pretrain": True})
+    path = sample(run, n=9, label="7", seed=1, out=tmp_path / "seven.png", steps=5)
+    again = sample(run, n=9, label="7", seed=1, out=tmp_path / "again.png", steps=5)
+    assert path.read_bytes() == again.read_bytes()
+    assert Image.open(path).size[0] > 8
+    with pytest.raises(UserError, match="unknown class"):
+        sample(run, label="ten", out=tmp_path / "no.png")
+    random = shendu.train("dbn", "digits", out=tmp_path / "random", quiet=True, **choices)
+    with pytest.raises(UserError, match="pretrain=false"):
+        sample(random, out=tmp_path / "no.png")
+
+
+def test_pixels_of_both_kinds_of_processor_are_the_stored_ones() -> None:
+    data = data_module.open("digits")
+    stored = data.splits["train"].column("image")[:3]
+    processor = Supervised.of(data)
+    assert (processor.pixels(processor.encode(stored)["x"]) == stored).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"hidden": 5}, "hidden=500,500,2000"), ({"labels": -1}, "labels"), ({"labels": 10**6}, "training rows"),
+     ({"gibbs": 0}, "gibbs=3"), ({"pretrain_lr": -1}, "lr"), ({"pretrain_epoch": 3}, "did you mean 'pretrain_epochs'"),
+     ({"loss": "mse"}, "loss"), ({"classes": 3}, "follows from the data")],
+)  # fmt: skip
+def test_wrong_settings_get_one_line(wrong: dict[str, Any], says: str, one_line: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        dbn.recipe(data_module.open("digits").split_off(), **wrong)
+    assert says in one_line(caught.value)
