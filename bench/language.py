@@ -13,11 +13,12 @@ tokens per second of the same weights, with a cache, without one, and by Hugging
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -193,26 +194,30 @@ def generated(length: int, runs: int) -> None:
     model = net.build().eval()
     theirs = hugging_face(net, model)
     for batch in (1, 16):
-        prompt = torch.randint(1000, (batch, 4), generator=chance.generator(batch))
-        ways: dict[str, Callable[[], Tensor]] = {
-            "with a cache": lambda: drawn(model, prompt, length),
-            "without": lambda: drawn(Afresh(copy.deepcopy(model), net.context), prompt, length),
-            "Hugging Face": lambda: theirs.generate(
-                prompt, max_new_tokens=length, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(prompt)
-            )[:, 4:],
-        }  # fmt: skip
-        texts = {}
-        for name, write in ways.items():
-            times = []
-            for _ in range(runs):
-                begun = time.perf_counter()
-                with torch.no_grad():
-                    texts[name] = write()
-                times.append(time.perf_counter() - begun)
-            rate = batch * length / statistics.median(times)
-            print(f"batch {batch:2}, {length} tokens, {name:14} {rate:8,.0f} tokens/s", flush=True)
-        same = [name for name in texts if torch.equal(texts[name], texts["with a cache"])]
-        print(f"batch {batch:2}, the same text: {', '.join(same)}", flush=True)
+        side_by_side(model, theirs, torch.randint(1000, (batch, 4), generator=chance.generator(batch)), length, runs)
+
+
+def side_by_side(model: nn.Module, theirs: nn.Module, prompt: Tensor, length: int, runs: int) -> None:
+    batch, context = len(prompt), model.context
+    ways: dict[str, Callable[[], Tensor]] = {
+        "with a cache": lambda: drawn(model, prompt, length),
+        "without": lambda: drawn(Afresh(model, context), prompt, length),
+        "Hugging Face": lambda: theirs.generate(
+            prompt, max_new_tokens=length, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(prompt)
+        )[:, 4:],
+    }
+    texts = {}
+    for name, write in ways.items():
+        times = []
+        for _ in range(runs):
+            begun = time.perf_counter()
+            with torch.no_grad():
+                texts[name] = write()
+            times.append(time.perf_counter() - begun)
+        rate = batch * length / statistics.median(times)
+        print(f"batch {batch:2}, {length} tokens, {name:14} {rate:8,.0f} tokens/s", flush=True)
+    same = [name for name in texts if torch.equal(texts[name], texts["with a cache"])]
+    print(f"batch {batch:2}, the same text: {', '.join(same)}", flush=True)
 
 
 def drawn(model: Steps, prompt: Tensor, length: int) -> Tensor:
@@ -221,6 +226,8 @@ def drawn(model: Steps, prompt: Tensor, length: int) -> Tensor:
 
 def hugging_face(net: object, model: nn.Module) -> nn.Module:
     """GPT2LMHeadModel with the same weights."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    import torchvision_shim  # noqa: F401
     from transformers import GPT2Config, GPT2LMHeadModel
 
     gpt2 = registry.load("gpt2")

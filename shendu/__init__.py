@@ -18,13 +18,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from shendu.data import open as open_data
     from shendu.verbs.audit import audit
+    from shendu.verbs.compare import compare
+    from shendu.verbs.compose import compose
     from shendu.verbs.estimator import ShenduClassifier, ShenduRegressor
     from shendu.verbs.evaluate import evaluate
+    from shendu.verbs.judge import judge
     from shendu.verbs.listing import list_runs, list_systems
     from shendu.verbs.opened import Run
     from shendu.verbs.predict import predict
     from shendu.verbs.report import report
     from shendu.verbs.reproduce import reproduce
+    from shendu.verbs.sample import sample
     from shendu.verbs.train import train
 
 _WHERE = {
@@ -32,6 +36,10 @@ _WHERE = {
     "ShenduClassifier": ("shendu.verbs.estimator", "ShenduClassifier"),
     "ShenduRegressor": ("shendu.verbs.estimator", "ShenduRegressor"),
     "audit": ("shendu.verbs.audit", "audit"),
+    "compare": ("shendu.verbs.compare", "compare"),
+    "compose": ("shendu.verbs.compose", "compose"),
+    "judge": ("shendu.verbs.judge", "judge"),
+    "sample": ("shendu.verbs.sample", "sample"),
     "train": ("shendu.verbs.train", "train"),
     "evaluate": ("shendu.verbs.evaluate", "evaluate"),
     "predict": ("shendu.verbs.predict", "predict"),
@@ -43,8 +51,8 @@ _WHERE = {
 }
 
 __all__ = [
-    "Run", "ShenduClassifier", "ShenduRegressor", "UserError", "__version__", "audit", "evaluate", "list_runs",
-    "list_systems", "open_data", "predict", "report", "reproduce", "train",
+    "Run", "ShenduClassifier", "ShenduRegressor", "UserError", "__version__", "audit", "compare", "compose", "evaluate",
+    "judge", "list_runs", "list_systems", "open_data", "predict", "report", "reproduce", "sample", "train",
 ]  # fmt: skip
 
 

@@ -38,7 +38,8 @@ def generate(
     At temperature 0 the likeliest token is taken, else one is drawn from the `top_k` likeliest (0: all) and of those from the
     fewest that hold `top_p` of the probability (Holtzman et al. 2020). A row that has drawn a token of `stop` is ended: it
     yields -1 from then on, and the drawing is over when all have ended. Tokens of `never` are not drawn. Draws are keyed by
-    (seed, row, place): a row's text does not depend on how many others are drawn. The model is in eval mode and without gradients. Raises UserError.
+    (seed, row, place): a row's text does not depend on how many others are drawn. The model is in eval mode and without
+    gradients. Raises UserError.
     """
     check(prompt, length, temperature, top_k, top_p)
     rows = torch.arange(len(prompt), device=prompt.device)

@@ -14,6 +14,7 @@ import numpy as np
 import shendu
 from shendu import config, data
 from shendu.data import layout
+from shendu.data.prose import Prose
 from shendu.data.reading import Reading
 from shendu.data.screens import Feature
 from shendu.errors import UserError
@@ -91,6 +92,10 @@ def audit(given: Any, *, data_dir: str | Path | None = None, **how: Any) -> Audi
     begin = time.monotonic()
     (reading,) = config.settle({**how, "skip_bad": True}, Reading())
     dataset = data.open(given, data_dir=data_dir, reading=reading)
+    if isinstance(dataset.fields[dataset.input], Prose):
+        raise UserError(
+            f"{dataset.name} is running text and was read without a fault; it has no rows or labels to audit"
+        )
     if reading.split:
         dataset = dataset.split_off(reading.split)
     files, bad = files_of(dataset, reading)

@@ -27,7 +27,7 @@ from shendu.errors import UserError
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
-EXPECTED = "expected a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, or a table (CSV, Parquet, JSONL)"
+EXPECTED = "expected a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, a table (CSV, Parquet, JSONL), or a text (.txt)"
 
 
 def refused(data: Any, **options: Any) -> str:
@@ -64,7 +64,7 @@ def test_empty_folder_and_file(tmp_path: Path) -> None:
 
 
 def test_unknown_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
+    path = tmp_path / "a.md"
     path.write_text("hello")
     assert refused(path) == f"{path} is no data that can be read: {EXPECTED}"
     path.write_bytes(gzip.compress(b"hello"))

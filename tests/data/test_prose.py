@@ -172,3 +172,11 @@ def test_tinyshakespeare_is_cut_as_usual() -> None:
     data = data_module.open("tinyshakespeare").split_off()
     assert {part: len(split) for part, split in data.splits.items()} == {"train": 1_003_854, "validation": 111_540}
     assert parts(data)["train"].startswith(b"First Citizen:\nBefore we proceed")
+
+
+def test_there_is_nothing_to_audit() -> None:
+    with pytest.raises(UserError) as caught:
+        shendu.audit("counting")
+    assert (
+        str(caught.value) == "counting is running text and was read without a fault; it has no rows or labels to audit"
+    )

@@ -326,7 +326,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.csv",
         GOOD,
         {"split": "2"},
-        "--split 2 is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5 or last:24",
+        "--split 2 is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5, last:24 or classes:0.25",
     ),
     "no gz in gz": (
         "a.csv.gz",

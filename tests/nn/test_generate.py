@@ -14,6 +14,7 @@ from shendu.nn.attention import SelfAttention
 from shendu.nn.cache import KeyValues, begins
 from shendu.nn.generate import ENDED, Afresh, draw, generate
 from shendu.nn.positions import angles, rotate
+from shendu.systems.sequence import transformer
 
 
 def distribution(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[float]:
@@ -175,3 +176,15 @@ def test_what_is_never_drawn() -> None:
     prompt = torch.zeros(20, 1, dtype=torch.int64)
     drawn = torch.stack(list(generate(Chain(), prompt, 30, temperature=3.0, never=(2, 5))))
     assert set(drawn.flatten().tolist()) == {0, 1, 3, 4, 6, 7, 8}
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_transformers_own_attention_is_the_same(causal: bool) -> None:
+    written = transformer.Attention(24, 4).double()
+    layer = SelfAttention(24, 4, bias=False, causal=causal).double()
+    with torch.no_grad():
+        layer.project.weight.copy_(torch.cat([written.query.weight, written.key.weight, written.value.weight]))
+        layer.out.weight.copy_(written.out.weight)
+    x = torch.randn(3, 7, 24, dtype=torch.float64)
+    seen = torch.ones(7, 7, dtype=torch.bool)
+    torch.testing.assert_close(layer(x), written(x, x, seen.tril() if causal else seen))

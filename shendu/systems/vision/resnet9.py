@@ -9,8 +9,7 @@ Deviations: (1) width=24 where the original has 64, since it is meant for proces
 ReLU, as in the later parts of the series, which computes less; (3) pictures of 40 pixels and more pass through 3x3
 convolutions of stride 2 first (`halvings`), so that the network sees 20 to 39 pixels a side; the original is for 32; (4)
 mirrored=true averages the answers for a picture and its mirror image, in use but not in training: the series has it too, but
-left it out of the network; (5) batches of 64; the original: 512, with the rate to match; (6) Muon (Jordan 2024) for kernels,
-AdamW for vectors, which needs about half the passes of the original's momentum.
+left it out of the network; (5) batches of 64; the original: 512, with the rate to match.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
@@ -126,8 +125,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         mirrored="flip" in words,
     )
     how = Training(
-        epochs=min(60, max(12, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125,
-        optimizer="muon", momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=words, validations=6,
+        epochs=min(60, max(12, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.1,
+        optimizer="nesterov", schedule="one-cycle", weight_decay=1e-3, label_smoothing=0.1, augment=words, validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     if side < 2 ** (POOLS + net.halvings):
