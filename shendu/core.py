@@ -155,6 +155,15 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class Remarks(Protocol):
+    """A model that knows how far its figures can be trusted."""
+
+    def remark(self) -> str:
+        """A sentence for the person, after training."""
+        ...
+
+
+@runtime_checkable
 class Views(Protocol):
     """A model that has pictures to show of itself: reconstructions, filters, a walk through its codes."""
 

@@ -94,7 +94,9 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
     if found.kind == "pairs":
         source, target = name.split("-")[-2:]
         if reading.target not in ("", target):
-            raise UserError(f"{name} is translated to {target}; for the other direction train on multi30k-{target}-{source}")
+            raise UserError(
+                f"{name} is translated to {target}; for the other direction train on multi30k-{target}-{source}"
+            )
         return pairs.open_files(found.files, source, target, name, name, reading)
     if found.kind == "archive":
         return _open_file(found.files["archive"], reading.over(catalogue.KNOWN[name].reading), name)

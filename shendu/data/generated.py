@@ -269,7 +269,9 @@ def counting(most: int = 999) -> dict[str, Any]:
     """Running text that counts in words: `text` (a Prose), a number a line; the last tenth is the validation part."""
     text = "".join(f"{in_words(number)}\n" for number in range(1, most + 1)).encode()
     end = len(text) * 9 // 10
-    parts = {part: np.frombuffer(piece, np.uint8) for part, piece in (("train", text[:end]), ("validation", text[end:]))}
+    parts = {
+        part: np.frombuffer(piece, np.uint8) for part, piece in (("train", text[:end]), ("validation", text[end:]))
+    }
     return {
         "fields": {"text": Prose()},
         "splits": {part: {"text": rows} for part, rows in parts.items()},

@@ -330,4 +330,6 @@ def selection(how: Training, metrics: dict[str, Callable[[], Metric]]) -> str:
 def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.of(how.augment, data.fields[data.input])
     if chosen.mixes and not isinstance(data.fields[data.target], Category):
-        raise UserError(f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has a number as its target; leave it out")
+        raise UserError(
+            f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has a number as its target; leave it out"
+        )

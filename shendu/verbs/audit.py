@@ -19,7 +19,7 @@ from shendu.data.reading import Reading
 from shendu.data.screens import Feature
 from shendu.errors import UserError
 from shendu.run import write_text
-from shendu.verbs import report
+from shendu.verbs import drawing
 from shendu.verbs.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 
 SHOWN = 3
@@ -127,7 +127,7 @@ def page(found: Audit) -> str:
 def card(subject: Subject, example: Example) -> dict[str, Any]:
     """What the page shows of an example: its text, and the rows themselves."""
     shown = [subject.input.show(subject.stored(np.array([row]))[0]) for row in example.rows]
-    pictures = [report.picture(each) for each in shown if not isinstance(each, str)]
+    pictures = [drawing.picture(each) for each in shown if not isinstance(each, str)]
     name = subject.name(example.rows[0]) if len(example.rows) == 1 else ""
     said = example.text.removeprefix(f"{name}: ") if name else example.text
     words = list(dict.fromkeys(each for each in shown if isinstance(each, str)))

@@ -27,7 +27,7 @@ import shendu
 from shendu import parallel
 from shendu.errors import UserError
 from shendu.run import write_text, writing
-from shendu.verbs import draw, report
+from shendu.verbs import draw, drawing
 from shendu.verbs.opened import Run
 
 PARTS = ("test", "validation", "train")
@@ -243,7 +243,7 @@ def page(found: Comparison) -> str:
     )
     head, *rows = found.table()
     return house.get_template("compare.html").render(
-        found=found, head=head, rows=rows, svg=report.svg(plot(found, report.INK, report.LINE, report.MAIN), "compare"),
+        found=found, head=head, rows=rows, svg=drawing.svg(plot(found, drawing.INK, drawing.LINE, drawing.MAIN), "compare"),
         version=shendu.__version__,
     )  # fmt: skip
 

@@ -2,71 +2,62 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
-import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
 import torch
 from markupsafe import Markup
-from PIL import Image as Picture
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Draws, Metric, Recipe, Source, Steps, Views
-from shendu.data.columns import Image as ImageColumn
-from shendu.data.embedding import Embedding
+from shendu.core import Metric, Recipe, Remarks
 from shendu.data.language import Language
 from shendu.data.processor import Supervised
-from shendu.data.translation import PADDING, Translates, Translation
-from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
-from shendu.metrics import Curve, compared, equal_error, roc
-from shendu.nn.generate import generate
 from shendu.run import Folder, write_text
 from shendu.sources.static import Static
-from shendu.verbs import alignment
+from shendu.verbs.drawing import (
+    INK,
+    LINE,
+    MAIN,
+    SECOND,
+    drawing,
+    figure,
+    heat,
+    labelled,
+    number_axis,
+    picture,
+    share_axis,
+    svg,
+)
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.explanation import Bar, Line, explain
+from shendu.verbs.galleries import OF, PARTS
 from shendu.verbs.opened import Run
-from shendu.verbs.sample import frames, grid, labels_of, last
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Metrics = dict[str, Callable[[], Metric]]
 
-PARTS = {"test": "Test", "validation": "Validation", "train": "Training"}
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
-ALIGNED = 4
-"""Sentences whose alignment is drawn."""
-MISTAKES, MISTAKES_TOLD, SHOWN = 24, 12, 64
-"""Rows that are shown as pictures, and as text; pictures of a gallery."""
-BINS, POINTS, DOTS, SIDE = 15, 300, 800, 96
-"""Bins of the calibration curve; points of a curve; dots of a scatter plot; the longer side of a picture in pixels."""
-PROMPT, WRITTEN, WARMTH, PASSAGES = 48, 240, 0.8, 8
-"""Tokens that a language model is given and that it writes on, its temperature; passages that are listed."""
-ASKED, NEAREST = 12, 8
-"""Rows whose nearest are shown, and how many of these."""
+MISTAKES, MISTAKES_TOLD = 24, 12
+"""Rows that are shown as pictures, and as text."""
+BINS, POINTS, DOTS = 15, 300, 800
+"""Bins of the calibration curve; points of a curve; dots of a scatter plot."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE",
           "bits-per-character": "bits per character", "bleu": "BLEU"}  # fmt: skip
-PERCENT = ("accuracy", "error-rate", "one-shot-accuracy", "equal-error-rate", "true-accept-rate", "rank-1")
-"""Figures that are shares of something."""
 LOGGED = ("stage", "step", "total", "seconds", "samples")
 """Entries of a line of metrics.jsonl that are no curve."""
-INK, LINE, MAIN, SECOND = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
-"""Stand-ins that a drawing's colours are named by; the page's style gives them their value, in light and in dark."""
-COLOURS = {INK: "var(--quiet)", LINE: "var(--line)", MAIN: "var(--main)", SECOND: "var(--warm)"}
 
 
 def report(run: Run | str | Path, *, data_dir: str | Path | None = None) -> Path:
@@ -104,9 +95,12 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
         "summary": registry.entry(made["system"]).summary,
         "figures": list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures)),
         "curves": curves(history, made, recipe), "command": command(made), "environment": folder.read("env.json") or {},
-        "notes": [*made["data"].get("notes", ()), *recipe.notes], "selection": selection(history, made, recipe.metrics),
+        "notes": [*made["data"].get("notes", ()), *recipe.notes, *([model.remark()] if isinstance(model, Remarks) else [])],
+        "selection": selection(history, made, recipe.metrics),
         "tiles": [headline(result, part), *tiles(recipe.splits[part].rows, made, result, part)],
-        **WRITERS[type(recipe.processor)](recipe, model, shown, part),
+        "rows": len(torch.cat(shown.outputs)), "galleries": OF[type(recipe.processor)](recipe, model, shown, part),
+        "supervised": isinstance(recipe.processor, Supervised), "language": isinstance(recipe.processor, Language),
+        **(of_supervised(recipe, model, shown, part) if isinstance(recipe.processor, Supervised) else {}),
     }  # fmt: skip
     path = folder.path / "report.html"
     write_text(path, template().render(page))
@@ -120,181 +114,12 @@ def of_supervised(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
     assert isinstance(source, Static)
     rows = Rows(processor, source, torch.cat(shown.outputs).float(), torch.cat(shown.targets))
     return {
-        "supervised": True, "rows": len(rows.outputs), "labelled": bool(processor.labels),
+        "labelled": bool(processor.labels),
         **(of_classes(rows) if processor.labels else of_numbers(rows)),
         "mistakes": [rows.card(row) for row in rows.worst[: MISTAKES if rows.pictured else MISTAKES_TOLD]],
         "wrong": int((rows.badness > 0).sum()),
         "pictured": rows.pictured, **explanations(model, rows, recipe.metrics),
     }  # fmt: skip
-
-
-def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
-    """What a page shows of a model without a target: what it draws, its views, the rows that suit it least and most."""
-    processor, source = recipe.processor, recipe.splits[part]
-    assert isinstance(processor, Unlabelled)
-    assert isinstance(source, Static)
-    name = processor.judged or next(iter(processor.scores))
-    scores = torch.cat(shown.outputs).float().reshape(-1, len(processor.scores))[:, list(processor.scores).index(name)]
-    order = scores.argsort(descending=not processor.scores[name]).tolist()
-    if not isinstance(processor.input, ImageColumn):
-        lines = [f"{figure(float(scores[row])):>8}  {shown_as_text(processor, source, row)}" for row in order[:SHOWN]]
-        note = f"rows of the {PARTS[part].lower()} part after their {name}"
-        odd = {"title": "Suit the model least", "note": note, "text": "\n".join(lines)}
-        return {"supervised": False, "rows": source.rows, "galleries": [odd]}
-    galleries = []
-
-    def add(title: str, note: str, pixels: np.ndarray) -> None:
-        galleries.append({"title": title, "note": note, "picture": data_uri(grid(pixels))})
-
-    few = source.batch(0, min(SHOWN, source.rows), None)["x"]
-    with parallel.evaluating(model):
-        place = next(iter(model.parameters()), few).device
-        if isinstance(model, Draws):
-            frame = last(frames(model, SHOWN, labels_of(processor, SHOWN, None), recipe.seed, {}))
-            add("Drawn", "new rows, drawn by the model", processor.pixels(frame))
-        for title, pictures in (model.views(few.to(place)) if isinstance(model, Views) else {}).items():
-            add(title, "", processor.pixels(pictures.float().cpu()))
-    for title, rows in (("Suit the model least", order[:SHOWN]), ("Suit it most", order[::-1][:SHOWN])):
-        stored = torch.cat([source.stored(row, 1)["x"] for row in rows]).cpu().numpy()
-        low, high = sorted((float(scores[rows[0]]), float(scores[rows[-1]])))
-        add(title, f"rows of the {PARTS[part].lower()} part, {name} {figure(low)} to {figure(high)}", stored)
-    return {"supervised": False, "rows": source.rows, "galleries": galleries}
-
-
-def shown_as_text(processor: Unlabelled, source: Static, row: int) -> str:
-    """A stored row as a line."""
-    return str(processor.input.show(source.stored(row, 1)["x"][0].cpu().numpy()))
-
-
-def of_language(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
-    """What a page shows of a language model: how it goes on from the text, and the passages that it foretold worst."""
-    processor, source = recipe.processor, recipe.splits[part]
-    assert isinstance(processor, Language)
-    galleries = []
-    if isinstance(model, Steps):
-        texts = continued(processor, model, source)
-        note = f"Up to │ the {PARTS[part].lower()} part itself; what follows was drawn by the model, at temperature {WARMTH:g}."
-        galleries.append({"title": "Written on", "note": note, "text": f"\n\n{'─' * 40}\n\n".join(texts)})
-    figures = torch.cat(shown.outputs).float()
-    worst = figures.argsort(descending=True)[:PASSAGES].tolist()
-    passages = [
-        f"{figures[row]:.2f} nats per token, window {row:,}:\n{processor.text(source.batch(row, 1, None)['x'][0])}"
-        for row in worst
-    ]
-    galleries.append({
-        "title": "Most surprising passages", "text": f"\n\n{'─' * 40}\n\n".join(passages),
-        "note": f"Windows of the {PARTS[part].lower()} part whose tokens the model held for the least likely.",
-    })  # fmt: skip
-    return {"supervised": False, "language": True, "rows": source.rows, "galleries": galleries}
-
-
-def continued(processor: Language, model: Steps, source: Source) -> list[str]:
-    """The beginning of windows from three places of a part, and how the model goes on."""
-    rows = sorted({number * source.rows // 3 for number in range(3)})
-    begun = [source.batch(row, 1, None)["x"][0] for row in rows]
-    network = cast(nn.Module, model)
-    prompts = torch.stack([x[:PROMPT] for x in begun]).to(next(network.parameters()).device)
-    with parallel.evaluating(network):
-        drawn = list(generate(model, prompts, WRITTEN, temperature=WARMTH, never=processor.unwritten))
-    written = torch.stack(drawn, 1).cpu()
-    return [f"{processor.text(x)}│{processor.text(y)}" for x, y in zip(prompts.cpu(), written, strict=True)]
-
-
-def of_translation(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
-    """What a page shows of a translator: translations beside their references, and what it looked at in some of them."""
-    processor, source = recipe.processor, recipe.splits[part]
-    assert isinstance(processor, Translation)
-    assert isinstance(model, Translates)
-    outputs, targets = torch.cat(shown.outputs)[:MISTAKES_TOLD].long(), torch.cat(shown.targets)[:MISTAKES_TOLD]
-    rows = source.batch(0, len(outputs), None)["x"]
-    languages = processor.input.language or "source", processor.target.language or "target"
-    told = [
-        f"{languages[0]}  {given}\n{languages[1]}  {reference}\n→   {translation}"
-        for given, reference, translation in zip(
-            *(processor.texts(codes) for codes in (rows, targets, outputs)), strict=True
-        )
-    ]
-    looked = []
-    with parallel.evaluating(model):
-        place = next(model.parameters()).device
-        for x, y in zip(rows[:ALIGNED].split(1), outputs[:ALIGNED].split(1), strict=True):
-            x, y = (codes[:, : max(1, int((codes != PADDING).sum()))] for codes in (x, y))
-            weights = model.alignment(x.to(place), y.to(place))[0].float().cpu().numpy()
-            looked.append((weights, processor.spelled(x[0].tolist()), processor.spelled(y[0].tolist())))
-    name = PARTS[part].lower()
-    note = "A row is a piece of the translation, a column one of the source; the darker, the more it was looked at."
-    return {"supervised": False, "rows": source.rows, "galleries": [
-        {"title": "Translations", "note": f"The first sentences of the {name} part, their references, the translations.",
-         "text": "\n\n".join(told)},
-        {"title": "Alignment", "note": note, "picture": data_uri(alignment.pictures(looked))},
-    ]}  # fmt: skip
-
-
-def of_embedding(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> dict[str, Any]:
-    """What a page shows of embeddings: what each threshold accepts, and the rows that some are nearest to."""
-    processor, source = recipe.processor, recipe.splits[part]
-    assert isinstance(processor, Embedding)
-    assert isinstance(source, Static)
-    z, y = torch.cat(shown.outputs).float(), torch.cat(shown.targets)
-    where, chosen, galleries = f"the {PARTS[part].lower()} part", processor.threshold, []
-    curve = roc(*compared(z, y))
-    if math.isfinite(error := equal_error(curve)):
-        note = f"All pairs of rows of {where}; equal error {100 * error:.2f}%."
-        note += f" The threshold (the dot) is a cosine of {chosen:.3f}." if chosen is not None else ""
-        galleries.append({"title": "Accepted and refused", "note": note, "svg": trade(curve, chosen)})
-    if isinstance(processor.input, ImageColumn) and len(z) > 1:
-        note = f"Some rows of {where}, each followed by the {NEAREST} that are most similar to it: "
-        note += "framed in blue those of its class, in orange those of another."
-        galleries.append({"title": "Nearest", "note": note, "picture": data_uri(neighbours(source, z, y))})
-    return {"supervised": False, "rows": source.rows, "galleries": galleries}
-
-
-def trade(curve: Curve, threshold: float | None) -> Markup:
-    """The share of one class that is accepted over the share of two that is, and where the threshold lies."""
-    drawn, axes = drawing(3.4, 0.26)
-    false, true = curve.false.numpy(), curve.true.numpy()
-    keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), 10 * POINTS)).round().astype(int))
-    axes.plot(false[keep], true[keep], color=MAIN, linewidth=1.5)
-    axes.plot([0, 1], [1, 0], color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
-    if threshold is not None:
-        at = int((curve.thresholds >= threshold).sum()) - 1
-        axes.plot([false[at]], [true[at]], color=SECOND, marker="o", markersize=6, linestyle="none")
-    share_axis(axes.xaxis)
-    share_axis(axes.yaxis)
-    labelled(axes, "of two classes, accepted", "of one class, accepted")
-    return svg(drawn, "roc")
-
-
-def neighbours(source: Static, z: Tensor, y: Tensor) -> Picture.Image:
-    """Lines of pictures: one of the part, then its nearest, framed by whether they are of its class."""
-    asked = torch.linspace(0, len(z) - 1, min(ASKED, len(z))).round().long()
-    similarity = z[asked] @ z.T
-    similarity[torch.arange(len(asked)), asked] = -torch.inf
-    near = similarity.topk(min(NEAREST, len(z) - 1), dim=1).indices
-    lines = []
-    for row, others in zip(asked.tolist(), near.tolist(), strict=True):
-        frames = [(row, (128, 128, 128)), *((o, (29, 98, 209) if y[o] == y[row] else (208, 74, 23)) for o in others)]
-        lines.append(np.concatenate([framed(source.stored(o, 1)["x"][0].cpu().numpy(), c) for o, c in frames], 1))
-    return Picture.fromarray(np.concatenate(lines))
-
-
-def framed(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """uint8 [H, W, C] -> [H + 8, W + 8, 3] with a frame; of other than 3 channels the first."""
-    image = np.full((pixels.shape[0] + 8, pixels.shape[1] + 8, 3), 255, np.uint8)
-    image[1:-1, 1:-1] = colour
-    image[3:-3, 3:-3] = 255
-    image[4:-4, 4:-4] = pixels if pixels.shape[-1] == 3 else pixels[..., :1]
-    return image
-
-
-WRITERS: dict[type, Callable[[Recipe, nn.Module, Outputs, str], dict[str, Any]]] = {
-    Supervised: of_supervised,
-    Unlabelled: of_unlabelled,
-    Language: of_language,
-    Embedding: of_embedding,
-    Translation: of_translation,
-}
-"""Processor -> what its page shows beyond figures and curves."""
 
 
 def template() -> jinja2.Template:
@@ -307,15 +132,6 @@ def template() -> jinja2.Template:
 
 
 # ---- figures as text -------------------------------------------------------------------------------------------------
-
-
-def figure(value: float | None, name: str = "") -> str:
-    """A measured figure: shares in per cent, others with four digits; a dash for what is no number."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if name.removeprefix("validation ") in PERCENT:
-        return f"{100 * value:.2f}%"
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def plain(value: Any) -> str:
@@ -441,102 +257,7 @@ def values(t: Tensor) -> str:
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 
-def data_uri(image: Picture.Image, **options: Any) -> str:
-    out = io.BytesIO()
-    image.save(out, "png", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
-
-
-def small(image: Picture.Image) -> Picture.Image:
-    """At most SIDE pixels a side."""
-    scale = SIDE / max(image.size)
-    if scale >= 1:
-        return image
-    return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Picture.Resampling.BOX
-    )
-
-
-def picture(pixels: np.ndarray) -> str:
-    """uint8 [H, W, C] -> a PNG as a data URI; of other than 3 channels the first."""
-    channels = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
-    return data_uri(small(Picture.fromarray(np.ascontiguousarray(channels))))
-
-
-def heat(attribution: np.ndarray) -> str:
-    """[H, W] -> a transparent PNG: red where it speaks for the prediction, blue against; 99% of pixels in full range."""
-    levels = 31
-    values = np.asarray(small(Picture.fromarray(attribution.astype(np.float32))))
-    strength = np.clip(values / (np.percentile(np.abs(values), 99) or np.abs(values).max() or 1.0), -1, 1)
-    image = Picture.fromarray((np.rint(strength * levels) + levels).astype(np.uint8)).convert("L")
-    indexed = Picture.frombytes("P", image.size, image.tobytes())
-    indexed.putpalette([c for i in range(2 * levels + 1) for c in ((29, 111, 224) if i < levels else (232, 78, 32))])
-    return data_uri(indexed, transparency=bytes(round(255 * abs(i / levels - 1)) for i in range(2 * levels + 1)))
-
-
 # ---- drawings --------------------------------------------------------------------------------------------------------
-
-
-def drawing(height: float = 2.4, above: float = 0.13) -> tuple[Any, Axes]:
-    """An empty figure in the page's colours, inches high and with so many above its axes, and the axes."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(4.4, height))  # fixed margins: laying them out by the labels would draw everything twice
-    axes = drawn.add_axes((0.14, 0.44 / height, 0.83, 1 - (0.44 + above) / height))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(LINE)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.grid(color=LINE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return drawn, axes
-
-
-def labelled(axes: Axes, x: str, y: str = "") -> None:
-    axes.set_xlabel(x, color=INK, fontsize=9)
-    axes.set_title(y, color=INK, fontsize=9, loc="left", pad=3)
-
-
-def svg(drawn: Any, name: str) -> Markup:
-    """The figure as markup for inside the page: its fonts and colours are the page's, its ids its own."""
-    import matplotlib
-
-    drawn.patch.set_alpha(0)
-    for axes in drawn.axes:
-        axes.patch.set_alpha(0)
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        drawn.savefig(out, format="svg")
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"| (?:width|height)="[\d.]+pt"', "", text)
-    text = re.sub(r'font: ([\d.]+)px [^;"]*', r"font-size: \1px", text)
-    text = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)
-    for stand_in, colour in COLOURS.items():
-        text = text.replace(stand_in, colour)
-    return Markup(re.sub(r"\n\s*", "\n", text))
-
-
-def number_axis(axis: Any, most: int = 5) -> None:
-    """At most so many ticks with short labels (2k, 1.5M): none can run into another."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: brief(v)))
-
-
-def brief(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:.6g}"
-
-
-def share_axis(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g}%"))
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from torch import nn
 
 import shendu
 from shendu import config, data, parallel, registry
-from shendu.core import Recipe
+from shendu.core import Recipe, Remarks
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
 from shendu.data.embedding import Embedding
@@ -347,6 +347,8 @@ def finish(
     display.result(result, folder)
     write_text(folder.path / "README.md", model_card(folder, result))
     report.write(folder, recipe, model, shown, part)
+    if isinstance(model, Remarks):
+        display.say(model.remark())
     display.say(f"report: {folder.path / 'report.html'}")
 
 

@@ -345,6 +345,16 @@ def test_hidden_words_are_learned(bench: Any, tmp_path: Path) -> None:
     assert missed["after"] < 0.75 * alone
 
 
+@pytest.mark.data
+def test_reviews_leave_little_padding() -> None:
+    data = shendu.data.open("imdb").split_off()
+    recipe = bert.recipe(data)
+    source = recipe.stages[0].source(recipe.model.build())
+    rows = [source.batch(start, 32, None)["x"] for start in range(0, 60 * 32, 32)]
+    assert sum(int((x > 0).sum()) for x in rows) > 0.9 * sum(x.numel() for x in rows)
+    assert max(x.shape[1] for x in rows) == 256
+
+
 # ---- a person's mistakes
 
 
@@ -352,7 +362,7 @@ def test_hidden_words_are_learned(bench: Any, tmp_path: Path) -> None:
     ("choices", "line"),
     [
         ({"length": 4}, "length=4 is below 5; write it like length=256"),
-        ({"layers": 0}, "layers=0 is below 1; write it like layers=2"),
+        ({"layers": 0}, "layers=0 is below 1; write it like layers=4"),
         ({"words": 2}, "words=2 is below 3; write it like words=20000"),
         ({"heads": 3}, "heads=3 do not share a width of 16 equally; write it like width=128, heads=4"),
         ({"word_dropout": 1.0}, "word_dropout=1.0 is no share below 1; write it like word_dropout=0.15"),

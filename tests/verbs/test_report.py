@@ -25,7 +25,7 @@ from shendu.data.text import Text
 from shendu.errors import UserError
 from shendu.metrics import METRICS
 from shendu.sources.static import Static
-from shendu.verbs import explanation, report
+from shendu.verbs import drawing, explanation, report
 from shendu.verbs.report import Rows
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -318,9 +318,9 @@ def test_untouched_by_the_caller_s_matplotlib_and_leaves_it_alone() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    first = report.svg(report.drawing()[0], "a")
+    first = drawing.svg(drawing.drawing()[0], "a")
     assert dict(matplotlib.rcParams) == before
-    assert report.svg(report.drawing()[0], "a") == first
+    assert drawing.svg(drawing.drawing()[0], "a") == first
 
 
 # ---- explanations of every kind of input -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ J. Devlin, M.-W. Chang, K. Lee, K. Toutanova: BERT: Pre-training of Deep Bidirec
 Understanding. NAACL 2019, arXiv:1810.04805, 2018.
 
 Deviations: (1) whole words, the most frequent of the training texts; the paper: 30,522 pieces of words; (2) pretraining on the
-training texts alone, with a network of their size (2 layers, 128 wide); the paper: 3.3 billion words; (3) what is hidden is drawn
+training texts alone, with a network of their size (4 layers, 128 wide); the paper: 3.3 billion words; (3) what is hidden is drawn
 anew in each pass; the paper: ten times, beforehand; (4) of a text that is too long, its beginning and its end are classified
 (Sun et al. 2019); (5) in fine-tuning some words are hidden too; (6) no dropout within attention, which keeps torch off its
 fused kernel; (7) Muon for matrices, AdamW for the rest; the paper: Adam with decoupled weight decay; (8) higher rates, as
@@ -63,7 +63,7 @@ class Config:
     words: int = 20_000
     outputs: int = 2
     length: int = 256
-    layers: int = 2
+    layers: int = 4
     heads: int = 4
     width: int = 128
     dropout: float = 0.1
@@ -73,7 +73,7 @@ class Config:
     """False: fine-tuning alone, from random weights."""
 
     def __post_init__(self) -> None:
-        for name, least, like in (("words", 3, 20_000), ("length", MARKS + 2, 256), ("layers", 1, 2)):
+        for name, least, like in (("words", 3, 20_000), ("length", MARKS + 2, 256), ("layers", 1, 4)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)} is below {least}; write it like {name}={like}")
         if not 0 <= self.word_dropout < 1:
@@ -277,7 +277,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         epochs=3, batch_size=32, lr=5e-4, optimizer="muon", momentum=0.95, schedule="warmup-linear", weight_decay=0.01, clip=1.0
     )  # fmt: skip
     if len(data.splits["train"]) < FEW:
-        net = replace(net, width=64, length=max(MARKS + 2, min(net.length, text.length + MARKS)))
+        net = replace(net, width=64, layers=2, length=max(MARKS + 2, min(net.length, text.length + MARKS)))
         how, more = replace(how, steps=300, lr=1e-3), replace(more, pretrain_steps=300)
     net, how, more = settle(choices, net, how, more, given=("outputs",))
     if not net.pretrain and "lr" not in choices:
