@@ -96,7 +96,7 @@ class Pretraining:
     """Passes over the training texts."""
     pretrain_steps: int = 0
     """Above 0 it overrides the passes."""
-    pretrain_lr: float = 2e-3
+    pretrain_lr: float = 4e-3
     masked: float = 0.15
     """Share of the words that are to be guessed."""
 
