@@ -316,7 +316,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     assert isinstance(picture, Image)
     shape = (picture.channels, picture.height, picture.width)
     net = Config(shape=shape, classes=len(target.names) if isinstance(target, Category) else 0)
-    how = Training(epochs=60, batch_size=128, lr=5e-3, schedule="one-cycle")
+    how = Training(epochs=60, batch_size=128, lr=1.5e-3, schedule="one-cycle")
     if len(data.splits["train"]) < 10_000:
         net, how = replace(net, latent=16), replace(how, steps=5000, batch_size=64)
     net, how, draws = settle(choices, net, how, Draws(), given=("shape", "classes"))
