@@ -28,6 +28,7 @@ from shendu.verbs.drawing import (
     INK,
     LINE,
     MAIN,
+    PERCENT,
     SECOND,
     drawing,
     figure,
@@ -314,7 +315,7 @@ def curve(
     last = max(line["total"] for line in history)
     axes.set_xlim(-0.015 * last, 1.015 * last)
     number_axis(axes.xaxis)
-    if name.removeprefix("validation ") in ("accuracy", "error-rate"):
+    if name.removeprefix("validation ") in PERCENT:
         share_axis(axes.yaxis)
     elif name == "loss" and finite.min() > 0 and finite.max() > 50 * finite.min():
         from matplotlib.ticker import FuncFormatter, NullFormatter
