@@ -73,23 +73,24 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def has_amx() -> bool:
-    """Whether the processor multiplies bf16 matrices in hardware tiles (Intel AMX)."""
+def bf16_units() -> list[str]:
+    """What the processor multiplies bf16 with: tiles (amx_bf16: Intel AMX), vectors (avx512_bf16: AMD from Zen 4, Intel)."""
     if platform.machine() not in ("x86_64", "AMD64"):
-        return False
+        return []
     try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
     except OSError:
-        return False
+        return []
+    return [unit for unit in ("amx_bf16", "avx512_bf16") if unit in flags]
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`auto` is bf16 where the hardware multiplies it (AMX, a GPU that has it) and fp32 elsewhere."""
+    """`auto` is bf16 where the hardware multiplies it (AMX, AVX-512 with BF16, a GPU that has it) and fp32 elsewhere."""
     if name not in PRECISIONS:
         raise unknown("precision", name, PRECISIONS)
     if name != "auto":
         return name
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and has_amx()
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and bool(bf16_units())
     return "bf16" if fast else "fp32"
 
 

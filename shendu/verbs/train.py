@@ -293,7 +293,7 @@ def machine() -> dict[str, Any]:
     return {
         "shendu": shendu.__version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
         "platform": platform.platform(), "processor": processor_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "amx": parallel.has_amx(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None, "commit": commit(),
+        "bf16": parallel.bf16_units(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None, "commit": commit(),
         "command": " ".join(sys.argv),
     }  # fmt: skip
 
