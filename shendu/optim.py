@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shendu import parallel
 from shendu.core import Groups, Schedule
 from shendu.errors import UserError, near, unknown
 
@@ -155,8 +156,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is the nearest orthogonal matrix (Jordan 2024), Nesterov form, decoupled weight decay.
 
     A kernel [out, in, ...] is the matrix [out, in · ...]. Updates are scaled by 0.2 √max(rows, columns), so that their
-    entries are of AdamW's usual size (Liu et al. 2025, equation 4). torch's own takes matrices alone, one by one, and
-    multiplies in bfloat16, which is slow where the processor has no such products; here all of one shape go together.
+    entries are of AdamW's usual size (Liu et al. 2025, equation 4). torch's own takes matrices alone, one by one; here all of
+    one shape go together.
     """
 
     def __init__(self, params: Any, *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
@@ -189,16 +190,45 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """About U Vᵀ of each U S Vᵀ, by Newton-Schulz iteration with Jordan's quintic. [N, rows, columns], any norm."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    """About U Vᵀ of each U S Vᵀ, by Newton-Schulz iteration with Jordan's quintic. [N, rows, columns], any norm.
+
+    Of wide matrices, as kernels are, x xᵀ is iterated instead: x' = q x with q = a + b g + c g² and g = x xᵀ has g' = q g q,
+    so that two products of the whole width are left of ten.
+    """
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
+    x = narrow(x, iterations) if x.shape[2] < WIDE * x.shape[1] else wide(x.float(), iterations)
+    return x.mT if tall else x
+
+
+A, B, C = 3.4445, -4.7750, 2.0315
+"""Jordan's quintic: a x + b x³ + c x⁵ takes every singular value in (0, 1] to about 1 in five steps."""
+WIDE = 3
+"""Columns per row from which the iteration of x xᵀ has less to compute."""
+
+
+def narrow(x: Tensor, iterations: int) -> Tensor:
+    """The iteration as it is; bfloat16 is exact enough for it."""
+    x = x.bfloat16() if x.is_cuda or parallel.bf16_units() else x.float()
     for _ in range(iterations):
         gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
+    return x
+
+
+def wide(x: Tensor, iterations: int) -> Tensor:
+    """The same iteration of x xᵀ, in float32, since this squares small singular values."""
+    gram: Tensor = x @ x.mT
+    product: Tensor | None = None
+    for i in range(iterations):
+        q = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+        q.diagonal(dim1=1, dim2=2).add_(A)
+        product = q if product is None else q @ product
+        if i < iterations - 1:
+            gram = q @ gram @ q
+    assert product is not None
+    return product @ x
 
 
 class Together(torch.optim.Optimizer):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import platform
 import time
@@ -73,6 +74,7 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+@functools.cache
 def bf16_units() -> list[str]:
     """What the processor multiplies bf16 with: tiles (amx_bf16: Intel AMX), vectors (avx512_bf16: AMD from Zen 4, Intel)."""
     if platform.machine() not in ("x86_64", "AMD64"):

@@ -22,7 +22,7 @@ BASE = {"core", "chance", "config", "errors"}
 PARTS = BASE | {"nn"}
 ALLOWED = {
     "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "errors", "parallel"},
-    "optim": BASE, "nn": PARTS, "data": BASE | {"data"},
+    "optim": BASE | {"parallel"}, "nn": PARTS, "data": BASE | {"data"},
     "objectives": PARTS | {"objectives"}, "sources": BASE | {"sources", "data"},
     "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
     "systems": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},

@@ -118,6 +118,16 @@ def test_muon_is_torchs_on_matrices() -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02 * float((theirs - start).detach().abs().max()))
 
 
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (6, 90)])
+def test_muon_iterates_wide_matrices_by_their_squares_to_the_same_end(shape: tuple[int, int]) -> None:
+    x = torch.randn(3, *shape)
+    step = x / x.norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        square = step @ step.mT
+        step = optim.A * step + (optim.B * square + optim.C * square @ square) @ step
+    torch.testing.assert_close(optim.orthogonal(x), step, rtol=1e-3, atol=1e-4)
+
+
 def test_muon_takes_a_kernel_as_its_matrix_and_one_by_one_as_together() -> None:
     kernels = [nn.Parameter(torch.randn(6, 3, 2, 2)) for _ in range(3)]
     matrices = [nn.Parameter(k.detach().flatten(1).clone()) for k in kernels]
