@@ -8,7 +8,7 @@ GROUPS = ("start", "loop", "lenet", "resnet", "mnist99")
 
 SIZES = {  # suite -> (rows per epoch, epochs; the first one is warm-up); 0: all rows, the example's own epochs
     "smoke": {"lenet": (256, 2), "resnet": (16, 2), "mnist99": (512, 1), "loop": (100, 1)},
-    "reduced": {"lenet": (20_000, 2), "resnet": (256, 2), "mnist99": (0, 0), "loop": (2_000, 3)},
+    "reduced": {"lenet": (20_000, 2), "resnet": (384, 2), "mnist99": (0, 0), "loop": (2_000, 5)},
     "full": {"lenet": (60_000, 3), "resnet": (4_000, 2), "mnist99": (0, 0), "loop": (10_000, 10)},
 }
 
