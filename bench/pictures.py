@@ -137,7 +137,7 @@ def draw(root: Path) -> None:
 
 def ours(kind: str) -> dict[str, float]:
     import shendu.data
-    from shendu.data.processor import Supervised
+    from shendu.data.processors.supervised import Supervised
     from shendu.sources.static import Static
 
     with tempfile.TemporaryDirectory(dir=WORK) as cache:

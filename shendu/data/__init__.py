@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from shendu import config
-from shendu.data import archive, arrays, audio, cache, cifar, folder, idx, layout, pairs, prose, text
+from shendu.data import arrays
 from shendu.data.columns import Category, Column, Image, Number
 from shendu.data.dataset import Dataset, Split
+from shendu.data.files import archive, cache, layout
+from shendu.data.pictures import cifar, folder, idx
 from shendu.data.reading import Reading
+from shendu.data.signals import audio
+from shendu.data.texts import pairs, prose, text
 from shendu.errors import UserError, unknown
 
 __all__ = ["Category", "Column", "Dataset", "Image", "Number", "Reading", "Split", "open"]
@@ -47,7 +51,7 @@ def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | No
     if isinstance(data, Mapping):
         return cache.through_arrays(arrays.decode(data, "data"), "data")
     if hasattr(data, "__arrow_c_stream__"):
-        from shendu.data import table
+        from shendu.data.tables import table
 
         return table.open_object(data, said)
     if isinstance(data, tuple | list) and len(data) == 2:
@@ -79,14 +83,14 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
         files = {key.replace("-", "_"): path for key, path in found.files.items()}
         return cache.through_files(files, options, name, name, lambda room: idx.read(files, name, classes))
     if found.kind == "table":
-        from shendu.data import table
+        from shendu.data.tables import table
 
         entry = catalogue.KNOWN[name]
         return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
     if found.kind == "prose":
         return _open_prose(found.files, name, name, reading, catalogue.KNOWN[name].shares)
     if found.kind == "omniglot":
-        from shendu.data import omniglot
+        from shendu.data.pictures import omniglot
 
         return cache.through_files(
             found.files, {**options, "side": omniglot.SIDE}, name, name, lambda room: omniglot.read(found.files, name)
@@ -157,7 +161,7 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
 
 def _open_tables(path: Path, names: list[str], reading: Reading) -> Dataset | None:
     """A folder of a table, of train.csv and test.csv, or of what `datasets` saved; None for another folder."""
-    from shendu.data import table
+    from shendu.data.tables import table
 
     name, source = path.absolute().name, str(path.absolute())
     if saved := table.saved_parts(path, names):
@@ -168,7 +172,7 @@ def _open_tables(path: Path, names: list[str], reading: Reading) -> Dataset | No
 
 
 def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
-    from shendu.data import table
+    from shendu.data.tables import table
 
     name, source = known or _stem(path), known or str(path.absolute())
     written = path.suffix.lower() in prose.SUFFIXES

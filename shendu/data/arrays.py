@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.cache import Decoded
 from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.files.cache import Decoded
 from shendu.data.moments import chunks
 from shendu.errors import UserError
 

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu import chance
-from shendu.data.audio import Audio
 from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset
+from shendu.data.signals.audio import Audio
 from shendu.errors import UserError, unknown
 
 KINDS = {

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from shendu.data import download, generated
+from shendu.data import generated
+from shendu.data.files import download
 from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
 
@@ -663,7 +664,7 @@ def _cifar_in(entry: Known, folder: Path) -> dict[str, Path] | None:
 
 
 def _downloads(name: str) -> Path:
-    from shendu.data import cache
+    from shendu.data.files import cache
 
     return cache.root() / "downloads" / name
 

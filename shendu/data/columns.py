@@ -101,7 +101,7 @@ class Image:
 
     def store(self, raw: Any) -> np.ndarray:
         """From a file, a Pillow picture, or an array of one or several."""
-        from shendu.data import folder
+        from shendu.data.pictures import folder
 
         if isinstance(raw, str | Path) and Path(raw).suffix.lower() not in (".npy", ".npz"):
             return folder.read_picture(Path(raw), self)[None]
@@ -121,7 +121,7 @@ class Image:
         return array
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
-        from shendu.data import folder
+        from shendu.data.pictures import folder
 
         return files_of(given, tuple(sorted(folder.SUFFIXES)), "pictures")
 
@@ -221,13 +221,13 @@ _KINDS = {
     "image": ("shendu.data.columns", "Image"),
     "number": ("shendu.data.columns", "Number"),
     "category": ("shendu.data.columns", "Category"),
-    "text": ("shendu.data.text", "Text"),
-    "audio": ("shendu.data.audio", "Audio"),
-    "row": ("shendu.data.row", "Row"),
-    "series": ("shendu.data.series", "Series"),
-    "sequence": ("shendu.data.sequence", "Sequence"),
-    "sentence": ("shendu.data.pairs", "Sentence"),
-    "prose": ("shendu.data.prose", "Prose"),
+    "text": ("shendu.data.texts.text", "Text"),
+    "audio": ("shendu.data.signals.audio", "Audio"),
+    "row": ("shendu.data.tables.row", "Row"),
+    "series": ("shendu.data.signals.series", "Series"),
+    "sequence": ("shendu.data.texts.sequence", "Sequence"),
+    "sentence": ("shendu.data.texts.pairs", "Sentence"),
+    "prose": ("shendu.data.texts.prose", "Prose"),
 }
 """Kind in a file -> where its class stands: a closed list, so that no file can name code."""
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.audio import Audio
 from shendu.data.columns import Category, Image, Number
-from shendu.data.pairs import SOURCE, TARGET, Sentence
-from shendu.data.prose import Prose
 from shendu.data.ragged import Ragged
-from shendu.data.row import MISSING, NAMED, Field, Row
-from shendu.data.sequence import Sequence
-from shendu.data.text import column as column_of
-from shendu.data.text import encode
+from shendu.data.signals.audio import Audio
+from shendu.data.tables.row import MISSING, NAMED, Field, Row
+from shendu.data.texts.pairs import SOURCE, TARGET, Sentence
+from shendu.data.texts.prose import Prose
+from shendu.data.texts.sequence import Sequence
+from shendu.data.texts.text import column as column_of
+from shendu.data.texts.text import encode
 
 DIGITS = Path(__file__).with_name("digits.npz")
 
@@ -237,8 +237,8 @@ def tides(steps: int = 160) -> dict[str, Any]:
     import torch
 
     from shendu import chance
-    from shendu.data import series
     from shendu.data.reading import Reading
+    from shendu.data.signals import series
 
     t = np.arange(steps)
     noise = chance.uniform(torch.arange(steps), 2, 5).double().numpy().sum(1) - 1

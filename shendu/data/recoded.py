@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shendu.data import archive, cifar, idx, layout
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
-from shendu.data.pairs import Sentence
+from shendu.data.files import archive, layout
+from shendu.data.pictures import cifar, idx
 from shendu.data.reading import Reading
-from shendu.data.series import Series
+from shendu.data.signals.series import Series
+from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_as(data: Any, input: Column, target: Column, reading: Reading) -> Datas
     if isinstance(input, Sentence):
         return None
     if hasattr(data, "__arrow_c_stream__"):
-        from shendu.data import formats
+        from shendu.data.tables import formats
 
         rows = _rows(formats.from_object(data), "the table", input, target, reading)
         return _dataset("table", input, target, {"train": rows})
@@ -68,7 +69,7 @@ def _dataset(name: str, input: Column, target: Column, parts: Mapping[str, tuple
 
 def _tables(path: Path) -> dict[str, Path]:
     """Part -> file; empty where a path is no table."""
-    from shendu.data import formats, table
+    from shendu.data.tables import formats, table
 
     if path.is_file() and path.stat().st_size and formats.recognised(path):
         return {"train": path}
@@ -79,7 +80,7 @@ def _tables(path: Path) -> dict[str, Path]:
 
 
 def _of_tables(path: Path, tables: Mapping[str, Path], input: Column, target: Column, reading: Reading) -> Dataset:
-    from shendu.data import formats
+    from shendu.data.tables import formats
 
     parts = {}
     for part, file in tables.items():
@@ -126,7 +127,7 @@ def _stored(read: pa.Table, where: str, input: Column) -> np.ndarray:
 
 
 def _target_name(free: list[str], names: list[str], where: str, reading: Reading) -> str:
-    from shendu.data.target import choose_target
+    from shendu.data.tables.target import choose_target
 
     if not free or (reading.target and reading.target not in names):
         wanted = f"target column '{reading.target}'" if reading.target else "column besides those that the model reads"
@@ -138,8 +139,8 @@ def _target_name(free: list[str], names: list[str], where: str, reading: Reading
 
 def _targets(read: pa.Table, name: str, where: str, target: Column, comma: bool) -> tuple[np.ndarray, np.ndarray]:
     """(targets as the column stores them, which rows have one)."""
-    from shendu.data import cells
-    from shendu.data.target import _class_codes
+    from shendu.data.tables import cells
+    from shendu.data.tables.target import _class_codes
 
     column = cells.Cells(name, read.column(name))
     form = cells.numbers_form(column, "," if comma else "")

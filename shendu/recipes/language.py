@@ -9,7 +9,7 @@ from torch import nn
 from shendu import optim
 from shendu.core import Config, Recipe, Source
 from shendu.data.dataset import Dataset
-from shendu.data.language import Language
+from shendu.data.processors.language import Language
 from shendu.objectives.language import NextToken
 from shendu.recipes import Training, check_own_loss, device_of, recipe_of, stage, steps_of
 from shendu.sources.windows import Windows

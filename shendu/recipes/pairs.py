@@ -11,7 +11,7 @@ from shendu.core import Config, Objective, Recipe
 from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.embedding import Embedding
+from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError, unknown
 from shendu.recipes import Training, device_of, recipe_of, stage
 from shendu.sources.classes import Classes

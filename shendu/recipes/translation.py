@@ -12,7 +12,7 @@ from torch import nn
 from shendu import optim
 from shendu.core import Config, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.translation import BEGIN, PADDING, Translation
+from shendu.data.processors.translation import BEGIN, PADDING, Translation
 from shendu.errors import UserError
 from shendu.metrics import BLEU
 from shendu.objectives.translation import Translation as TranslationObjective

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shendu import chance
 from shendu.core import Batch
-from shendu.data.language import fitting, windows_at
+from shendu.data.processors.language import fitting, windows_at
 
 ORDER, SHIFT = 1, 3
 

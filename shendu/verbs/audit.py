@@ -13,10 +13,10 @@ import numpy as np
 
 import shendu
 from shendu import config, data
-from shendu.data import layout
-from shendu.data.prose import Prose
+from shendu.data.audit.screens import Feature
+from shendu.data.files import layout
 from shendu.data.reading import Reading
-from shendu.data.screens import Feature
+from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
 from shendu.run import write_text
 from shendu.verbs import drawing

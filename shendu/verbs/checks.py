@@ -19,29 +19,21 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from shendu import chance, data
-from shendu.data import (
-    archive,
-    audio,
-    catalogue,
-    cells,
-    delimited,
-    duplicates,
-    folder,
-    kinds,
-    layout,
-    screens,
-    suspects,
-    table,
-    text,
-)
-from shendu.data.cells import Cells
+from shendu.data import catalogue
+from shendu.data.audit import duplicates, screens, suspects
+from shendu.data.audit.screens import Feature
 from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset
+from shendu.data.files import archive, layout
 from shendu.data.moments import chunks
-from shendu.data.pairs import dense
+from shendu.data.pictures import folder
 from shendu.data.reading import Reading
-from shendu.data.row import NAMED, Row
-from shendu.data.screens import Feature
+from shendu.data.signals import audio
+from shendu.data.tables import cells, delimited, kinds, table
+from shendu.data.tables.cells import Cells
+from shendu.data.tables.row import NAMED, Row
+from shendu.data.texts import text
+from shendu.data.texts.pairs import dense
 from shendu.errors import UserError
 
 SEVERITIES = {

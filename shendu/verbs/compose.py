@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shendu import parallel
 from shendu.core import Steps
-from shendu.data.language import Language
+from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.verbs.opened import Run

@@ -16,10 +16,11 @@ from torch import nn
 
 from shendu import config, parallel, registry
 from shendu.core import Recipe
-from shendu.data import cache, table
 from shendu.data.columns import Category, Column, Number
 from shendu.data.dataset import Dataset
-from shendu.data.row import Field, Row
+from shendu.data.files import cache
+from shendu.data.tables import table
+from shendu.data.tables.row import Field, Row
 from shendu.errors import UserError
 from shendu.fit import Setup
 from shendu.fit import fit as train

@@ -13,12 +13,13 @@ import torch
 from shendu import config, parallel, recipes
 from shendu import data as data_module
 from shendu.core import Metric
-from shendu.data import catalogue, prose, recoded
+from shendu.data import catalogue, recoded
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset, Split
-from shendu.data.language import Language
-from shendu.data.processor import Supervised
+from shendu.data.processors.language import Language
+from shendu.data.processors.supervised import Supervised
 from shendu.data.reading import Reading
+from shendu.data.texts import prose
 from shendu.errors import UserError
 from shendu.measure import Outputs, intervals, measure
 from shendu.verbs.opened import Run

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from shendu import chance, parallel
 from shendu.core import Metric
-from shendu.data.processor import Supervised
-from shendu.data.row import _shown
-from shendu.data.text import KNOWN
+from shendu.data.processors.supervised import Supervised
+from shendu.data.tables.row import _shown
+from shendu.data.texts.text import KNOWN
 from shendu.measure import BATCH
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import shendu.run
 from shendu import parallel
-from shendu.data.embedding import Embedding
+from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.opened import Run

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from shendu import parallel
 from shendu.core import Draws, Recipe, Source, Steps, Views
 from shendu.data.columns import Image as ImageColumn
-from shendu.data.embedding import Embedding
-from shendu.data.language import Language
-from shendu.data.processor import Supervised
-from shendu.data.translation import PADDING, Translates, Translation
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.embedding import Embedding
+from shendu.data.processors.language import Language
+from shendu.data.processors.supervised import Supervised
+from shendu.data.processors.translation import PADDING, Translates, Translation
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs
 from shendu.metrics import Curve, compared, equal_error, roc

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from shendu import chance, parallel
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.processor import Supervised
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.supervised import Supervised
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.opened import Run

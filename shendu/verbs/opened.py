@@ -14,11 +14,11 @@ from torch import nn
 
 import shendu.run
 from shendu import config, parallel, registry
-from shendu.data.embedding import Embedding
-from shendu.data.language import Language
-from shendu.data.processor import Supervised
-from shendu.data.translation import Translation
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.embedding import Embedding
+from shendu.data.processors.language import Language
+from shendu.data.processors.supervised import Supervised
+from shendu.data.processors.translation import Translation
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, unknown
 from shendu.run import Folder
 

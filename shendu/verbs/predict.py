@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from shendu import parallel
 from shendu.core import MASKED
 from shendu.data.columns import Column
-from shendu.data.language import Language
-from shendu.data.processor import Supervised
-from shendu.data.row import Row
+from shendu.data.processors.language import Language
+from shendu.data.processors.supervised import Supervised
+from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.opened import Run
@@ -143,7 +143,7 @@ def key_of(item: Any, column: Column) -> str:
     """The column of a table that its rows' names come from, `row` for their numbers; `input` for what is no table."""
     if not isinstance(column, Row) or not hasattr(item, "column_names"):
         return "input"
-    from shendu.data import table
+    from shendu.data.tables import table
 
     return table.identifier(item, column) or "row"
 

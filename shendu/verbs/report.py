@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from shendu import parallel, registry
 from shendu.core import Metric, Recipe, Remarks
-from shendu.data.language import Language
-from shendu.data.processor import Supervised
+from shendu.data.processors.language import Language
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
 from shendu.run import Folder, write_text

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from shendu import chance, config, parallel
 from shendu.core import Draws
 from shendu.data.columns import Image
-from shendu.data.folder import read_picture
-from shendu.data.processor import Supervised
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.pictures.folder import read_picture
+from shendu.data.processors.supervised import Supervised
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, near, unknown
 from shendu.verbs.opened import Run
 

@@ -26,9 +26,9 @@ from shendu import config, data, parallel, registry
 from shendu.core import Recipe, Remarks
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
-from shendu.data.embedding import Embedding
+from shendu.data.processors.embedding import Embedding
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.data.reading import Reading
-from shendu.data.unlabelled import Unlabelled
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure

@@ -32,6 +32,11 @@ ALLOWED = {
     "__init__": {"errors", "data", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
+ROOMS = {
+    "files": set(), "pictures": {"files"}, "signals": {"files", "tables"}, "texts": {"files", "tables"},
+    "tables": {"files", "signals", "texts"}, "processors": {"texts"}, "audit": {"tables"},
+}  # fmt: skip
+"""Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
 UNPICKLES = "verbs/convert_weights.py"
 """The one file that may load a torch file, tensors alone, in a process of its own."""
 
@@ -71,6 +76,14 @@ def test_dependencies_run_one_way(name: str) -> None:
         assert part_of(module) in ALLOWED[part], f"{name} imports {module}"
         if part == "systems" and name.count("/") > 1:
             assert not module.startswith("shendu.systems"), f"{name} imports another system"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_of_data_are_apart(room: str) -> None:
+    assert set(ROOMS) == {path.name for path in (ROOT / "data").iterdir() if path.is_dir() and path.name[0] != "_"}
+    for name in (name for name in FILES if name.startswith(f"data/{room}/")):
+        others = {module.split(".")[2] for module, _ in imports(FILES[name]) if module.count(".") > 1}
+        assert others & set(ROOMS) <= ROOMS[room] | {room}, f"{name} imports {others}"
 
 
 def test_the_rule_itself_sees_lazy_and_aliased_imports() -> None:

@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import shendu.data
-from shendu.data import Dataset, audio, columns
-from shendu.data.audio import Audio
-from shendu.data.processor import Supervised
+from shendu.data import Dataset, columns
+from shendu.data.processors.supervised import Supervised
+from shendu.data.signals import audio
+from shendu.data.signals.audio import Audio
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

@@ -17,7 +17,7 @@ from shendu.data import augment
 from shendu.data.augment import OPERATIONS, Augment
 from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.recipes import Training, check_augment
 from shendu.sources.static import Static

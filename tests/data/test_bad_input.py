@@ -21,7 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import shendu.data
-from shendu.data import Dataset, archive, arrays, cifar, folder
+from shendu.data import Dataset, arrays
+from shendu.data.files import archive
+from shendu.data.pictures import cifar, folder
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shendu.data import cache, catalogue, download
+from shendu.data import catalogue
 from shendu.data.columns import Category, Image, Number
+from shendu.data.files import cache, download
 from shendu.errors import UserError
 
 DATA = os.environ.get("SHENDU_DATA", "")

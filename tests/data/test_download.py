@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shendu.data import download
+from shendu.data.files import download
 from shendu.errors import UserError
 
 BODY = bytes((i * i + i // 251) % 256 for i in range(300_000))

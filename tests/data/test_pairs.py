@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import shendu
 import shendu.data
-from shendu.data import pairs
-from shendu.data.pairs import Sentence
+from shendu.data.processors.translation import END, PADDING, Translation, Wording
 from shendu.data.ragged import Ragged
-from shendu.data.translation import END, PADDING, Translation, Wording
+from shendu.data.texts import pairs
+from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.measure import intervals
 from shendu.metrics import BLEU

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Image, beside, folder
+from shendu.data import Image
+from shendu.data.pictures import beside, folder
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

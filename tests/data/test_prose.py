@@ -11,7 +11,7 @@ import pytest
 import shendu
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
-from shendu.data.prose import Prose, whole
+from shendu.data.texts.prose import Prose, whole
 from shendu.errors import UserError
 
 BOOK = "Häuser stehen, Flüsse fließen.\nDer Tag wird früh kühl!\n" * 40

@@ -16,7 +16,9 @@ import torch
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Category, Dataset, Image, Number, cache, cifar, folder, idx, layout, moments
+from shendu.data import Category, Dataset, Image, Number, moments
+from shendu.data.files import cache, layout
+from shendu.data.pictures import cifar, folder, idx
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 

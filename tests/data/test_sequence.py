@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from shendu import data as data_module
-from shendu.data import arff, columns
+from shendu.data import columns
 from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
-from shendu.data.sequence import Sequence
+from shendu.data.tables import arff
+from shendu.data.texts.sequence import Sequence
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

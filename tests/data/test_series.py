@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shendu import data as data_module
-from shendu.data import series
 from shendu.data.dataset import Dataset
 from shendu.data.reading import Reading
-from shendu.data.series import Series
+from shendu.data.signals import series
+from shendu.data.signals.series import Series
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

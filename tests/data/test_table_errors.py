@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 import shendu.data
 from shendu.data import Dataset
-from shendu.data.row import Field, Row
+from shendu.data.tables.row import Field, Row
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

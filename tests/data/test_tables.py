@@ -16,11 +16,12 @@ import torch
 from pyarrow import feather, ipc, parquet
 
 import shendu.data
-from shendu.data import Dataset, catalogue, cells, columns, table
-from shendu.data.cells import Cells
+from shendu.data import Dataset, catalogue, columns
 from shendu.data.columns import Category, Number
-from shendu.data.processor import Supervised
-from shendu.data.row import Field, Row
+from shendu.data.processors.supervised import Supervised
+from shendu.data.tables import cells, table
+from shendu.data.tables.cells import Cells
+from shendu.data.tables.row import Field, Row
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -406,8 +407,8 @@ def test_files_are_predicted_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
     row = data.fields["row"]
     named = FRAME.append_column("id", [[f"k{i}" for i in range(ROWS)]])
     parquet.write_table(named, tmp_path / "b.parquet")
-    monkeypatch.setattr("shendu.data.delimited.LINE_MOST", 256)
-    monkeypatch.setattr("shendu.data.formats._PIECE", 16)
+    monkeypatch.setattr("shendu.data.tables.delimited.LINE_MOST", 256)
+    monkeypatch.setattr("shendu.data.tables.formats._PIECE", 16)
     for path, first in ((tmp_path / "a.csv", "1"), (tmp_path / "b.parquet", "k0")):
         found = list(row.items(path))
         assert len(found) > 2

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shendu.data
-from shendu.data import columns, text
-from shendu.data.text import Text, words
+from shendu.data import columns
+from shendu.data.texts import text
+from shendu.data.texts.text import Text, words
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")

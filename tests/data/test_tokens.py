@@ -15,9 +15,9 @@ from torch import nn
 
 from shendu import data as data_module
 from shendu.core import MASKED
-from shendu.data import tokens
-from shendu.data.language import Language
-from shendu.data.tokens import ALPHABET, BPE, Characters
+from shendu.data.processors.language import Language
+from shendu.data.texts import tokens
+from shendu.data.texts.tokens import ALPHABET, BPE, Characters
 from shendu.errors import UserError
 from shendu.metrics import BitsPerCharacter, NatsPerToken, Perplexity
 
@@ -178,7 +178,7 @@ def test_logits_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     language = Language(Characters.of(TEXT), 8)
     model, batch = Fixed(language.vocabulary), language.encode(TEXT)
     whole = language.call(model, batch)
-    monkeypatch.setattr("shendu.data.language.TOKENS_AT_ONCE", 24)
+    monkeypatch.setattr("shendu.data.processors.language.TOKENS_AT_ONCE", 24)
     torch.testing.assert_close(language.call(model, batch), whole)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from shendu.data.columns import Category
 from shendu.data.dataset import Split
-from shendu.data.processor import Supervised
-from shendu.data.text import Text
+from shendu.data.processors.supervised import Supervised
+from shendu.data.texts.text import Text
 from shendu.sources.bucketed import Bucketed, lengths_of, order, sort_key
 
 

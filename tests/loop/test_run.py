@@ -298,7 +298,7 @@ def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     from shendu.data.columns import Category, Number
-    from shendu.data.processor import Supervised
+    from shendu.data.processors.supervised import Supervised
     from shendu.systems.foundations.mlp import Config
     from shendu.verbs.opened import save_model, unaliased
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shendu.data import augment
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Split
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.sources import static
 from shendu.sources.static import Static
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image as Picture
 
 import shendu
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.systems.generative import autoencoder
 from shendu.systems.generative.autoencoder import Config, Reconstruction, jacobian

@@ -15,8 +15,8 @@ import shendu.data
 from shendu.core import MASKED
 from shendu.data.columns import Category
 from shendu.data.dataset import Split
-from shendu.data.processor import Supervised
-from shendu.data.text import Text
+from shendu.data.processors.supervised import Supervised
+from shendu.data.texts.text import Text
 from shendu.errors import UserError
 from shendu.objectives.masked import MaskedWords
 from shendu.sources.bucketed import Bucketed

@@ -14,7 +14,7 @@ from torch import Tensor
 import shendu
 from shendu import data as data_module
 from shendu.data import generated
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.systems.generative import dbn
 from shendu.systems.generative.dbn import DBN, NO_LABEL, Config, Greedy, WakeSleep

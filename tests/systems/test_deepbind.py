@@ -12,7 +12,7 @@ import torch
 from shendu import data as data_module
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.sequence import Sequence
+from shendu.data.texts.sequence import Sequence
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.systems.sequence import deepbind

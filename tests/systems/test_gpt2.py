@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import shendu
-from shendu.data.tokens import BPE
+from shendu.data.texts.tokens import BPE
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.systems.sequence import gpt2

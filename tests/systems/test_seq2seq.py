@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from shendu.data.translation import BEGIN, END
+from shendu.data.processors.translation import BEGIN, END
 from shendu.systems.sequence import seq2seq
 from shendu.systems.sequence.seq2seq import Config, Seq2Seq
 

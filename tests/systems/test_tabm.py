@@ -15,7 +15,7 @@ from torch import Tensor
 from shendu import data as data_module
 from shendu.data.columns import Category, Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.row import Field, Row
+from shendu.data.tables.row import Field, Row
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.nn.tabular import Columns, Numbers, quantiles

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shendu.data.translation import BEGIN, END
+from shendu.data.processors.translation import BEGIN, END
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.objectives.translation import Translation

@@ -16,8 +16,8 @@ from PIL import Image
 
 import shendu
 from shendu import cli
-from shendu.data import duplicates, screens, suspects
-from shendu.data.screens import Feature
+from shendu.data.audit import duplicates, screens, suspects
+from shendu.data.audit.screens import Feature
 from shendu.errors import UserError
 from shendu.verbs import checks
 from shendu.verbs.audit import Audit

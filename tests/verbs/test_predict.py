@@ -136,7 +136,7 @@ def test_the_three_kinds_of_file_agree(run: Run, tmp_path: Path) -> None:
 
 def test_a_long_table_is_written_in_pieces(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory at once is a piece of the file, and the pieces say what the whole says."""
-    from shendu.data import formats
+    from shendu.data.tables import formats
 
     new = tmp_path / "new.parquet"
 

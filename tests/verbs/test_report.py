@@ -17,11 +17,11 @@ import shendu
 from shendu import chance
 from shendu.data.columns import Category, Number
 from shendu.data.dataset import Split
-from shendu.data.processor import Supervised
-from shendu.data.row import Field, Row
-from shendu.data.sequence import Sequence
-from shendu.data.series import Series
-from shendu.data.text import Text
+from shendu.data.processors.supervised import Supervised
+from shendu.data.signals.series import Series
+from shendu.data.tables.row import Field, Row
+from shendu.data.texts.sequence import Sequence
+from shendu.data.texts.text import Text
 from shendu.errors import UserError
 from shendu.metrics import METRICS
 from shendu.sources.static import Static

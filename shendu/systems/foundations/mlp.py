@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout

@@ -25,7 +25,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.metrics import METRICS
 from shendu.recipes import Training

@@ -27,7 +27,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data import augment
 from shendu.data.dataset import Dataset
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.recipes import Training, check_reads, supervised
 

@@ -29,7 +29,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.nn.energy import coin
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage

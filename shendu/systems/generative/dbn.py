@@ -34,7 +34,7 @@ from shendu.config import settle, to_json
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset, Split
-from shendu.data.processor import Supervised
+from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.nn.energy import RBM, coin, patched, shown

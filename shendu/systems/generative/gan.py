@@ -39,7 +39,7 @@ from shendu.config import settle
 from shendu.core import Batch, Groups, Loss, Objective, Recipe
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 

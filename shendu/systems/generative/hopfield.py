@@ -31,7 +31,7 @@ from shendu.config import settle
 from shendu.core import Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.nn.energy import own_draws
 from shendu.recipes import Training, check_reads, recipe_of

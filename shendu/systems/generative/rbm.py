@@ -34,7 +34,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.nn.energy import coin, own_draws, patched
 from shendu.recipes import Training, check_own_loss, check_reads, held, recipe_of, stage

@@ -32,7 +32,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.unlabelled import Unlabelled
+from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.nn.activations import activation

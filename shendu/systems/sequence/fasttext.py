@@ -31,8 +31,8 @@ from shendu import chance
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processor import Supervised
-from shendu.data.text import PADDING, Text
+from shendu.data.processors.supervised import Supervised
+from shendu.data.texts.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, check_reads, supervised

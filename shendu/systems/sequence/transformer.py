@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.translation import BEGIN, END, PADDING, Translation, Wording
+from shendu.data.processors.translation import BEGIN, END, PADDING, Translation, Wording
 from shendu.errors import UserError
 from shendu.nn import beam as beams
 from shendu.nn.dropout import Dropout

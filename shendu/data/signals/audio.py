@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from shendu.data.archive import Tree
-from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Category, Column, Moments, as_array, drawn, files_of
-from shendu.data.layout import KINDS, Plan, count, each, first, printable, refuse, skipped
+from shendu.data.files.archive import Tree
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.layout import KINDS, Plan, count, each, first, printable, refuse, skipped
 from shendu.data.moments import chunks, of_numbers
 from shendu.errors import UserError
 
@@ -64,13 +64,13 @@ class Audio:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        from shendu.data import spectrogram
+        from shendu.data.signals import spectrogram
 
         return (1, self.mels, spectrogram.frames(self.length, round(self.hop * self.rate)))
 
     def spectrograms(self, x: Tensor) -> Tensor:
         """Stored recordings (integers or floats) -> log-mel spectrograms [B, M, T]."""
-        from shendu.data import spectrogram
+        from shendu.data.signals import spectrogram
 
         window, hop = round(self.window * self.rate), round(self.hop * self.rate)
         return spectrogram.log_mel(x.float() / 2**15, rate=self.rate, mels=self.mels, window=window, hop=hop)

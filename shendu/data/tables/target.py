@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shendu.data import cells
-from shendu.data.cells import Cells
 from shendu.data.columns import Category, Column, Number
-from shendu.data.delimited import few
-from shendu.data.kinds import SURE, short_type, whole, zero_padded
+from shendu.data.tables import cells
+from shendu.data.tables.cells import Cells
+from shendu.data.tables.delimited import few
+from shendu.data.tables.kinds import SURE, short_type, whole, zero_padded
 from shendu.errors import UserError, near
 
 TARGETS = ("target", "label", "labels", "class", "y", "outcome", "income", "survived", "species")

@@ -14,7 +14,7 @@ from shendu.core import Batch, Json
 from shendu.data import columns
 from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processor import pixels
+from shendu.data.processors.supervised import pixels
 from shendu.errors import UserError
 
 Scores = dict[str, bool]

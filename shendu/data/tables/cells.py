@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data.row import CODED, DATE, MISSING, NAMED, UNSEEN, Field
+from shendu.data.tables.row import CODED, DATE, MISSING, NAMED, UNSEEN, Field
 from shendu.errors import UserError
 
 ABSENT = (

@@ -13,8 +13,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from shendu.data.cache import Decoded
 from shendu.data.columns import Category, Column, Image
+from shendu.data.files.cache import Decoded
 from shendu.errors import UserError
 
 IMAGES, LABELS = 0x0803, 0x0801

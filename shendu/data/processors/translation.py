@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from shendu import config
 from shendu.core import Batch, Json
-from shendu.data import columns, tokens
+from shendu.data import columns
 from shendu.data.dataset import Dataset, Split
-from shendu.data.pairs import Sentence, text_of
 from shendu.data.ragged import Ragged
+from shendu.data.texts import tokens
+from shendu.data.texts.pairs import Sentence, text_of
 from shendu.errors import UserError
 
 PADDING, BEGIN, END = 0, 1, 2

@@ -105,7 +105,7 @@ class Row:
 
         Raises UserError for a column that is missing, or that holds something else than in training.
         """
-        from shendu.data import table
+        from shendu.data.tables import table
 
         if isinstance(raw, np.ndarray) or hasattr(raw, "detach"):
             return self._as_stored(np.asarray(raw, np.float32))
@@ -122,7 +122,7 @@ class Row:
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         """A table file in pieces of some thousand rows, or an object as one piece; a row's name is its id or number."""
-        from shendu.data import table
+        from shendu.data.tables import table
 
         return table.pieces(given, self)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data import folder
-from shendu.data.archive import Tree, Zip
-from shendu.data.cache import Decoded
 from shendu.data.columns import Category, Image
-from shendu.data.layout import each, refuse
+from shendu.data.files.archive import Tree, Zip
+from shendu.data.files.cache import Decoded
+from shendu.data.files.layout import each, refuse
+from shendu.data.pictures import folder
 from shendu.errors import UserError
 
 SIDE = 28

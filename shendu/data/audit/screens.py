@@ -13,7 +13,7 @@ import torch
 
 from shendu import chance
 from shendu.data.columns import Column, Number
-from shendu.data.row import NAMED, Row
+from shendu.data.tables.row import NAMED, Row
 
 BINS = 100
 """The most bins that a number is put into."""

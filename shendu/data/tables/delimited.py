@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from shendu.data.cells import ABSENT, MINUS
+from shendu.data.tables.cells import ABSENT, MINUS
 from shendu.errors import UserError
 
 DELIMITERS = "\t;|,"

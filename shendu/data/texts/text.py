@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data.archive import Tree
-from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Category, Column, Moments, files_of
-from shendu.data.layout import KINDS, Plan, count, each, first, printable, refuse, skipped
-from shendu.data.row import Field, Row
+from shendu.data.files.archive import Tree
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.layout import KINDS, Plan, count, each, first, printable, refuse, skipped
+from shendu.data.tables.row import Field, Row
 from shendu.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Text:
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         """A .txt file, a folder of them, a table with the column; a word that is no path is the text itself."""
-        from shendu.data import table
+        from shendu.data.tables import table
 
         if isinstance(given, str) and not _is_path(given, table.SUFFIXES):
             yield [given if len(given) <= 40 else given[:39] + "…"], given

@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, conv2d
 from shendu import chance
 from shendu.data.columns import Column
 from shendu.data.moments import chunks
-from shendu.data.row import Row
+from shendu.data.tables.row import Row
 
 FOLDS, SEED = 5, 20261122
 ROWS_MOST = 20_000

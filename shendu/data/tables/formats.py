@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import arff, delimited
+from shendu.data.tables import arff, delimited
 from shendu.errors import UserError
 
 SUFFIXES = {

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.archive import Tree
 from shendu.data.columns import Image
-from shendu.data.layout import WORTH_THREADS
+from shendu.data.files.archive import Tree
+from shendu.data.files.layout import WORTH_THREADS
 
 LEAST = 4000
 """Pictures from which the start of another Python (a fifth of a second) pays."""
 _CHUNK = 128
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from shendu.data import beside; beside.serve()"
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from shendu.data.pictures import beside; beside.serve()"
 Chunk = list[tuple[str, bytes]]
 
 
@@ -41,7 +41,7 @@ class Other:
     def __init__(self, column: Image) -> None:
         self.column = column
         self.process: subprocess.Popen[bytes] | None
-        words = [sys.executable, "-c", _START, str(Path(__file__).parents[2]), *map(str, column.stored)]
+        words = [sys.executable, "-c", _START, str(Path(__file__).parents[3]), *map(str, column.stored)]
         try:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -74,7 +74,7 @@ class Other:
 
 def serve() -> None:
     """The other process: pictures come in as counts, sizes and bytes, until there are no more."""
-    from shendu.data.folder import alike
+    from shendu.data.pictures.folder import alike
 
     height, width, channels = map(int, sys.argv[2:5])
     column = Image(height=height, width=width, channels=channels)

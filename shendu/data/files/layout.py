@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from shendu.data.archive import ENTRY_BYTES_MOST, Read, Tree
+from shendu.data.files.archive import ENTRY_BYTES_MOST, Read, Tree
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 

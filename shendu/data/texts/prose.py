@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Moments, files_of
 from shendu.data.dataset import Dataset, Split
-from shendu.data.layout import SPLITS, suffix
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.layout import SPLITS, suffix
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 

@@ -14,18 +14,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shendu.data import cache, cells, formats, sequence, series
-from shendu.data.archive import Tree
 from shendu.data.catalogue import Published
-from shendu.data.cells import Cells
 from shendu.data.columns import Column, Number
 from shendu.data.dataset import Dataset
-from shendu.data.delimited import few
-from shendu.data.formats import SUFFIXES, from_object, read, recognised
-from shendu.data.kinds import ID, Judged, explained, judge, parse_types
+from shendu.data.files import cache
+from shendu.data.files.archive import Tree
 from shendu.data.reading import Reading
-from shendu.data.row import Field, Row
-from shendu.data.target import choose_target, prepared
+from shendu.data.signals import series
+from shendu.data.tables import cells, formats
+from shendu.data.tables.cells import Cells
+from shendu.data.tables.delimited import few
+from shendu.data.tables.formats import SUFFIXES, from_object, read, recognised
+from shendu.data.tables.kinds import ID, Judged, explained, judge, parse_types
+from shendu.data.tables.row import Field, Row
+from shendu.data.tables.target import choose_target, prepared
+from shendu.data.texts import sequence
 from shendu.errors import UserError, near
 
 __all__ = ["choose_target", "from_object", "judge", "parse_types", "read", "recognised"]
@@ -276,7 +279,7 @@ def _as_text(
     field: Field, columns: dict[str, list[np.ndarray | Cells]]
 ) -> tuple[str, Column, dict[str, np.ndarray], tuple[str, ...]]:
     """A table whose only input is a free text, as texts: (the input's name, its column, part -> codes, notes)."""
-    from shendu.data import text
+    from shendu.data.texts import text
 
     values = {part: stored[0].column for part, stored in columns.items() if isinstance(stored[0], Cells)}
     column, notes = text.column(values["train"], field.name)

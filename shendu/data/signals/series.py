@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from shendu.data import cache
-    from shendu.data.cells import Cells
     from shendu.data.dataset import Dataset
+    from shendu.data.files import cache
     from shendu.data.reading import Reading
+    from shendu.data.tables.cells import Cells
 
 Unit = Literal["month", "weekday", "second", "number"]
 DAY, WEEK, HOUR = 86_400, 604_800, 3_600
@@ -92,7 +92,7 @@ class Series:
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         """A table, or an array: one forecast from its end, named by the times it is for."""
-        from shendu.data import table
+        from shendu.data.tables import table
 
         if isinstance(given, str | Path) and Path(given).suffix.lower() != ".npy":
             path = Path(given)
@@ -157,7 +157,7 @@ class Line:
 
 def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = False) -> Line:
     """Raises UserError for times that are none, double or uneven, and for values that are no numbers."""
-    from shendu.data.cells import Cells
+    from shendu.data.tables.cells import Cells
 
     when, unit = _times(Cells(time, found.column(time)), where)
     values = _numbers(Cells(value, found.column(value)), where, comma)
@@ -191,7 +191,7 @@ def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = Fa
 
 def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
     """int64 [T] of seconds since 1970, or of plain whole numbers; raises UserError for what is neither."""
-    from shendu.data import cells as read
+    from shendu.data.tables import cells as read
 
     name = cells.name
     if cells.is_time:
@@ -225,7 +225,7 @@ def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
 
 def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
     """float64 [T], NaN where a value is missing; raises UserError for what is no number."""
-    from shendu.data import cells as read
+    from shendu.data.tables import cells as read
 
     values = read.numbers(cells, read.numbers_form(cells, "," if comma else ""))
     there = np.isfinite(cells.plain) | np.isinf(cells.plain) if cells.plain is not None else cells.coded.codes >= 0
@@ -340,7 +340,8 @@ def meant(reading: Reading) -> bool:
 
 def open_files(files: Mapping[str, Path], name: str, source: str, reading: Reading) -> Dataset:
     """The series of a table's file as stored windows. Raises UserError."""
-    from shendu.data import cache, table
+    from shendu.data.files import cache
+    from shendu.data.tables import table
 
     if len(files) > 1:
         raise UserError(
@@ -405,21 +406,21 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
 
 
 def _dated(found: pa.Table, name: str) -> bool:
-    from shendu.data import cells as read
-    from shendu.data.cells import Cells
+    from shendu.data.tables import cells as read
+    from shendu.data.tables.cells import Cells
 
     column = Cells(name, found.column(name))
     return column.is_time or (column.is_plain and not column.is_number and _share(read.date_form, column) > 0.5)
 
 
 def _share(form: Any, column: Cells) -> float:
-    from shendu.data import cells as read
+    from shendu.data.tables import cells as read
 
     return form(column.coded.values, tuple(f for f in read.DATES if f != "Ymd"))[1]
 
 
 def _numeric(found: pa.Table, name: str) -> bool:
-    from shendu.data.cells import Cells
+    from shendu.data.tables.cells import Cells
 
     column = Cells(name, found.column(name))
     return column.is_number or column.plain is not None
@@ -429,7 +430,7 @@ def windowed(
     line: Line, time: str, value: str, where: str, reading: Reading, room: cache.Room, notes: tuple[str, ...] = ()
 ) -> cache.Decoded:
     """Every window of a line, stride 1, and the values after it; the last rows are the test part. Raises UserError."""
-    from shendu.data import cache
+    from shendu.data.files import cache
 
     rows, season = len(line.values), season_of(line.unit, line.every)
     horizon = reading.horizon or season

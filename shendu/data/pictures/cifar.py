@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
-from shendu.data.archive import Tree
-from shendu.data.cache import Decoded
 from shendu.data.columns import Category, Column, Image
+from shendu.data.files.archive import Tree
+from shendu.data.files.cache import Decoded
 from shendu.errors import UserError
 
 RECORD, RECORDS = 1 + 3 * 32 * 32, 10_000

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shendu.data import beside
-from shendu.data.archive import Tree
-from shendu.data.cache import Decoded, Room
 from shendu.data.columns import Category, Column, Image, Number
-from shendu.data.layout import KINDS, Plan, each, first, refuse, skipped
+from shendu.data.files.archive import Tree
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.layout import KINDS, Plan, each, first, refuse, skipped
+from shendu.data.pictures import beside
 from shendu.errors import UserError
 
 if TYPE_CHECKING:

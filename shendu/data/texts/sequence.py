@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from shendu.data import cache
-    from shendu.data.cells import Cells
+    from shendu.data.files import cache
+    from shendu.data.tables.cells import Cells
 
 AMBIGUOUS = {
     "ACGT": ("R=AG", "Y=CT", "S=CG", "W=AT", "K=GT", "M=AC", "B=CGT", "D=AGT", "H=ACT", "V=ACG", "N=ACGT", "X=ACGT"),
@@ -95,7 +95,7 @@ class Sequence:
             return self._as_stored(np.asarray(raw))
         if isinstance(raw, str) or (isinstance(raw, list | tuple) and all(isinstance(word, str) for word in raw)):
             return self._coded(np.array([raw] if isinstance(raw, str) else raw, np.str_), "the input")
-        from shendu.data import table
+        from shendu.data.tables import table
 
         return self.of_table(raw if hasattr(raw, "column_names") else table.from_object(raw), "the table")
 
@@ -110,7 +110,7 @@ class Sequence:
 
     def of_table(self, found: pa.Table, where: str) -> np.ndarray:
         """uint8 [n, L] of a table's rows, by the columns' names. Raises UserError."""
-        from shendu.data.cells import Cells
+        from shendu.data.tables.cells import Cells
 
         for name in self.columns:
             if name not in found.column_names:
@@ -146,7 +146,7 @@ class Sequence:
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         """A table's file in pieces of some thousand rows, a sequence as it is, or an object."""
-        from shendu.data import table
+        from shendu.data.tables import table
 
         if not isinstance(given, str | Path):
             held = (
@@ -222,7 +222,7 @@ def columns_of(found: pa.Table, target: str, said: Mapping[str, tuple[str, str]]
 
 
 def _found_in(found: pa.Table, target: str, said: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
-    from shendu.data.cells import Cells
+    from shendu.data.tables.cells import Cells
 
     free = [name for name in found.column_names if name != target and said.get(name, ("",))[0] != "ignore"]
     words = [Cells(name, found.column(name)) for name in free if name not in said]
@@ -265,7 +265,7 @@ def decoded(
     tables: Mapping[str, pa.Table], names: tuple[str, ...], target: str, where: Mapping[str, str], room: cache.Room
 ) -> tuple[Sequence, dict[str, np.ndarray], list[str]]:
     """(the column, part -> codes [N, L], notes) of tables whose sequences stand in the named columns. Raises UserError."""
-    from shendu.data.cells import Cells
+    from shendu.data.tables.cells import Cells
 
     words = joined([Cells(name, tables["train"].column(name)) for name in names])
     chars, lengths = characters(words)

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from shendu import config
-from shendu.data import cache
-from shendu.data.cache import Decoded
 from shendu.data.columns import Column, Moments
 from shendu.data.dataset import Dataset, Split
+from shendu.data.files import cache
+from shendu.data.files.cache import Decoded
 from shendu.data.ragged import Ragged
 from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown

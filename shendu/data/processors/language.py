@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.core import MASKED, Batch, Json
-from shendu.data import tokens
 from shendu.data.dataset import Dataset
-from shendu.data.prose import Prose
-from shendu.data.tokens import UNKNOWN, Characters, Tokenizer
+from shendu.data.texts import tokens
+from shendu.data.texts.prose import Prose
+from shendu.data.texts.tokens import UNKNOWN, Characters, Tokenizer
 from shendu.errors import UserError
 
 LOGITS_AT_ONCE, TOKENS_AT_ONCE = 1 << 24, 1 << 14
@@ -42,7 +42,7 @@ class Language:
 
     @classmethod
     def of(cls, data: Dataset, tokenizer: str, context: int) -> Language:
-        """For running text, with a tokenizer by name (see `shendu.data.tokens.tokenizer`) of its training part."""
+        """For running text, with a tokenizer by name (see `shendu.data.texts.tokens.tokenizer`) of its training part."""
         train = data.splits["train"].column(data.input).tobytes().decode("utf-8", "replace")
         return cls(tokens.tokenizer(tokenizer, train), context)
 

@@ -1,0 +1,1 @@
+"""Pictures: class folders, and the binary files of well-known sets."""

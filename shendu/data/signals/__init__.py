@@ -1,0 +1,1 @@
+"""What is measured over time: recordings and time series."""

@@ -1,0 +1,1 @@
+"""Tables: from the bytes of a file to typed columns, a target and rows."""

@@ -1,0 +1,1 @@
+"""Texts: words, running text, sentence pairs, letters; tokenizers."""
