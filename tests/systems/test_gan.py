@@ -176,8 +176,15 @@ def test_collapse_is_logged_and_said_in_words() -> None:
     assert not any("collapsed" in title for title in fine)
     model.generator.first.weight.data[:, :4] = 0
     assert any("collapsed" in title for title in model.views(batch["x"]))
-    logs = Adversarial()(model, batch, torch.tensor(0)).logs
+    assert "differ by 100% of" in model.remark()
+    model.varied.fill_(0.12)
+    assert not model.warning()
+    objective = Adversarial()
+    for step in range(20):
+        logs = objective(model, batch, torch.tensor(step)).logs
     assert float(logs["diversity"]) < 0.01
+    assert model.remark() == model.warning()
+    assert "collapsed" in model.remark()
 
 
 def test_a_short_training_logs_diversity_and_saves_averaged_weights(bench: Any, tmp_path: Path) -> None:
