@@ -219,6 +219,17 @@ def test_a_class_has_a_layer_of_its_own() -> None:
     torch.testing.assert_close(model.discriminator(batch["x"], torch.full((6,), 1)), unconditional)
 
 
+def test_a_walk_ends_where_drawing_does() -> None:
+    model = small()
+    torch.manual_seed(1)
+    (plainly,) = model.draw(2)
+    torch.manual_seed(1)
+    walked = list(model.draw(2, walk=3))
+    assert len(walked) == 4
+    assert torch.equal(walked[-1], plainly)
+    assert not torch.equal(walked[0], walked[1])
+
+
 def test_wrong_words_get_one_line(one_line: Any) -> None:
     data = data_module.open("digits").split_off()
     for wrong in (

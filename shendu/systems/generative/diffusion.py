@@ -41,6 +41,7 @@ from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
+from shendu.nn import codes
 from shendu.recipes import Training, check_reads, unlabelled
 
 SCORE = "denoising-error"
@@ -342,14 +343,20 @@ class Diffusion(nn.Module):
         steps: int = STEPS,
         guidance: float = 1.5,
         sampler: Literal["ddim", "ddpm"] = "ddim",
+        walk: int = 0,
     ) -> Iterator[Tensor]:
         """Frames [n, C, H, W] from noise to pictures, one per step; raises UserError.
 
-        `guidance` above 1 follows the class more than the data do; sampler=ddpm draws fresh noise in every step.
+        `guidance` above 1 follows the class more than the data do; sampler=ddpm draws fresh noise in every step. With `walk`
+        so many frames are pictures of the noise on the way from one to another, at the cost of as many drawings.
         """
-        label = self.checked(label)
-        z = torch.randn(n, self.config.channels, self.config.height, self.config.width, device=self.device)
-        yield from self.followed(z, label, steps, guidance, 1.0 if sampler == "ddpm" else 0.0)
+        label, eta = self.checked(label), 1.0 if sampler == "ddpm" else 0.0
+        noise = torch.randn(n, self.config.channels, self.config.height, self.config.width, device=self.device)
+        if not walk:
+            yield from self.followed(noise, label, steps, guidance, eta)
+            return
+        for z in codes.turned(noise, walk):
+            yield last(self.followed(z, label, steps, guidance, eta))
 
     def followed(
         self, z: Tensor, label: Tensor | None, steps: int = STEPS, guidance: float = 1.5, eta: float = 0.0

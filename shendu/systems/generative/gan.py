@@ -41,6 +41,7 @@ from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.data.unlabelled import Unlabelled
 from shendu.errors import UserError
+from shendu.nn import codes
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 
 SCORE = "energy-score"
@@ -183,13 +184,14 @@ class GAN(nn.Module):
         label = torch.arange(n, device=self.device) % self.config.classes if self.config.classes else None
         return self.generator(code, label)
 
-    def draw(self, n: int, label: Tensor | None = None) -> Iterator[Tensor]:
-        """One frame of n pictures [n, C, H, W]; raises UserError."""
+    def draw(self, n: int, label: Tensor | None = None, *, walk: int = 0) -> Iterator[Tensor]:
+        """n pictures [n, C, H, W]; `walk` frames on the way to them from others. Raises UserError."""
         if label is not None and not self.config.classes:
             raise UserError("this model was trained without classes; leave --class out")
         if label is None and self.config.classes:
             label = torch.arange(n, device=self.device) % self.config.classes
-        yield self.generator(torch.randn(n, self.config.latent, device=self.device), label)
+        for code in codes.turned(torch.randn(n, self.config.latent, device=self.device), walk):
+            yield self.generator(code, label)
 
     def warning(self) -> str:
         """A collapse, in words: by the diversity of late, as it is logged."""
