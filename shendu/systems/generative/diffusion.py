@@ -225,7 +225,10 @@ class Attention(nn.Module):
         b, m, h, w = x.shape
         asked = self.ask(self.norm(x)).permute(0, 2, 3, 1).reshape(b, h * w, 3, self.heads, m // self.heads)
         query, key, value = asked.permute(2, 0, 3, 1, 4).unbind()
-        found = F.scaled_dot_product_attention(query, key, value)
+        weights = (query @ key.transpose(2, 3) / math.sqrt(m // self.heads)).softmax(-1)
+        found = (
+            weights @ value
+        )  # written out: the way back of torch's own takes six times as long in bf16 on a processor
         return x + self.tell(found.transpose(1, 2).reshape(b, h, w, m).permute(0, 3, 1, 2))
 
 
