@@ -98,7 +98,7 @@ def _threshold(p: float) -> tuple[int, float]:
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Inverted dropout (Srivastava et al. 2014) from 16-bit draws: four masks out of each number of the generator.
+    """Inverted dropout (Srivastava et al. 2014) from 16-bit draws.
 
     torch's CPU generator is serial, and its dropout takes one number per element. p is rounded to 1/65536. A compiled
     graph would break here, and has a fast generator of its own.
@@ -108,6 +108,21 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.nn.functional.dropout(x, p, training=True)
     limit, scale = _threshold(p)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= limit
-    return x * keep.to(x.dtype).mul_(scale)
+    return x * (_sixteen_bits(x) >= limit).to(x.dtype).mul_(scale)
+
+
+def bernoulli(p: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Ones with probabilities `p`, else zeros, of p's shape and type; from the global generator where none is given.
+
+    Of 16-bit draws as well, so p is rounded to 1/65536: what is less likely than 1/131072 never comes.
+    """
+    if torch.compiler.is_compiling():
+        return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)
+    p = p.detach()
+    return torch.lt(_sixteen_bits(p, generator), p.float() * 65536 - 32768.5, out=torch.empty_like(p))
+
+
+def _sixteen_bits(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """int16 draws of a tensor's shape, each of the 65,536 values equally likely: four out of each number of the generator."""
+    numbers = torch.empty((like.numel() + 3) // 4, dtype=torch.int64, device=like.device)
+    return numbers.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()].view(like.shape)

@@ -465,7 +465,8 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("system")
-@click.option("--on", "data", metavar="DATA", help="Only the reference on this data.")
+@click.option("--on", "data", metavar="DATA", help="Only the references on this data.")
+@click.option("--reference", type=int, metavar="N", help="Only the N-th reference in the system's file.")
 @click.option("--seeds", type=int, default=1, help="How many seeds to average over.")
 @click.option("--out", metavar="DIR", help="Where the runs are kept (continued if they exist).")
 @click.option("--results", default="results", metavar="DIR", help="The ledger's folder.")

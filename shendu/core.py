@@ -164,6 +164,15 @@ class Remarks(Protocol):
 
 
 @runtime_checkable
+class Warns(Protocol):
+    """A model that can tell, while it learns, that something goes wrong."""
+
+    def warning(self) -> str:
+        """A sentence for the person, asked for at validations; empty where all is well."""
+        ...
+
+
+@runtime_checkable
 class Views(Protocol):
     """A model that has pictures to show of itself: reconstructions, filters, a walk through its codes."""
 

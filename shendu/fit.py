@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Batch, Groups, Loss, Objective, Recipe, Source, Stage
+from shendu.core import Batch, Groups, Loss, Objective, Recipe, Source, Stage, Warns
 from shendu.errors import Interrupted, UserError
 from shendu.measure import measure
 from shendu.run import Folder, NonFinite
@@ -194,6 +194,7 @@ class Session:
         self.averaged = self.copy()
         self.best: dict[str, Tensor] | None = None
         self.pending: list[tuple[int, Tensor]] = []
+        self.warned = ""
         self.saved_at = self.shown_at = time.monotonic()
         self.before, self.began = self.at.elapsed, time.monotonic()
         self.save_after = FIRST_SAVE
@@ -394,6 +395,7 @@ class Session:
         at.validation = {f"validation {name}": value for name, value in figures.items()}
         self.folder.log({"stage": at.stage, "step": at.step, "total": at.total, **at.validation})
         self.setup.show(self.line())
+        self.warn()
         if not self.recipe.select_by:
             return
         value = figures[self.recipe.select_by]
@@ -404,6 +406,13 @@ class Session:
         else:
             at.waited += 1
             at.stopped = bool(self.recipe.patience) and at.waited >= self.recipe.patience
+
+    def warn(self) -> None:
+        """What the model says of its state, where that is something else than the last time."""
+        text = self.model.warning() if isinstance(self.model, Warns) else ""
+        if text and text != self.warned:
+            self.setup.say(f"step {self.at.step:,}: {text}")
+        self.warned = text
 
     def close_stage(self) -> None:
         """The last stage ends with its best weights, where a validation figure chose them."""

@@ -5,6 +5,9 @@ Shape letters: B rows, K numbers of a code, C channels, H, W picture.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -50,6 +53,15 @@ def between(codes: Tensor, walks: int = 8, steps: int = 8) -> Tensor:
     begin, end = flat[:walks, None], flat.roll(-1, 0)[:walks, None]
     share = torch.linspace(0, 1, steps, device=flat.device).view(1, -1, 1)
     return (begin + (end - begin) * share).flatten(0, 1)
+
+
+def turned(end: Tensor, steps: int) -> Iterator[Tensor]:
+    """The way to normal codes from others, drawn now, in so many steps: on the sphere, where what lies between is normal too."""
+    begin = torch.randn_like(end) if steps else end
+    for i in range(steps):
+        turn = math.pi / 2 * i / steps
+        yield math.cos(turn) * begin + math.sin(turn) * end
+    yield end
 
 
 def lattice(low: Tensor, high: Tensor, side: int = 16) -> Tensor:

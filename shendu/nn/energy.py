@@ -1,9 +1,11 @@
-"""What energy models share: draws of binary units, and the restricted Boltzmann machine as a layer of a deeper network.
+"""What energy models share: contrastive divergence, and the restricted Boltzmann machine as a layer of a deeper network.
 
 Shape letters: B rows, V visible units, H hidden units.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +13,9 @@ from torch import Tensor, nn
 
 from shendu import chance
 
+Sides = tuple[Tensor, Tensor]
 LEVELS = 255
 """Steps in which a row's values are told apart where its draws follow from them."""
-
-
-def coin(p: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Ones with probabilities `p`, else zeros; from the global generator where none is given."""
-    return (torch.rand(p.shape, device=p.device, generator=generator) < p).to(p.dtype)
 
 
 def own_draws(v: Tensor, draws: int, *key: int) -> Tensor:
@@ -25,6 +23,28 @@ def own_draws(v: Tensor, draws: int, *key: int) -> Tensor:
     digits = (v * LEVELS).round().to(torch.int64)
     weights = chance.mix(torch.arange(v.shape[1], device=v.device), *key)
     return chance.uniform((digits * weights).sum(1), draws, *key)
+
+
+class Machine(Protocol):
+    """Two sides: weights [H, V], the visible units' biases [V] and the hidden ones' [H]."""
+
+    weight: nn.Parameter
+    visible: nn.Parameter
+    hidden: nn.Parameter
+
+
+def contrast(machine: Machine, rows: Sides, dreams: Sides, share: float = 1.0) -> Tensor:
+    """The rows' energy less `share` times the dreams', each summed: a scalar whose gradient is contrastive divergence.
+
+    Both are (visible states [B, V], probabilities of the hidden units given them [B, H]), held constant, under which the
+    energy has the gradient of the free energy. The two sums of pairs are one matrix product, and no other is needed.
+    """
+    with torch.no_grad():
+        visible = torch.cat([dreams[0], rows[0]])
+        hidden = torch.cat([share * dreams[1], -rows[1]])
+        slopes = ((hidden.T @ visible).float(), share * dreams[0].sum(0) - rows[0].sum(0), hidden.sum(0))
+    parameters = (machine.weight, machine.visible, machine.hidden)
+    return torch.stack([torch.dot(p.flatten(), s.flatten()) for p, s in zip(parameters, slopes, strict=True)]).sum()
 
 
 def shown(gradient: Tensor, value: Tensor) -> Tensor:
@@ -55,9 +75,4 @@ class RBM(nn.Module):
 
     def down(self, h: Tensor) -> Tensor:
         """h [B, H] -> logits of the visible units [B, V]."""
-        return F.linear(h, self.weight.T, self.visible).float()
-
-    def free_energy(self, v: Tensor, logits: Tensor | None = None) -> Tensor:
-        """-log Σ_h exp(-E(v, h)), [B]; `logits` are up(v) where they are there already."""
-        logits = self.up(v) if logits is None else logits
-        return -v @ self.visible - F.softplus(logits).sum(1)
+        return torch.addmm(self.visible, h, self.weight).float()

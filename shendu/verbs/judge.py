@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
+from shendu.core import Draws
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.data.processors.supervised import Supervised
@@ -87,7 +88,11 @@ def judge(
 def check(opened: Run, referee: Run, n: int) -> None:
     """Raises UserError where the two runs do not fit each other, or too few pictures are asked for."""
     mine, theirs = opened.processor, referee.processor
-    if not isinstance(mine, Unlabelled) or not isinstance(mine.input, Image):
+    if (
+        not isinstance(opened.model, Draws)
+        or not isinstance(mine, Unlabelled | Supervised)
+        or not isinstance(mine.input, Image)
+    ):
         raise UserError(
             f"{opened.path} is a run of {opened.recipe['system']}, which draws no pictures; give one that does, and the "
             "classifier as --judge"

@@ -21,40 +21,56 @@ def reproduce(
     system: str,
     *,
     data: str | None = None,
+    reference: int | None = None,
     seeds: int = 1,
     out: str | Path | None = None,
     results: str | Path = RESULTS,
     data_dir: str | Path | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Runs every reference of the system (or the one on `data`) with seeds 0 … seeds-1; returns the ledger's entries.
+    """Runs every reference of the system with seeds 0 … seeds-1; returns the ledger's entries.
+
+    `data` leaves those on that data, `reference` the one of that number, counted from 1 in the order of the system's file.
 
     A reference with several `readings` (folds, splits) is run on each of them.
 
     An entry holds data, choices, metric, figure (mean), spread (standard deviation), published figure and source,
     target, seconds, samples per second, machine and commit. Raises UserError for a system without such a reference.
     """
-    references = [r for r in registry.load(system).REFERENCES if data is None or r["data"] == data]
-    if not references:
-        raise UserError(
-            f"{system} has no reference on {data}; it has: {', '.join(r['data'] for r in registry.load(system).REFERENCES)}"
-        )
     path = Path(results) / f"{system}.json"
     entries = []
-    for reference in references:
-        entries.append(_measured(system, reference, seeds, out, data_dir, options))
+    for number, found in chosen(system, data, reference).items():
+        entries.append(_measured(system, number, found, seeds, out, data_dir, options))
         _merge(path, entries[-1])
     return entries
 
 
+def chosen(system: str, data: str | None, reference: int | None) -> dict[int, dict[str, Any]]:
+    """The references that are meant, by number; raises UserError where there is none."""
+    known = dict(enumerate(registry.load(system).REFERENCES, 1))
+    found = {n: r for n, r in known.items() if data in (None, r["data"]) and reference in (None, n)}
+    if not found:
+        wanted = "".join([f" on {data}" if data else "", f" of number {reference}" if reference is not None else ""])
+        raise UserError(
+            f"{system} has no reference{wanted}; it has: {'; '.join(f'{n}: {named(r)}' for n, r in known.items())}"
+        )
+    return found
+
+
+def named(reference: dict[str, Any]) -> str:
+    """`mnist (form=1998)`: its data and its choices."""
+    choices = ", ".join(f"{key}={value}" for key, value in reference.get("choices", {}).items())
+    return reference["data"] + (f" ({choices})" if choices else "")
+
+
 def _measured(
-    system: str, reference: dict[str, Any], seeds: int, out: Any, data_dir: Any, options: dict[str, Any]
+    system: str, number: int, reference: dict[str, Any], seeds: int, out: Any, data_dir: Any, options: dict[str, Any]
 ) -> dict[str, Any]:
     choices, readings = reference.get("choices", {}), reference.get("readings", [{}])
     done = []
-    for number, (seed, reading) in enumerate(itertools.product(range(seeds), readings)):
+    for nth, (seed, reading) in enumerate(itertools.product(range(seeds), readings)):
         stem = "_".join([system, reference["data"], *map(str, choices.values())])
-        folder = Path(out) / f"{stem}{number}" if out else None
+        folder = Path(out) / f"{stem}{nth}" if out else None
         resume = bool(folder and (folder / "recipe.json").exists())
         how = {**choices, **reading, **options}
         run = train(system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **how)
@@ -72,8 +88,15 @@ def _measured(
         "parameters": done[0]["parameters"], "steps": done[0]["steps"], "device": done[0]["device"], "precision": done[0]["precision"],
         "machine": f"{where['processor']}, {where['cores']} cores", "torch": where["torch"], "commit": where["commit"],
         "date": datetime.date.today().isoformat(),
-        "command": f"shendu reproduce {system} --on {reference['data']}" + (f" --seeds {seeds}" if seeds > 1 else ""),
+        "command": command(system, number, reference, seeds),
     }  # fmt: skip
+
+
+def command(system: str, number: int, reference: dict[str, Any], seeds: int) -> str:
+    """What measures this one again, and nothing else."""
+    same = [r for r in registry.load(system).REFERENCES if r["data"] == reference["data"]]
+    which = f" --reference {number}" if len(same) > 1 else ""
+    return f"shendu reproduce {system} --on {reference['data']}{which}" + (f" --seeds {seeds}" if seeds > 1 else "")
 
 
 def _merge(path: Path, entry: dict[str, Any]) -> None:

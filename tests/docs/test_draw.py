@@ -60,6 +60,13 @@ def test_an_unknown_optimiser_is_named() -> None:
         draw.optimizers(["adamm"])
 
 
+def test_curves_are_what_is_given() -> None:
+    (ax,) = draw.curves({"a": ([0.0, 1.0], [2.0, 3.0])}, "x", "y", mark=0.5).axes
+    mark, line = ax.lines
+    assert mark.get_xdata()[0] == 0.5
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 1], [2, 3])
+
+
 def test_what_was_learned(tmp_path: Path) -> None:
     columns = shendu.open_data("xor").splits["train"].columns
     run = shendu.train("mlp", "xor", steps=30, out=tmp_path / "run", quiet=True)

@@ -181,3 +181,46 @@ def test_dropout_of_half_precision_keeps_its_type() -> None:
     y = chance.dropout(torch.ones(1000, dtype=torch.bfloat16), 0.5)
     assert y.dtype == torch.bfloat16
     assert set(y.unique().tolist()) == {0.0, 2.0}
+
+
+# ---- bernoulli
+
+
+def test_bernoulli_has_the_mean_and_variance_of_each_probability() -> None:
+    chance.reseed(2)
+    p = torch.tensor([0.0, 1e-3, 0.1, 0.37, 0.5, 0.9, 1.0])
+    x = chance.bernoulli(p.expand(200_000, 7))
+    assert set(x.unique().tolist()) == {0.0, 1.0}
+    error = (x.mean(0) - p).abs()
+    assert (error <= 5 * (p * (1 - p) / len(x)).sqrt() + 2**-17).all()
+    torch.testing.assert_close(x.var(0), p * (1 - p), rtol=0, atol=0.004)
+    assert x[:, 0].sum() == 0
+    assert x[:, 6].sum() == len(x)
+
+
+def test_bernoulli_rounds_to_the_nearest_of_65536_steps() -> None:
+    """Over all draws that there are, the share of ones is p to within half a step."""
+    draws = torch.arange(-(2**15), 2**15, dtype=torch.int16)
+    for p in (0.0, 2**-18, 2**-16, 0.3, 0.5, 1 - 2**-16, 1 - 2**-18, 1.0):
+        on = int((draws < torch.tensor(p) * 65536 - 32768.5).sum())
+        assert abs(on - p * 65536) <= 0.5
+
+
+def test_bernoulli_draws_are_independent_of_their_neighbours_and_of_the_next_call() -> None:
+    """Four draws come out of one number: they must not know of each other."""
+    chance.reseed(3)
+    x = torch.cat([chance.bernoulli(torch.full((100_000, 8), 0.3)) for _ in range(2)], 1).double()
+    both = torch.cat([x, x.roll(1, 0)], 1)
+    assert float((torch.corrcoef(both.T) - torch.eye(32)).abs().max()) < 5.5 / math.sqrt(len(x))
+
+
+def test_bernoulli_repeats_itself_from_either_generator_and_keeps_type_and_shape() -> None:
+    p = torch.full((3, 5, 7), 0.5, dtype=torch.bfloat16)
+    draws = []
+    for _ in range(2):
+        chance.reseed(7)
+        draws.append((chance.bernoulli(p), chance.bernoulli(p, chance.generator(8))))
+    for one, again in zip(*draws, strict=True):
+        assert torch.equal(one, again)
+        assert (one.dtype, one.shape) == (p.dtype, p.shape)
+    assert not torch.equal(*draws[0])

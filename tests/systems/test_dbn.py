@@ -38,7 +38,7 @@ def batch(rows: int = 6) -> dict[str, Tensor]:
 @pytest.fixture
 def decided(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coins fall on the likelier side, so that every state can be written out."""
-    monkeypatch.setattr(dbn, "coin", lambda p, generator=None: (p > 0.5).float())
+    monkeypatch.setattr(dbn.chance, "bernoulli", lambda p, generator=None: (p > 0.5).float())
     monkeypatch.setattr(dbn, "categorical", lambda logits: logits.argmax(1))
 
 
@@ -176,6 +176,7 @@ def test_stages_are_named_and_train_their_own_part() -> None:
     assert [stage.name for stage in alone.stages] == ["fine-tune"]
     assert alone.stages[0].source(alone.model.build()).rows == 100
     assert dbn.recipe(data, wake_sleep_epochs=0, wake_sleep_steps=0).stages[3].steps == 0
+    assert [stage.steps for stage in dbn.recipe(data, pretrain_epochs=0, steps=2).stages[:3]] == [0, 0, 0]
     assert whole.settings["pretrain_lr"] == 0.05
 
 
@@ -221,6 +222,22 @@ def test_resumes_bit_for_bit_in_every_stage(bench: Any, tmp_path: Path, monkeypa
                 bench.train(recipe(), tmp_path / "parts")
     parts, _ = bench.train(recipe(), tmp_path / "parts")
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(parts.state_dict()))
+
+
+def test_one_pretraining_serves_several_fine_tunings(tmp_path: Path) -> None:
+    """`--weights` of a pretrained run and no pretraining of its own: it begins as that run's way up."""
+    _, choices = dbn.tiny()
+    choices = {**choices, "pretrain": True, "dropout": 0.0, "input_dropout": 0.0}
+    first = shendu.train("dbn", "digits", out=tmp_path / "first", quiet=True, **{**choices, "labels": 50})
+    nothing = {"pretrain_steps": 0, "pretrain_epochs": 0, "wake_sleep_steps": 0, "wake_sleep_epochs": 0, "lr": 1e-9}
+    second = shendu.train(
+        "dbn", "digits", out=tmp_path / "second", quiet=True, weights=first.path, **{**choices, **nothing}
+    )
+    begun = first.model
+    assert isinstance(begun, DBN)
+    begun.unroll()
+    for mine, theirs in zip(begun.linear, second.model.linear, strict=True):
+        torch.testing.assert_close(mine.weight, theirs.weight, rtol=1e-4, atol=1e-6)
 
 
 def test_sample_draws_from_a_classifier_that_can(tmp_path: Path) -> None:

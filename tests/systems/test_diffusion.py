@@ -234,6 +234,13 @@ def test_frames_end_with_pictures_and_views_are_pictures() -> None:
         frames = list(model.draw(3, torch.tensor([0, 1, 2]), steps=5))
         assert [frame.shape for frame in frames] == [(3, 1, 8, 8)] * 5
         assert frames[-1].abs().max() <= 1
+        torch.manual_seed(1)
+        plainly = last(model.draw(2, steps=5))
+        torch.manual_seed(1)
+        walked = list(model.draw(2, steps=5, walk=3))
+        assert len(walked) == 4
+        assert torch.equal(walked[-1], plainly)
+        assert not torch.equal(walked[0], walked[1])
         views = model.views(torch.rand(64, 1, 8, 8) * 2 - 1)
     assert {len(pictures) for pictures in views.values()} == {64}
     assert all(pictures.isfinite().all() for pictures in views.values())

@@ -176,8 +176,15 @@ def test_collapse_is_logged_and_said_in_words() -> None:
     assert not any("collapsed" in title for title in fine)
     model.generator.first.weight.data[:, :4] = 0
     assert any("collapsed" in title for title in model.views(batch["x"]))
-    logs = Adversarial()(model, batch, torch.tensor(0)).logs
+    assert "differ by 100% of" in model.remark()
+    model.varied.fill_(0.12)
+    assert not model.warning()
+    objective = Adversarial()
+    for step in range(20):
+        logs = objective(model, batch, torch.tensor(step)).logs
     assert float(logs["diversity"]) < 0.01
+    assert model.remark() == model.warning()
+    assert "collapsed" in model.remark()
 
 
 def test_a_short_training_logs_diversity_and_saves_averaged_weights(bench: Any, tmp_path: Path) -> None:
@@ -210,6 +217,17 @@ def test_a_class_has_a_layer_of_its_own() -> None:
     unconditional = model.discriminator(batch["x"], None)
     model.discriminator.score.weight.data[2] = 0
     torch.testing.assert_close(model.discriminator(batch["x"], torch.full((6,), 1)), unconditional)
+
+
+def test_a_walk_ends_where_drawing_does() -> None:
+    model = small()
+    torch.manual_seed(1)
+    (plainly,) = model.draw(2)
+    torch.manual_seed(1)
+    walked = list(model.draw(2, walk=3))
+    assert len(walked) == 4
+    assert torch.equal(walked[-1], plainly)
+    assert not torch.equal(walked[0], walked[1])
 
 
 def test_wrong_words_get_one_line(one_line: Any) -> None:

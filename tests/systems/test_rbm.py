@@ -60,8 +60,7 @@ def test_free_energy_is_the_sum_over_hidden_states(units: str) -> None:
 def test_the_layer_of_deeper_networks_is_this_one() -> None:
     net, layer, v = machine(), energy.RBM(4, 3), all_states(4)
     layer.load_state_dict(dict(net.named_parameters()))
-    for ask in ("up", "free_energy"):
-        assert torch.equal(getattr(net, ask)(v), getattr(layer, ask)(v))
+    assert torch.equal(net.up(v), layer.up(v))
     assert torch.equal(net.down(all_states(3)), layer.down(all_states(3)))
 
 
@@ -75,12 +74,22 @@ def statistics(net: RBM, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return pairs / len(v), ones / len(v), ons / len(v)
 
 
+@pytest.mark.parametrize("units", ["binary", "gaussian"])
+def test_contrast_has_the_gradient_of_the_free_energies(units: str) -> None:
+    net, rows, dreams = machine(units=units), all_states(4)[[3, 5, 14]], all_states(4)[[1, 7, 9, 12]]
+    gap = energy.contrast(net, *((v, net.up(v).sigmoid()) for v in (rows, dreams)), share=3 / 4)
+    wanted = net.free_energy(rows).sum() - 3 / 4 * net.free_energy(dreams).sum()
+    parameters = [net.weight, net.visible, net.hidden]
+    for mine, other in zip(torch.autograd.grad(gap, parameters), torch.autograd.grad(wanted, parameters), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
 @pytest.mark.parametrize("learning", ["cd", "pcd"])
 def test_the_surrogates_gradient_is_the_rule(learning: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = machine(), all_states(4)[[3, 5, 14]]
     objective = Contrast(net, Learning(learning=learning, chains=5, gibbs=2))
     dreamt = all_states(4)[[1, 7, 9]] if learning == "cd" else all_states(4)[[0, 2, 6, 11, 13]]
-    monkeypatch.setattr(objective, "chain", lambda model, h, rows: (dreamt, torch.zeros(())))
+    monkeypatch.setattr(objective, "chain", lambda model, h: (dreamt, dreamt))
     loss = objective(net, {"x": x}, STEP).sums["loss"]
     slopes = torch.autograd.grad(loss / 3, [net.weight, net.visible, net.hidden])
     for slope, awake, asleep in zip(slopes, statistics(net, x), statistics(net, dreamt), strict=True):
@@ -104,7 +113,7 @@ def test_with_all_states_for_dreams_it_is_the_gradient_of_the_likelihood() -> No
 def test_chains_draw_from_the_machine(learning: str) -> None:
     net = machine(scale=0.7)
     objective = Contrast(net, Learning(learning=learning, gibbs=30))
-    v, _ = objective.chain(net, (torch.rand(40_000, 3) < 0.5).float(), None)
+    v, _ = objective.chain(net, (torch.rand(40_000, 3) < 0.5).float())
     found = torch.bincount((v.int() * torch.tensor([8, 4, 2, 1])).sum(1), minlength=16) / len(v)
     wanted = (-net.free_energy(all_states(4))).softmax(0).detach()
     assert 0.5 * float((found - wanted).abs().sum()) < 0.015

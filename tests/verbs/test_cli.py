@@ -15,6 +15,7 @@ import shendu
 from shendu import cli
 from shendu.errors import UserError
 from shendu.verbs.opened import Run
+from shendu.verbs.reproduce import chosen, command
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,16 @@ def test_reproduce_writes_the_ledger(monkeypatch, capsys, tmp_path):
     assert ledger[0]["command"] == "shendu reproduce neuron --on xor"
 
 
+def test_one_of_several_references_is_named_by_its_number():
+    assert list(chosen("lenet", None, None)) == [1, 2, 3]
+    assert list(chosen("lenet", "mnist", None)) == [1, 2]
+    assert chosen("lenet", None, 2) == chosen("lenet", "mnist", 2) != chosen("lenet", "mnist", 1)
+    first, second, third = chosen("lenet", None, None).items()
+    assert command("lenet", *first, 3) == "shendu reproduce lenet --on mnist --reference 1 --seeds 3"
+    assert command("lenet", *second, 1) == "shendu reproduce lenet --on mnist --reference 2"
+    assert command("lenet", *third, 1) == "shendu reproduce lenet --on fashion-mnist"
+
+
 MISTAKES = [
     (["trian"], "unknown command 'trian'; did you mean 'train'?"),
     (["train", "lent", "digits"], "unknown system 'lent'; did you mean 'lenet'?"),
@@ -189,6 +200,10 @@ MISTAKES = [
     (["evaluate", "nowhere"], "nowhere is no run"),
     (["predict", "nowhere", "x.png"], "nowhere is no run"),
     (["reproduce", "lenet", "--on", "xor"], "lenet has no reference on xor"),
+    (
+        ["reproduce", "lenet", "--on", "mnist", "--reference", "3"],
+        "lenet has no reference on mnist of number 3; it has: 1: mnist; 2: mnist (form=1998); 3: fashion-mnist",
+    ),
     (["runs", "nowhere"], "nowhere is no folder"),
 ]
 

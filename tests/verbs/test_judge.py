@@ -187,6 +187,16 @@ def test_judge_on_the_command_line(runs: tuple[Run, Run]) -> None:
     assert json.loads(found.output)["n"] == 60
 
 
+def test_a_classifier_that_draws_is_judged_too(runs: tuple[Run, Run], tmp_path: Path) -> None:
+    """A deep belief network answers with classes, and draws by class."""
+    few = {"hidden": (16, 16), "steps": 2, "batch_size": 32, "pretrain_steps": 2, "wake_sleep_steps": 2}
+    drawing = shendu.train("dbn", "digits", out=tmp_path / "dbn", quiet=True, **few)
+    found = judge(drawing, runs[1], n=60, steps=2)
+    assert 0 <= found["recognised"] <= 1
+    with pytest.raises(UserError, match="pretrain=false"):
+        judge(shendu.train("dbn", "digits", out=tmp_path / "net", quiet=True, **few, pretrain=False), runs[1], n=60)
+
+
 def test_wrong_runs_get_one_line(runs: tuple[Run, Run], one_line: Any, tmp_path: Path) -> None:
     drawing, referee = runs
     for wrong in (

@@ -25,13 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shendu import chance
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
-from shendu.nn.energy import coin
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 
 EXACT, MOST_HIDDEN, MOST_VISIBLE = 20, 10, 256
@@ -150,12 +150,12 @@ class Boltzmann(nn.Module):
         for _ in range(sweeps):
             for i in range(first, self.units):
                 p = ((weight[i] @ state + self.bias[i]) / heat).sigmoid()
-                state[i] = p if means else coin(p)
+                state[i] = p if means else chance.bernoulli(p)
         return state.T
 
     def draw(self, n: int, label: Tensor | None = None, *, sweeps: int = 100) -> Iterator[Tensor]:
         """Frames [n, *shape] of a chain from noise, a sweep each, that cools down to temperature 1 over its first half."""
-        s = coin(torch.full((n, self.units), 0.5, device=self.bias.device))
+        s = chance.bernoulli(torch.full((n, self.units), 0.5, device=self.bias.device))
         for sweep in range(sweeps):
             s = self.settle(s, heat=HOT ** max(0.0, 1 - 2 * (sweep + 1) / sweeps))
             yield (2 * s[:, : self.visible] - 1).view(n, *self.config.shape)
@@ -183,13 +183,13 @@ class Equilibrium(Objective):
         self.register_buffer("chains", torch.zeros(how.chains, model.units))
 
     def enter(self, model: nn.Module, source: Source) -> None:
-        self.chains.copy_(coin(torch.full_like(self.chains, 0.5)))
+        self.chains.copy_(chance.bernoulli(torch.full_like(self.chains, 0.5)))
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         assert isinstance(model, Boltzmann)
         v, means = model.seen(batch["x"]), self.how.learning == "mean-field"
         hidden = torch.full((len(v), model.config.hidden), 0.5, device=v.device)
-        start = torch.cat([v, hidden if means else coin(hidden)], 1)
+        start = torch.cat([v, hidden if means else chance.bernoulli(hidden)], 1)
         clamped = model.settle(start, first=model.visible, sweeps=self.how.sweeps, means=means)
         self.chains.copy_(model.settle(self.chains, sweeps=self.how.sweeps))
         dreamt = self.chains.clone()

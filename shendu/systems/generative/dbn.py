@@ -18,7 +18,7 @@ Shape letters: B rows, V visible units, K classes, F units of the last but one l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -37,7 +37,7 @@ from shendu.data.dataset import Dataset, Split
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.nn.energy import RBM, coin, patched, shown
+from shendu.nn.energy import RBM, Sides, contrast, patched, shown
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 
@@ -76,6 +76,7 @@ class Pretraining:
     labels: int = 0
     """Only so many training rows keep their label; 0: all."""
     pretrain_epochs: float = 20
+    """0: the layers are as they are given (`--weights` of a run that was pretrained)."""
     pretrain_steps: int = 0
     """Of each layer; above 0 it overrides the epochs."""
     pretrain_lr: float = 0.05
@@ -163,7 +164,7 @@ class DBN(nn.Module):
         """States of the last but one layer [B, F] -> the pixels' probabilities [B, V], by the generative weights."""
         for i in range(len(self.generative) - 1, -1, -1):
             p = self.way_down(i)(features).sigmoid()
-            features = coin(p) if i else p
+            features = chance.bernoulli(p) if i else p
         return features
 
     def untie(self) -> None:
@@ -184,13 +185,13 @@ class DBN(nn.Module):
         """Frames [n, *shape] of pixel probabilities: Gibbs steps in the memory with the class units held, then the way down."""
         if not self.config.pretrain:
             raise UserError("this run left pretraining out, so it draws nothing; train one without pretrain=false")
-        features = coin(torch.full((n, self.config.hidden[-2]), 0.5, device=self.memory.hidden.device))
+        features = chance.bernoulli(torch.full((n, self.config.hidden[-2]), 0.5, device=self.memory.hidden.device))
         y = torch.arange(n, device=features.device) % self.classes if label is None else label
         every = max(1, steps // FRAMES)
         for step in range(1, steps + 1):
-            h = coin(self.memory.up(self.with_class(features, y)).sigmoid())
+            h = chance.bernoulli(self.memory.up(self.with_class(features, y)).sigmoid())
             p, drawn = self.recalled(h, y)
-            features, y = coin(p), drawn if label is None else label
+            features, y = chance.bernoulli(p), drawn if label is None else label
             if step % every == 0 or step == steps:
                 yield self.descend(features if step < steps else p).view(n, *self.config.shape)
 
@@ -230,14 +231,14 @@ class Greedy(Objective):
         rbm = model.rbm(self.layer)
         with torch.no_grad():
             v = model.below(self.layer, batch)
-        logits = rbm.up(v)
-        with torch.no_grad():
-            h = coin(logits.sigmoid())
+            on = rbm.up(v).sigmoid()
+            h = chance.bernoulli(on)
             if rbm is model.memory:
                 dreamt = model.with_class(*model.recalled(h, batch["y"]))
             else:
                 dreamt = rbm.down(h).sigmoid()
-        gap = rbm.free_energy(v, logits).sum() - rbm.free_energy(dreamt).sum()
+            on_again = rbm.up(dreamt).sigmoid()
+        gap = contrast(rbm, (v, on), (dreamt, on_again))
         return Loss({"loss": shown(gap, (v - dreamt).square().sum())})
 
 
@@ -245,8 +246,8 @@ class WakeSleep(Objective):
     """The up-down algorithm (2006, appendix B), as one scalar whose gradient is all of its rules.
 
     Awake, states go up and the generative weights learn to predict each layer from the one above; the memory runs a few
-    Gibbs steps; asleep, states go down from there and the recognition weights learn the way back. The memory learns by the
-    difference in free energy.
+    Gibbs steps; asleep, states go down from there and the recognition weights learn the way back. The memory learns by
+    contrastive divergence.
     """
 
     surrogate = noisy = True
@@ -267,8 +268,8 @@ class WakeSleep(Objective):
         layers = range(len(awake) - 1)
         down = torch.stack([missed(model.way_down(i)(awake[i + 1]), awake[i]) for i in layers]).sum()
         up = torch.stack([missed(model.rbm(i).up(asleep[i]), asleep[i + 1]) for i in layers]).sum()
-        gap = model.memory.free_energy(seen).sum() - model.memory.free_energy(dreamt).sum()
-        logs = {"down": down.detach() / len(seen), "up": up.detach() / len(seen)}
+        gap = contrast(model.memory, seen, dreamt)
+        logs = {"down": down.detach() / len(awake[0]), "up": up.detach() / len(awake[0])}
         return Loss({"loss": shown(down + up + gap, down + up)}, logs)
 
     @torch.no_grad()
@@ -276,19 +277,20 @@ class WakeSleep(Objective):
         """States of every layer below the memory, from the pixels up."""
         states = [v]
         for layer in range(len(model.rbms) - 1):
-            states.append(coin(model.rbm(layer).up(states[-1]).sigmoid()))
+            states.append(chance.bernoulli(model.rbm(layer).up(states[-1]).sigmoid()))
         return states
 
     @torch.no_grad()
-    def dream(self, model: DBN, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The memory's visible units before and after Gibbs steps [B, F + K], and the latter without the class [B, F]."""
-        seen = model.with_class(features, y)
-        state, drawn = seen, features
+    def dream(self, model: DBN, features: Tensor, y: Tensor) -> tuple[Sides, Sides, Tensor]:
+        """The memory's two sides before and after Gibbs steps, [B, F + K] and [B, H], and the latter's features [B, F]."""
+        seen = state = model.with_class(features, y)
+        awake = on = model.memory.up(seen).sigmoid()
         for _ in range(self.gibbs):
-            p, label = model.recalled(coin(model.memory.up(state).sigmoid()), y)
-            drawn = coin(p)
-            state = model.with_class(drawn, label)
-        return seen, state, drawn
+            p, label = model.recalled(chance.bernoulli(on), y)
+            features = chance.bernoulli(p)
+            state = model.with_class(features, label)
+            on = model.memory.up(state).sigmoid()
+        return (seen, awake), (state, on), features
 
     @torch.no_grad()
     def sleep(self, model: DBN, features: Tensor) -> list[Tensor]:
@@ -296,7 +298,7 @@ class WakeSleep(Objective):
         states = [features]
         for i in range(len(model.generative) - 1, -1, -1):
             p = model.way_down(i)(states[0]).sigmoid()
-            states.insert(0, coin(p) if i else p)
+            states.insert(0, chance.bernoulli(p) if i else p)
         return states
 
 
@@ -346,19 +348,16 @@ def before(data: Dataset, processor: Supervised, net: Config, how: Training, mor
         how, optimizer="momentum", momentum=0.9, schedule="warmup-linear", accumulate=1, augment=(), weight_decay=2e-4,
         epochs=more.pretrain_epochs, steps=more.pretrain_steps, lr=more.pretrain_lr, batch_size=min(100, how.batch_size or 100),
     )  # fmt: skip
-    greedy = [
-        stage(data, processor, plain, partial(Greedy.of, i), name=f"pretrain-{i + 1}", trains=(f"rbms.{i}",))
-        for i in range(len(net.hidden))
-    ]
     both = replace(
         plain, epochs=more.wake_sleep_epochs, steps=more.wake_sleep_steps, lr=more.wake_sleep_lr, weight_decay=0.0
     )
-    updown = stage(
-        data, processor, both, lambda model: WakeSleep(more.gibbs), name="wake-sleep", trains=("rbms", "generative")
-    )
-    if not more.wake_sleep_epochs and not more.wake_sleep_steps:
-        updown = replace(updown, steps=0)
-    return (*greedy, updown)
+
+    def learns(how: Training, objective: Callable[[nn.Module], Objective], name: str, *trains: str) -> Stage:
+        made = stage(data, processor, how, objective, name=name, trains=trains)
+        return made if how.epochs or how.steps else replace(made, steps=0)
+
+    greedy = [learns(plain, partial(Greedy.of, i), f"pretrain-{i + 1}", f"rbms.{i}") for i in range(len(net.hidden))]
+    return (*greedy, learns(both, lambda model: WakeSleep(more.gibbs), "wake-sleep", "rbms", "generative"))
 
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:

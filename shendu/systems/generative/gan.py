@@ -3,7 +3,7 @@
 The generator turns random codes into pictures; the discriminator tells them from real ones. Each learns from the other's
 success, and where neither can improve, the drawn pictures are distributed as the real ones are. Nothing is ever compared
 pixel by pixel, so what is drawn is sharp. What can go wrong is that the generator finds one picture that passes and draws
-nothing else: the log's `diversity` then falls to 0.
+nothing else: the log's `diversity` then falls to 0, and the run says so.
 
 I. Goodfellow et al.: Generative adversarial nets. NeurIPS 2014 (arXiv:1406.2661). M. Mirza, S. Osindero: Conditional generative
 adversarial nets. 2014 (arXiv:1411.1784). A. Radford, L. Metz, S. Chintala: DCGAN. ICLR 2016 (arXiv:1511.06434). I. Gulrajani et
@@ -41,6 +41,7 @@ from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
+from shendu.nn import codes
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 
 SCORE = "energy-score"
@@ -50,6 +51,8 @@ SHARE = 4
 """One row of so many is penalised."""
 BASE = 4
 """Places a side, at least, where the generator begins."""
+OF_LATE = 0.02
+"""The weight of a step in the running mean of its diversity."""
 COLLAPSED = 0.1
 """Pictures of one class that differ by less than this share of what real ones do are all the same."""
 PRESENTED = 900_000
@@ -156,9 +159,12 @@ class Discriminator(nn.Module):
 class GAN(nn.Module):
     """Both players; a row's figure is its energy score under pictures of fixed codes."""
 
+    varied: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("varied", torch.tensor(1.0))
         self.generator = Generator(config)
         self.discriminator = Discriminator(config)
 
@@ -178,13 +184,28 @@ class GAN(nn.Module):
         label = torch.arange(n, device=self.device) % self.config.classes if self.config.classes else None
         return self.generator(code, label)
 
-    def draw(self, n: int, label: Tensor | None = None) -> Iterator[Tensor]:
-        """One frame of n pictures [n, C, H, W]; raises UserError."""
+    def draw(self, n: int, label: Tensor | None = None, *, walk: int = 0) -> Iterator[Tensor]:
+        """n pictures [n, C, H, W]; `walk` frames on the way to them from others. Raises UserError."""
         if label is not None and not self.config.classes:
             raise UserError("this model was trained without classes; leave --class out")
         if label is None and self.config.classes:
             label = torch.arange(n, device=self.device) % self.config.classes
-        yield self.generator(torch.randn(n, self.config.latent, device=self.device), label)
+        for code in codes.turned(torch.randn(n, self.config.latent, device=self.device), walk):
+            yield self.generator(code, label)
+
+    def warning(self) -> str:
+        """A collapse, in words: by the diversity of late, as it is logged."""
+        if float(self.varied) >= COLLAPSED:
+            return ""
+        return (
+            f"the generator has collapsed: its pictures of a class differ by less than {COLLAPSED:.0%} of what real ones differ "
+            "by, so it draws the same again and again; train anew with another seed, a smaller lr, r1=10 or form=wgan-gp"
+        )
+
+    def remark(self) -> str:
+        """How varied the pictures are, in words."""
+        said = f"pictures of a class differ by {float(self.varied):.0%} of what real ones differ by"
+        return self.warning() or said
 
     @property
     def device(self) -> torch.device:
@@ -256,7 +277,9 @@ class Adversarial(Objective):
         logs = {
             name: value.detach().mean() for name, value in (("generator", generator), ("discriminator", discriminator))
         }
-        return Loss(sums, {**logs, "diversity": diversity(drawn, real, label, label)})
+        varied = diversity(drawn, real, label, label)
+        model.varied.lerp_(varied, OF_LATE)
+        return Loss(sums, {**logs, "diversity": varied})
 
     def labels(self, model: GAN, batch: Batch) -> Tensor | None:
         """int64 [B]; of a blended row the class that it has most of."""

@@ -36,7 +36,7 @@ from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
-from shendu.nn.energy import coin, own_draws, patched
+from shendu.nn.energy import contrast, own_draws, patched
 from shendu.recipes import Training, check_own_loss, check_reads, held, recipe_of, stage
 
 PIXELS, ANNEALING, CHAIN = 1, 2, 3
@@ -114,7 +114,7 @@ class RBM(nn.Module):
             return v
         if self.config.binarise == "threshold":
             return (v > 0.5).to(v.dtype)
-        return coin(v) if fresh else (own_draws(v, v.shape[1], PIXELS) < v).to(v.dtype)
+        return chance.bernoulli(v) if fresh else (own_draws(v, v.shape[1], PIXELS) < v).to(v.dtype)
 
     def up(self, v: Tensor) -> Tensor:
         """v [B, V] -> logits of the hidden units [B, H]."""
@@ -122,17 +122,17 @@ class RBM(nn.Module):
 
     def down(self, h: Tensor) -> Tensor:
         """h [B, H] -> logits of binary visible units, means of Gaussian ones [B, V]."""
-        return F.linear(h, self.weight.T, self.visible).float()
+        return torch.addmm(self.visible, h, self.weight).float()
 
     def mean(self, field: Tensor) -> Tensor:
         """What `down` says -> the visible units' means."""
         return field.sigmoid() if self.binary else field
 
-    def drawn(self, field: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """What `down` says -> visible states."""
+    def drawn(self, means: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The visible units' means -> visible states."""
         if self.binary:
-            return coin(field.sigmoid(), generator)
-        return field + torch.randn(field.shape, device=field.device, generator=generator)
+            return chance.bernoulli(means, generator)
+        return means + torch.randn(means.shape, device=means.device, generator=generator)
 
     def free_energy(self, v: Tensor, logits: Tensor | None = None) -> Tensor:
         """-log Σ_h exp(-E(v, h)), [B]; `logits` are up(v) where they are there already."""
@@ -158,14 +158,14 @@ class RBM(nn.Module):
 
         Of `steps` Gibbs steps the first four fifths couple the two sides more and more; the rest are at equilibrium.
         """
-        v = self.drawn(self.base.expand(n, -1))
+        v = self.drawn(self.mean(self.base).expand(n, -1))
         every = max(1, steps // FRAMES)
         for step in range(1, steps + 1):
             beta = min(1.0, 1.25 * step / steps)
-            field = self.tempered(coin((beta * self.up(v)).sigmoid()), beta)
-            v = self.drawn(field)
+            means = self.mean(self.tempered(chance.bernoulli((beta * self.up(v)).sigmoid()), beta))
+            v = self.drawn(means)
             if step % every == 0 or step == steps:
-                yield self.mean(field).view(n, *self.config.shape)
+                yield means.view(n, *self.config.shape)
 
     def tempered(self, h: Tensor, beta: float) -> Tensor:
         """The visible units' field between the base rates (0) and the machine (1)."""
@@ -179,10 +179,10 @@ class RBM(nn.Module):
         g = chance.generator(CHAIN, device=v.device)
         found["Rows"] = v
         for step in range(1, 101):
-            field = self.down(coin(self.up(v).sigmoid(), g))
-            v = self.drawn(field, g)
+            means = self.mean(self.down(chance.bernoulli(self.up(v).sigmoid(), g)))
+            v = self.drawn(means, g)
             if step in (1, 10, 100):
-                found[f"After {step} Gibbs step{'s' if step > 1 else ''}"] = self.mean(field)
+                found[f"After {step} Gibbs step{'s' if step > 1 else ''}"] = means
         return {title: pictures.reshape(-1, *self.config.shape) for title, pictures in found.items()}
 
     def remark(self) -> str:
@@ -200,9 +200,9 @@ class RBM(nn.Module):
 
 
 class Contrast(Objective):
-    """Free energy of the rows minus that of what k Gibbs steps make of them (cd), or of chains that go on (pcd).
+    """Energy of the rows less that of what k Gibbs steps make of them (cd), or of chains that go on (pcd).
 
-    The states are constants, so its gradient is contrastive divergence with the hidden units' probabilities.
+    The states and the hidden units' probabilities are constants, so its gradient is contrastive divergence.
     """
 
     surrogate = noisy = True
@@ -220,32 +220,29 @@ class Contrast(Objective):
         model.base.copy_(base_rates(model, source))
         model.visible.data.copy_(model.base)
         if self.how.learning == "pcd":
-            self.chains.copy_(coin(torch.full_like(self.chains, 0.5)))
+            self.chains.copy_(chance.bernoulli(torch.full_like(self.chains, 0.5)))
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         assert isinstance(model, RBM)
-        v = model.seen(batch["x"], fresh=True)
-        logits = model.up(v)
-        if self.how.learning == "cd":
-            h = coin(logits.detach().sigmoid())
-            dreamt, error = self.chain(model, h, v)
-            gap = model.free_energy(v, logits).sum() - model.free_energy(dreamt).sum()
-            return Loss({"loss": gap}, {"reconstruction-error": error})
-        dreamt, _ = self.chain(model, self.chains, None)
-        upward = model.up(dreamt)
-        self.chains.copy_(coin(upward.detach().sigmoid()))
-        gap = model.free_energy(v, logits).sum() - len(v) * model.free_energy(dreamt, upward).mean()
-        return Loss({"loss": gap})
+        with torch.no_grad():
+            v = model.seen(batch["x"], fresh=True)
+            on = model.up(v).sigmoid()
+            begun = self.chains if self.how.learning == "pcd" else chance.bernoulli(on)
+            dreamt, means = self.chain(model, begun)
+            on_again = model.up(dreamt).sigmoid()
+            if self.how.learning == "pcd":
+                self.chains.copy_(chance.bernoulli(on_again))
+        gap = contrast(model, (v, on), (dreamt, on_again), len(v) / len(dreamt))
+        return Loss({"loss": gap}, {} if self.how.learning == "pcd" else {"reconstruction-error": F.mse_loss(means, v)})
 
     @torch.no_grad()
-    def chain(self, model: RBM, h: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Visible states after k steps from hidden ones, and how far the first step's means are from `rows`."""
-        field = model.down(h)
-        error = torch.zeros(()) if rows is None else (model.mean(field) - rows).square().mean()
-        v = model.drawn(field)
+    def chain(self, model: RBM, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Visible states after k steps from hidden ones, and the means of the first step."""
+        means = model.mean(model.down(h))
+        v = model.drawn(means)
         for _ in range(self.how.gibbs - 1):
-            v = model.drawn(model.down(coin(model.up(v).sigmoid())))
-        return v, error
+            v = model.drawn(model.mean(model.down(chance.bernoulli(model.up(v).sigmoid()))))
+        return v, means
 
 
 def base_rates(model: RBM, source: Source) -> Tensor:
@@ -280,12 +277,12 @@ def importance(model: RBM, runs: int, steps: int) -> tuple[Tensor, float]:
     The mean of the weights times the base's Z is an unbiased estimate of Z. Salakhutdinov and Murray 2008, section 4.1.
     """
     g = chance.generator(ANNEALING, device=model.base.device)
-    v = model.drawn(model.base.expand(runs, -1), g)
+    v = model.drawn(model.mean(model.base).expand(runs, -1), g)
     log_weights = torch.zeros(runs, dtype=torch.float64, device=v.device)
     for low, high in pairwise(ladder(steps)):
         logits, tilt = model.up(v), v @ (model.visible - model.base)
         log_weights += (high - low) * tilt + (F.softplus(high * logits) - F.softplus(low * logits)).sum(1)
-        v = model.drawn(model.tempered(coin((high * logits).sigmoid(), g), high), g)
+        v = model.drawn(model.mean(model.tempered(chance.bernoulli((high * logits).sigmoid(), g), high)), g)
     hidden = model.config.hidden * math.log(2)
     if model.binary:
         return log_weights, hidden + float(F.softplus(model.base.double()).sum())

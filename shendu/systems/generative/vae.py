@@ -207,11 +207,8 @@ class VAE(nn.Module):
         y = F.one_hot(label, self.told).float() if label is not None else None
         if self.told and y is None:
             y = F.one_hot(torch.arange(n, device=device) % self.told, self.told).float()
-        end, begin = (torch.randn(n, self.config.latent, device=device) for _ in range(2))
-        for i in range(walk):
-            turn = math.pi / 2 * i / walk
-            yield self.decode(math.cos(turn) * begin + math.sin(turn) * end, y).sigmoid()
-        yield self.decode(end, y).sigmoid()
+        for code in codes.turned(torch.randn(n, self.config.latent, device=device), walk):
+            yield self.decode(code, y).sigmoid()
 
     def views(self, x: Tensor) -> dict[str, Tensor]:
         """x [B, C, H, W] -> reconstructions, walks between the codes of rows, and the plane of codes of two numbers."""
