@@ -72,3 +72,6 @@ class Penalised(Objective):
 
     def update(self, model: nn.Module, step: int) -> None:
         self.inner.update(model, step)
+
+    def warning(self, model: nn.Module) -> str:
+        return self.inner.warning(model)

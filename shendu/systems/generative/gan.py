@@ -281,6 +281,10 @@ class Adversarial(Objective):
         model.varied.lerp_(varied, OF_LATE)
         return Loss(sums, {**logs, "diversity": varied})
 
+    def warning(self, model: nn.Module) -> str:
+        assert isinstance(model, GAN)
+        return model.warning()
+
     def labels(self, model: GAN, batch: Batch) -> Tensor | None:
         """int64 [B]; of a blended row the class that it has most of."""
         if not model.config.classes:
