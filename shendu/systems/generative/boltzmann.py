@@ -148,9 +148,10 @@ class Boltzmann(nn.Module):
         weight = weight + weight.T
         state = s.T.clone(memory_format=torch.contiguous_format)
         for _ in range(sweeps):
+            draws = torch.rand_like(state)
             for i in range(first, self.units):
                 p = ((weight[i] @ state + self.bias[i]) / heat).sigmoid()
-                state[i] = p if means else chance.bernoulli(p)
+                state[i] = p if means else draws[i] < p
         return state.T
 
     def draw(self, n: int, label: Tensor | None = None, *, sweeps: int = 100) -> Iterator[Tensor]:
