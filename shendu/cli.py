@@ -53,6 +53,7 @@ READING = add_options(
     click.option("--target", metavar="COLUMN", help="Table: the column to predict."),
     click.option("--time", metavar="COLUMN", help="Series: the column that orders the rows."),
     click.option("--horizon", type=int, metavar="N", help="Series: how many steps ahead to forecast."),
+    click.option("--season", type=int, metavar="N", help="Series: after how many steps it repeats itself; 1: never."),
     click.option("--type", "types", multiple=True, metavar="COLUMN=KIND", help="Table: what a column is; repeatable."),
     click.option(
         "--task",

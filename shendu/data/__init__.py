@@ -37,8 +37,9 @@ def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | No
     """A data set by name, by path, or from arrays; decoded once, then memory-mapped from the cache.
 
     `data`: a known name; a path to pictures in class folders (folder, zip, tar), IDX files, CIFAR-10 binary files, an
-    .npz or a table (CSV, Parquet, JSONL, Excel); a Dataset; a pandas, polars or pyarrow table; (x, y) of arrays or
-    tensors; a dict with x_train, y_train (or x, y), x_val, …, y_test; or `cache:<hash>`. A name wins over a file of the
+    .npz or a table (CSV, Parquet, JSONL, Excel); a Dataset; a pandas, polars, pyarrow or Hugging Face `datasets` table, a
+    dict of such with a train part, or (table, targets); (x, y) of arrays or tensors; a dict with x_train, y_train (or x, y),
+    x_val, …, y_test; or `cache:<hash>`. A name wins over a file of the
     same name (write ./mnist for the file). `data_dir` is where known sets are looked for; `how` (or a `reading`) says
     how it is to be read: target, label_from, skip_bad, … (see `Reading`). The splits are those of the source
     (`split_off()` adds what is missing). Raises UserError.
@@ -46,14 +47,15 @@ def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | No
     said: Reading = reading or config.settle(how, Reading())[0]
     if isinstance(data, Dataset):
         return data
+    if not isinstance(data, str | os.PathLike):
+        from shendu.data.tables import table
+
+        if tables := table.objects(data):
+            return table.open_objects(tables, said)
     if said.task == "anomaly":
         data = arrays.without_labels(data)
     if isinstance(data, Mapping):
         return cache.through_arrays(arrays.decode(data, "data"), "data")
-    if hasattr(data, "__arrow_c_stream__"):
-        from shendu.data.tables import table
-
-        return table.open_object(data, said)
     if isinstance(data, tuple | list) and len(data) == 2:
         return cache.through_arrays(arrays.decode({"x": data[0], "y": data[1]}, "data"), "data")
     if not isinstance(data, str | os.PathLike):
@@ -153,7 +155,7 @@ def _open_folder(path: Path, reading: Reading) -> Dataset:
         raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
     laid = layout.plan(names, str(path), reading)
     files = {entry: path / entry for entry in laid.names()}
-    options = {"kind": laid.kind, "reading": config.to_json(reading), "laid": [laid.splits, laid.notes]}
+    options = {"kind": laid.kind, "reading": config.to_json(reading.said()), "laid": [laid.splits, laid.notes]}
     return cache.through_files(
         files, options, name, source, lambda room: _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
     )
@@ -209,7 +211,7 @@ def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
         return _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
 
     return cache.through_files(
-        {"archive": path}, {"kind": "archive", "reading": config.to_json(reading)}, name, source, decode
+        {"archive": path}, {"kind": "archive", "reading": config.to_json(reading.said())}, name, source, decode
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from shendu.errors import UserError, unknown
 
@@ -20,6 +21,8 @@ class Reading:
     """Column that orders the rows of a time series."""
     horizon: int = 0
     """Steps ahead that a forecast covers."""
+    season: int = 0
+    """Steps after which a time series repeats itself; 1: it does not."""
     label_from: str = ""
     """Where files' names hold their label: a regular expression with one group, or a word pattern with {label}."""
     test_from: str = ""
@@ -36,14 +39,18 @@ class Reading:
 
     def over(self, other: Reading) -> Reading:
         """The other one where this says nothing."""
-        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return replace(other, **said)
+        return replace(other, **self.said())
+
+    def said(self) -> dict[str, Any]:
+        """What was said at all: a new option does not change what an old one means, nor the hash of data that was read."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
-        if self.horizon < 0:
-            raise UserError(f"horizon={self.horizon} is no number of steps; write it like --horizon 12")
+        for option, steps in (("horizon", self.horizon), ("season", self.season)):
+            if steps < 0:
+                raise UserError(f"{option}={steps} is no number of steps; write it like --{option} 12")
         for word in self.types:
             if not re.fullmatch(r".+=\w+(:.+)?", word):
                 raise UserError(f"--type {word} does not say what the column is; write it like --type zip=category")

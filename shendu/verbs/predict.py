@@ -24,6 +24,7 @@ from shendu.core import MASKED
 from shendu.data.columns import Column
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
+from shendu.data.signals.series import Line, Series
 from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
@@ -32,10 +33,10 @@ from shendu.verbs.opened import Run
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows' names and outputs [B, …]."""
+    """Some rows' names and outputs [B, …]; where a forecast's steps are named, each of them is a row: [B, 1]."""
 
     key: str
-    """What the names are: `input`, `row`, or the table's column that they come from."""
+    """What the names are: `input`, `row`, or the table's column that they come from, or go on."""
     names: list[str]
     outputs: Tensor
     processor: Supervised | Language
@@ -104,7 +105,8 @@ def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision:
                 batch = processor.prepare({"x": torch.from_numpy(stored[i : i + BATCH])})
                 parts.append(outputs_of(model, processor, batch, chosen, cast).cpu())
         nothing = False
-        yield Piece(key, names, torch.cat(parts), processor)
+        outputs = torch.cat(parts)
+        yield Piece(key, names, outputs if len(names) == len(outputs) else outputs.reshape(len(names), 1), processor)
     if nothing:
         raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
 
@@ -122,14 +124,20 @@ def read_texts(
 
 
 def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """(what names are, a name per row, stored rows), files and single rows put together to some thousand."""
+    """(what names are, a name per row or per step of its forecast, stored rows), files and single rows put together to some
+    thousand."""
     column = processor.input
-    key, names, rows = "input", [], []
+    key = "input"
+    names: list[str] = []
+    rows: list[np.ndarray] = []
     for words, item in itertools.chain.from_iterable(column.items(given) for given in inputs):
         stored = column.store(item)
-        if len(words) != len(stored):
+        if len(words) == 1 < len(stored):
             words = [f"{words[0]}[{i}]" for i in range(len(stored))]
-        key = key_of(item, column)
+        before, key = key, key_of(item, column)
+        if names and key != before:
+            yield before, names, np.concatenate(rows)
+            names, rows = [], []
         names += words
         rows.append(stored)
         if len(names) >= BATCH:
@@ -141,6 +149,8 @@ def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str
 
 def key_of(item: Any, column: Column) -> str:
     """The column of a table that its rows' names come from, `row` for their numbers; `input` for what is no table."""
+    if isinstance(column, Series) and isinstance(item, Line):
+        return column.time
     if not isinstance(column, Row) or not hasattr(item, "column_names"):
         return "input"
     from shendu.data.tables import table

@@ -34,7 +34,7 @@ ALLOWED = {
 """Top-level part -> the parts that it may import, lazily or not."""
 ROOMS = {
     "files": set(), "pictures": {"files"}, "signals": {"files", "tables"}, "texts": {"files", "tables"},
-    "tables": {"files", "signals", "texts"}, "processors": {"texts"}, "audit": {"tables"},
+    "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
 UNPICKLES = "verbs/convert_weights.py"

@@ -30,6 +30,7 @@ def rising(count: int) -> list[Any]:
 
 
 def table(path: Path, times: list[Any], values: list[Any], header: str = "month,sales") -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([header, *(f"{t},{v}" for t, v in zip(times, values, strict=True))]) + "\n")
     return path
 
@@ -134,9 +135,9 @@ def test_step_and_season_are_found(tmp_path: Path, times: list[Any], unit: str, 
     column = data.fields["window"]
     assert isinstance(column, Series)
     assert (series.spoken(column.unit, column.every), column.season) == (unit, season)
-    ((names, values),) = column.items(tmp_path / "s.csv")
+    ((names, line),) = column.items(tmp_path / "s.csv")
     assert names == [after]
-    np.testing.assert_array_equal(values, rising(len(times)))
+    np.testing.assert_array_equal(line.values, rising(len(times)))
 
 
 def test_rows_in_any_order_are_the_same_series(tmp_path: Path) -> None:
@@ -158,8 +159,26 @@ def test_missing_values_are_filled_from_the_past_alone(tmp_path: Path) -> None:
     assert any("2 rows without sales at the ends" in note for note in data.notes)
     column = data.fields["window"]
     ((names, line),) = column.items(tmp_path / "s.csv")
-    assert names == ["1994-11 to 1995-10"]
-    assert line[30] == line[31] == values[29]
+    assert (names[0], names[-1], len(names)) == ("1994-11", "1995-10", 12)
+    assert line.values[30] == line.values[31] == values[29]
+
+
+def test_rows_that_are_absent_are_missing_values(tmp_path: Path) -> None:
+    """A table without some rows is the series of one that has them, empty; and what is done is said."""
+    without, empty = broken(without=[10, 11, 30]), broken(values={10: "", 11: "", 30: ""})
+    made, wanted = opened(tmp_path / "a", *without), opened(tmp_path / "b", *empty)
+    for part in ("train", "test"):
+        for key in ("window", "ahead"):
+            np.testing.assert_array_equal(made.splits[part].column(key), wanted.splits[part].column(key))
+    assert f"{tmp_path / 'a' / 's.csv'} has no row for 1990-11 and 2 more steps: taken as missing values" in made.notes
+    assert any("3 missing values of sales are filled" in note for note in made.notes)
+
+
+def test_a_season_may_be_named(tmp_path: Path) -> None:
+    column = opened(tmp_path, months(80), rising(80), season=6).fields["window"]
+    assert isinstance(column, Series)
+    assert (column.season, column.horizon, column.window) == (6, 6, 12)
+    assert opened(tmp_path, months(80), rising(80), season=1, horizon=3).fields["window"].season == 1  # type: ignore[attr-defined]
 
 
 def test_what_is_not_said_is_found_and_noted(tmp_path: Path) -> None:
@@ -187,7 +206,7 @@ def test_the_end_of_a_longer_series_is_read(tmp_path: Path) -> None:
     column = Series(window=24, horizon=12, time="month", value="sales", unit="month", season=12)
     path = table(tmp_path / "new.csv", months(40), rising(40))
     ((names, item),) = column.items(path)
-    assert names == ["1993-05 to 1994-04"]
+    assert (names[0], names[-1], len(names)) == ("1993-05", "1994-04", 12)
     np.testing.assert_array_equal(column.store(item), [rising(40)[-24:]])
     windows = np.arange(48, dtype=np.float32).reshape(2, 24)
     np.testing.assert_array_equal(column.store(windows), windows)
@@ -223,20 +242,21 @@ BROKEN: dict[str, tuple[tuple[list[Any], list[Any]], dict[str, Any], str]] = {
     "no dates at all": ((["a", "b"] * 30, rising(60)), {}, "month of PATH holds 'a' in row 1, which is no date: write it like 2024-01-31, or name another column with --time"),
     "a time is empty": (broken(times={3: ""}), {}, "month of PATH is empty in row 4: each row needs its time"),
     "a time twice": (broken(times={9: "1990-09"}), {}, "PATH has 2 rows for the month 1990-09-01: one row per step is forecast, so keep one series or sum them first"),
-    "a gap": (broken(without=[10]), {}, "PATH has no row for the month 1990-11: add what is missing, with an empty sales where it is unknown"),
-    "several gaps": (broken(without=[10, 11, 30]), {}, "PATH has no row for the month 1990-11 and 2 more steps: add what is missing, with an empty sales where it is unknown"),
+    "a long gap": (broken(without=range(10, 30)), {}, "sales of PATH is missing in 20 of 60 rows, one per month, too many to fill: give a coarser step, such as monthly means"),
+    "a century that is wrong": (broken(times={59: "3994-12"}), {}, "sales of PATH is missing in 24,000 of 24,060 rows, one per month, too many to fill: give a coarser step, such as monthly means"),
+    "a season below zero": (broken(), {"season": -1}, "season=-1 is no number of steps; write it like --season 12"),
     "uneven steps": ((["2000-01-01", "2000-01-03", "2000-01-04", "2000-01-09"] + [f"2001-01-{d:02}" for d in (1, 6, 9, 11, 17, 30)], rising(10)), {}, "month of PATH goes in uneven steps: mostly one 2 days, and day after 2000-01-03; give one row per step, such as daily sums"),
     "a word among the values": (broken(values={4: "many"}), {}, "sales of PATH holds 'many' in row 5, which is no number: correct it, or empty the cell"),
     "infinity": (broken(values={4: "inf"}), {}, "sales of PATH holds 'inf' in row 5, which is no number: correct it, or empty the cell"),
     "no values": ((months(20), [""] * 20), {}, "sales of PATH has no values at all: name another column with --target"),
-    "mostly missing": (broken(values=dict.fromkeys(range(5, 40), "")), {}, "sales of PATH is missing in 35 of 60 rows, too many to fill: give a coarser step, such as monthly means"),
+    "mostly missing": (broken(values=dict.fromkeys(range(5, 40), "")), {}, "sales of PATH is missing in 35 of 60 rows, one per month, too many to fill: give a coarser step, such as monthly means"),
     "constant": ((months(60), [3] * 60), {}, "sales of PATH is always 3: there is nothing to forecast, name another column with --target"),
     "too short": ((months(20), rising(20)), {}, "PATH has 20 rows, too few for a horizon of 12 and a test part of 12: 33 are needed, or a shorter one like --horizon 5"),
     "far too short": ((months(4), rising(4)), {}, "PATH has 4 rows, too few for a horizon of 12 and a test part of 12: 33 are needed, or add earlier rows"),
     "two rows": ((months(2), rising(2)), {}, "PATH has 2 rows with a value, too few to see a step in time: add more"),
     "horizon beyond the test part": (broken(), {"split": "last:6"}, "a horizon of 12 is longer than the test part of PATH, its last 6 rows: write --split last:12 or more, or --horizon 6"),
     "a fold of a series": (broken(), {"split": "2/5"}, "--split 2/5 would draw rows from the middle of a series; write it like --split last:24 or 0.2"),
-    "classes of a series": (broken(), {"task": "classes"}, "--task classes and --time or --horizon contradict each other: leave one of them out"),
+    "classes of a series": (broken(), {"task": "classes"}, "--task classes and --time, --horizon or --season contradict each other: leave one of them out"),
 }  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def test_the_three_kinds_of_file_agree(run: Run, tmp_path: Path) -> None:
 
 def test_a_long_table_is_written_in_pieces(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory at once is a piece of the file, and the pieces say what the whole says."""
-    from shendu.data.tables import formats
+    from shendu.data.tables import delimited, formats
 
     new = tmp_path / "new.parquet"
 
@@ -145,6 +145,10 @@ def test_a_long_table_is_written_in_pieces(run: Run, tmp_path: Path, monkeypatch
     monkeypatch.setattr(formats, "_PIECE", 700)
     parts = list(verb.predictions(run, str(new)))
     assert [len(part) for part in parts] == [700, 700, 700, 700, 200]
+    assert list(itertools.chain(*parts)) == whole
+    monkeypatch.setattr(delimited, "LINE_MOST", 1 << 13)
+    parts = list(verb.predictions(run, str(table(tmp_path / "new.csv", people(3000, seed=3)))))
+    assert max(map(len, parts)) < 1000
     assert list(itertools.chain(*parts)) == whole
 
 
@@ -179,7 +183,7 @@ def test_many_classes_have_no_column_each(tmp_path: Path) -> None:
     assert list(written(tmp_path / "out.csv")[0]) == ["input", "label", "probability"]
 
 
-def test_a_forecast_has_a_value_per_step(tmp_path: Path) -> None:
+def test_a_forecast_has_a_row_per_step(tmp_path: Path) -> None:
     months = np.arange("2015-01", "2024-01", dtype="datetime64[M]")
     lines = [f"{m},{50 + 10 * np.sin(i * np.pi / 6):.3f}" for i, m in enumerate(months)]
     (tmp_path / "sales.csv").write_text("\n".join(["month,sales", *lines]), encoding="utf-8")
@@ -194,18 +198,19 @@ def test_a_forecast_has_a_value_per_step(tmp_path: Path) -> None:
         steps=3,
     )
     verb.write(series, str(tmp_path / "sales.csv"), out=tmp_path / "out.csv")
-    (row,) = written(tmp_path / "out.csv")
-    assert list(row) == ["input", "value_1", "value_2", "value_3"]
-    assert row["input"] == "2024-01 to 2024-03"
-    assert run_values(series, tmp_path) == pytest.approx([float(row[f"value_{i}"]) for i in (1, 2, 3)])
+    rows = written(tmp_path / "out.csv")
+    assert [list(row) for row in rows] == [["month", "value"]] * 3
+    assert [row["month"] for row in rows] == ["2024-01", "2024-02", "2024-03"]
+    said = [row["value"] for row in series.predict(str(tmp_path / "sales.csv"))]
+    assert said == pytest.approx([float(row["value"]) for row in rows])
+    past = np.array([float(line.split(",")[1]) for line in lines], np.float32)
+    (whole,) = series.predict(past)
+    assert whole["values"] == pytest.approx(said), "an array has no times: its forecast is one row"
+    both = series.predict(past, str(tmp_path / "sales.csv"))
+    assert [row["input"] for row in both] == ["ndarray", "2024-01", "2024-02", "2024-03"]
     (tmp_path / "later.csv").write_text("\n".join(["month,sales", *lines[20:]]), encoding="utf-8")
     later = series.evaluate(str(tmp_path / "later.csv"))
     assert later["rows"] == len(lines) - 20 - series.processor.input.window - 3 + 1
-
-
-def run_values(series: Run, folder: Path) -> list[float]:
-    (row,) = series.predict(str(folder / "sales.csv"))
-    return row["values"]
 
 
 def test_a_file_is_there_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:

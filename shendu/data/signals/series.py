@@ -77,7 +77,7 @@ class Series:
 
     def store(self, raw: Any) -> np.ndarray:
         """From a series [T] whose last values are read, or from windows [n, W]."""
-        array = as_array(raw)
+        array = raw.values if isinstance(raw, Line) else as_array(raw)
         if array.ndim == 1 and len(array) >= self.window:
             array = array[None, len(array) - self.window :]
         if array.ndim != 2 or array.shape[1] != self.window:
@@ -91,7 +91,7 @@ class Series:
         return array
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
-        """A table, or an array: one forecast from its end, named by the times it is for."""
+        """A table: its end, and the times that are forecast from there; or an array."""
         from shendu.data.tables import table
 
         if isinstance(given, str | Path) and Path(given).suffix.lower() != ".npy":
@@ -107,17 +107,15 @@ class Series:
         else:
             yield [str(given) if isinstance(given, str | Path) else type(given).__name__], given
 
-    def _forecast(self, found: pa.Table, where: str, comma: bool) -> tuple[list[str], np.ndarray]:
-        """(names of the times that are forecast, the series up to its end)."""
+    def _forecast(self, found: pa.Table, where: str, comma: bool) -> tuple[list[str], Line]:
+        """(the times that are forecast, the series up to its end)."""
         line = self.line(found, where, comma)
         if len(line.values) < self.window:
             raise UserError(
                 f"{where} has {len(line.values):,} rows, and the model reads the last {self.window}: add earlier ones"
             )
-        ahead = [
-            written(int(line.ticks[-1]) + self.every * (i + 1), self.unit, self.every) for i in range(self.horizon)
-        ]
-        return [ahead[0] if len(ahead) == 1 else f"{ahead[0]} to {ahead[-1]}"], line.values
+        last = int(line.ticks[-1])
+        return [written(last + self.every * (i + 1), self.unit, self.every) for i in range(self.horizon)], line
 
     def line(self, found: pa.Table, where: str, comma: bool = False) -> Line:
         """A table's series in the order of time; raises UserError for a column that is missing, and for another step."""
@@ -173,14 +171,19 @@ def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = Fa
     when, values = when[first:last], values[first:last]
     if len(when) < 3:
         raise UserError(f"{where} has {len(when)} rows with a value, too few to see a step in time: add more")
-    ticks, unit, every = _even(when, unit, time, value, where)
+    ticks, unit, every = _even(when, unit, time, where)
+    steps = int(ticks[-1] - ticks[0]) // every + 1
+    lacking = steps - int((~np.isnan(values)).sum())
+    if lacking > MISSING_MOST * steps:
+        raise UserError(
+            f"{value} of {where} is missing in {lacking:,} of {steps:,} rows, one per {spoken(unit, every)}, too many to fill: "
+            "give a coarser step, such as monthly means"
+        )
+    if steps > len(ticks):
+        notes.append(f"{where} has no row for {_absent(ticks, unit, every)}: taken as missing values")
+        ticks, values = _complete(ticks, values, every)
     missing = np.isnan(values)
     if missing.any():
-        if missing.mean() > MISSING_MOST:
-            raise UserError(
-                f"{value} of {where} is missing in {int(missing.sum()):,} of {len(values):,} rows, too many to fill: "
-                "give a coarser step, such as monthly means"
-            )
         notes.append(
             f"{int(missing.sum()):,} missing values of {value} are filled with the value before, which knows nothing of "
             "what comes after (fill them in the table for another way)"
@@ -238,8 +241,9 @@ def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
     return values
 
 
-def _even(when: np.ndarray, unit: Unit, time: str, value: str, where: str) -> tuple[np.ndarray, Unit, int]:
-    """(times as whole numbers of a unit, the unit, units per step) of sorted times; raises UserError for uneven ones."""
+def _even(when: np.ndarray, unit: Unit, time: str, where: str) -> tuple[np.ndarray, Unit, int]:
+    """(times as whole numbers of a unit, the unit, units per step) of sorted times, apart by whole steps, more than one
+    where rows are absent; raises UserError for uneven ones."""
     double = np.flatnonzero(when[1:] == when[:-1])
     if len(double):
         raise UserError(
@@ -257,15 +261,23 @@ def _even(when: np.ndarray, unit: Unit, time: str, value: str, where: str) -> tu
             f"{time} of {where} goes in uneven steps: mostly one {spoken(unit, every)}, and {spoken(unit, int(steps[at]))} after "
             f"{written(int(ticks[at]), unit, every)}; give one row per step, such as daily sums"
         )
-    gaps = np.flatnonzero(steps > every)
-    if len(gaps):
-        first = written(int(ticks[gaps[0]]) + every, unit, every)
-        absent = int((steps[gaps] // every - 1).sum())
-        more = f" and {absent - 1:,} more steps" if absent > 1 else ""
-        raise UserError(
-            f"{where} has no row for the {time} {first}{more}: add what is missing, with an empty {value} where it is unknown"
-        )
     return ticks, unit, every
+
+
+def _complete(ticks: np.ndarray, values: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same with a row for every step, NaN where there was none."""
+    places = (ticks - ticks[0]) // every
+    whole = np.full(places[-1] + 1, np.nan)
+    whole[places] = values
+    return ticks[0] + every * np.arange(len(whole)), whole
+
+
+def _absent(ticks: np.ndarray, unit: Unit, every: int) -> str:
+    """The steps without a row, in words."""
+    steps = np.diff(ticks) // every
+    first = written(int(ticks[(steps > 1).argmax()]) + every, unit, every)
+    more = int((steps - 1).sum()) - 1
+    return first + (f" and {more:,} more step{'s' * (more > 1)}" if more else "")
 
 
 def _units(when: np.ndarray, unit: Unit) -> tuple[np.ndarray, Unit]:
@@ -335,7 +347,7 @@ def season_of(unit: Unit, every: int) -> int:
 
 def meant(reading: Reading) -> bool:
     """Whether a person asks for a forecast."""
-    return bool(reading.time or reading.horizon or reading.task == "forecast")
+    return bool(reading.time or reading.horizon or reading.season or reading.task == "forecast")
 
 
 def open_files(files: Mapping[str, Path], name: str, source: str, reading: Reading) -> Dataset:
@@ -353,7 +365,7 @@ def open_files(files: Mapping[str, Path], name: str, source: str, reading: Readi
         found, said, comma = table.read(path, reading.skip_bad)
         return decoded(found, str(path), reading, room, comma, tuple(said))
 
-    options = {"kind": "series", "reading": config.to_json(reading)}
+    options = {"kind": "series", "reading": config.to_json(reading.said())}
     return cache.through_files(files, options, name, source, decode)
 
 
@@ -362,7 +374,9 @@ def decoded(
 ) -> cache.Decoded:
     """Windows of a table's series in splits. Raises UserError."""
     if reading.task not in ("auto", "forecast"):
-        raise UserError(f"--task {reading.task} and --time or --horizon contradict each other: leave one of them out")
+        raise UserError(
+            f"--task {reading.task} and --time, --horizon or --season contradict each other: leave one of them out"
+        )
     time, value, why = _columns(found, reading, where)
     line = line_of(found, time, value, where, comma)
     if line.values.min() == line.values.max():
@@ -432,7 +446,7 @@ def windowed(
     """Every window of a line, stride 1, and the values after it; the last rows are the test part. Raises UserError."""
     from shendu.data.files import cache
 
-    rows, season = len(line.values), season_of(line.unit, line.every)
+    rows, season = len(line.values), reading.season or season_of(line.unit, line.every)
     horizon = reading.horizon or season
     held = _held(reading.split, rows, horizon, season, where)
     before = rows - held
@@ -458,7 +472,7 @@ def windowed(
     notes = (
         *notes,
         f"one row per {step}, so a season is {season} {'step' if season == 1 else 'steps'}; the last {window} values are read and "
-        f"the next {horizon} forecast (another: --horizon N)",
+        f"the next {horizon} forecast (others: --season N, --horizon N)",
         f"the last {held} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
         "(another: --split last:N); no window that is learned from reaches into it",
     )

@@ -92,7 +92,8 @@ def _read_parquet(path: Path) -> pa.Table:
             raise UserError(
                 f"{path} says it has {about.num_rows:,} rows of {about.num_columns:,} columns: too many for its size"
             )
-        return file.read()
+        table = file.read()
+        return named_classes(table, _own_features(table))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, "Parquet") from error
 
@@ -210,12 +211,27 @@ def _named(table: pa.Table, path: Path | str) -> pa.Table:
     return table.rename_columns(names)
 
 
-def named_labels(table: pa.Table, file: Path) -> pa.Table:
+def saved_features(folder: Path) -> Any:
+    """What `datasets` wrote beside a table about its columns; None where there is nothing."""
+    try:
+        return json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["features"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _own_features(table: pa.Table) -> Any:
+    """What `datasets` wrote about the columns into a Parquet file's schema; None where there is nothing."""
+    try:
+        return json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def named_classes(table: pa.Table, features: Any) -> pa.Table:
     """Class numbers as the names that `datasets` keeps beside them."""
     try:
-        features = json.loads((file.parent / "dataset_info.json").read_text(encoding="utf-8"))["features"]
         labels = {name: about["names"] for name, about in features.items() if about.get("_type") == "ClassLabel"}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (KeyError, AttributeError, TypeError):
         return table
     for name, classes in labels.items():
         place = table.column_names.index(name) if name in table.column_names else -1
@@ -261,10 +277,37 @@ def _parquet_pieces(path: Path) -> Iterator[pa.Table]:
 # ---- objects ---------------------------------------------------------------------------------------------------------
 
 
+def is_table(raw: Any) -> bool:
+    """Whether this is a table of named columns: of pandas, polars, pyarrow or `datasets`, known by what it can do."""
+    return _is_dataset(raw) or (hasattr(raw, "__arrow_c_stream__") and hasattr(raw, "columns"))
+
+
+def _is_dataset(raw: Any) -> bool:
+    return hasattr(raw, "with_format") and hasattr(raw, "features") and hasattr(raw, "__len__")
+
+
+def beside(rows: Any, targets: Any) -> pa.Table:
+    """A table and the column of what is to be predicted. Raises UserError."""
+    table, name = from_object(rows), str(getattr(targets, "name", None) or "target")
+    values = _array(targets.tolist() if hasattr(targets, "tolist") else list(targets))
+    if len(values) != table.num_rows:
+        raise UserError(
+            f"the table has {table.num_rows:,} rows, and there are {len(values):,} targets: give one per row"
+        )
+    if name in table.column_names:
+        raise UserError(f"the table has a column '{name}' too, as the targets are called: rename one of them")
+    return table.append_column(name, values)
+
+
 def from_object(raw: Any) -> pa.Table:
-    """A table of a dict, a list of dicts, or whatever has the Arrow interface (pandas, polars, pyarrow). Raises UserError."""
+    """A table of a dict, a list of dicts, a `datasets` table, or whatever has the Arrow interface (pandas, polars, pyarrow).
+
+    Raises UserError.
+    """
     if isinstance(raw, pa.Table):
         table = raw
+    elif _is_dataset(raw):
+        table = named_classes(raw.with_format("arrow")[:], raw.features.to_dict())
     elif hasattr(raw, "__arrow_c_stream__"):
         try:
             table = pa.table(raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from shendu.data.files import cache
 from shendu.data.files.archive import Tree
 from shendu.data.reading import Reading
 from shendu.data.signals import series
-from shendu.data.tables import cells, formats
+from shendu.data.tables import cells, formats, media
 from shendu.data.tables.cells import Cells
 from shendu.data.tables.delimited import few
 from shendu.data.tables.formats import SUFFIXES, from_object, read, recognised
@@ -127,7 +128,9 @@ def open_saved(path: Path, parts: dict[str, list[Path]], name: str, source: str,
 
     def decode(room: cache.Room) -> cache.Decoded:
         tables = {
-            part: formats.named_labels(pa.concat_tables(map(formats.read_arrow, group)), group[0])
+            part: formats.named_classes(
+                pa.concat_tables(map(formats.read_arrow, group)), formats.saved_features(group[0].parent)
+            )
             for part, group in parts.items()
         }
         return decoded(tables, {part: f"{path} ({part})" for part in parts}, reading, room)
@@ -135,12 +138,30 @@ def open_saved(path: Path, parts: dict[str, list[Path]], name: str, source: str,
     return cache.through_files(files, options, name, source, decode)
 
 
-def open_object(raw: Any, reading: Reading) -> Dataset:
-    """A pandas, polars or pyarrow table. Raises UserError."""
-    table = from_object(raw)
+def open_objects(raw: Mapping[str, Any], reading: Reading) -> Dataset:
+    """A table in memory, or its parts: what `objects` found. Raises UserError."""
+    tables = {part: from_object(table) for part, table in raw.items()}
+    where = {part: "the table" if len(tables) == 1 else f"the {part} table" for part in tables}
     if series.meant(reading):
-        return cache.through_arrays(series.decoded(table, "the table", reading, np_room), "table")
-    return cache.through_arrays(decoded({"train": table}, {"train": "the table"}, reading, np_room), "table")
+        return cache.through_arrays(series.decoded(tables["train"], where["train"], reading, np_room), "table")
+    return cache.through_arrays(decoded(tables, where, reading, np_room), "table")
+
+
+def objects(raw: Any) -> dict[str, Any] | None:
+    """Part -> table, of a pandas, polars, pyarrow or `datasets` table, of a dict of such with a train part, or of rows and
+    their targets; None for what is none of them. Raises UserError."""
+    if formats.is_table(raw) or hasattr(raw, "__arrow_c_stream__"):
+        return {"train": raw}
+    if isinstance(raw, Mapping) and raw and all(map(formats.is_table, raw.values())):
+        parts = {_PARTS.get(str(name).lower(), str(name)): table for name, table in raw.items()}
+        return (
+            {part: parts[part] for part in ("train", "validation", "test") if part in parts}
+            if "train" in parts
+            else None
+        )
+    if isinstance(raw, tuple | list) and len(raw) == 2 and formats.is_table(raw[0]):
+        return {"train": formats.beside(*raw)}
+    return None
 
 
 def np_room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
@@ -204,6 +225,10 @@ def decoded(
                 f"{int((~kept).sum()):,} of {len(kept):,} rows of the {part} part have no {target} and are left out"
             )
             tables[part] = tables[part].filter(pa.array(kept))
+    if held := media.column_of(tables["train"]):
+        others = {part: table.drop_columns([target]) for part, table in tables.items()}
+        made = media.decoded(others, held, goal, where, room, reading.skip_bad)
+        return replace(made, notes=(*found, *made.notes))
     if spelt := sequence.columns_of(tables["train"], target, said):
         letters, codes, why = sequence.decoded(tables, spelt, target, where, room)
         parts = {part: {"sequence": codes[part], "target": goal.values[part]} for part in codes}

@@ -205,7 +205,12 @@ def open_files(
     notes: tuple[str, ...] = (),
 ) -> Dataset:
     """The data set of parallel files, `PART.LANGUAGE` -> path; raises UserError for files that are not parallel."""
-    options = {"kind": "pairs", "direction": [source, target], "notes": notes, "reading": config.to_json(reading)}
+    options = {
+        "kind": "pairs",
+        "direction": [source, target],
+        "notes": notes,
+        "reading": config.to_json(reading.said()),
+    }
     return cache.through_files(files, options, name, place, lambda room: read(files, source, target, notes))
 
 
