@@ -36,9 +36,8 @@ def reproduce(
     """
     references = [r for r in registry.load(system).REFERENCES if data is None or r["data"] == data]
     if not references:
-        raise UserError(
-            f"{system} has no reference on {data}; it has: {', '.join(r['data'] for r in registry.load(system).REFERENCES)}"
-        )
+        known = dict.fromkeys(r["data"] for r in registry.load(system).REFERENCES)
+        raise UserError(f"{system} has no reference on {data}; it has: {', '.join(known)}")
     path = Path(results) / f"{system}.json"
     entries = []
     for reference in references:
