@@ -19,6 +19,10 @@ EXIT_USER, EXIT_SIGNAL = 2, 128
 class Commands(click.Group):
     """Lists commands in the order of a working day, and names the near one for a word that is none."""
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.short_help = " ".join((cmd.help or "").partition("\n\n")[0].split())  # whole; click's own is cut to a line
+        super().add_command(cmd, name)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 

@@ -140,6 +140,17 @@ def writing(path: Path) -> Iterator[None]:
 # ---- the folder ------------------------------------------------------------------------------------------------------
 
 
+class Entries(dict[str, Any]):
+    """What a JSON file holds; asking for an entry that a damaged one lacks raises UserError."""
+
+    def __init__(self, path: Path, entries: dict[str, Any]) -> None:
+        super().__init__(entries)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.path} lacks '{key}'; restore it, or train again with another --out")
+
+
 class Folder:
     """One run's files. Creating the object touches nothing; `prepare` makes the folder."""
 
@@ -175,14 +186,18 @@ class Folder:
             yield
 
     def read(self, name: str) -> Any:
-        """A JSON file of the run, None where it does not exist; raises UserError where it is damaged."""
+        """A JSON file of the run, None where it does not exist; raises UserError where it is damaged, now or when an entry is
+        asked for that it lacks."""
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"), object_hook=lambda found: Entries(path, found))
+            if not isinstance(values, Entries):
+                raise ValueError("it holds no JSON object")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); restore it, or train again with another --out") from None
+        return values
 
     def write(self, name: str, value: Any) -> None:
         write_json(self.path / name, value)

@@ -7,7 +7,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
 
     if name not in catalogue.KNOWN:
         if not os.path.exists(os.path.expanduser(name)):
-            error = unknown("data set", name, catalogue.KNOWN)
-            raise UserError(f"{error}; and there is no file or folder of that name")
+            raise nothing_called(name, "data set", catalogue.KNOWN)
         return None
     found = catalogue.find(name, data_dir)
     if found.kind == "generated":
@@ -114,6 +113,15 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
     return cache.through_files(
         {"archive": packed}, options, name, name, lambda room: cifar.read(_tree(packed), name, classes)
     )
+
+
+def nothing_called(word: str, kind: str, known: Iterable[str]) -> UserError:
+    """The error for a word that is neither a name nor a path; one that looks like a path gets no list of names."""
+    if not word.strip():
+        return UserError("the data's name is empty: give a name (`shendu list`) or a path")
+    if "/" in word or "." in word:
+        return UserError(f"there is no file or folder {word}: check the path")
+    return UserError(f"{unknown(kind, word, known)} (there is no file or folder of that name)")
 
 
 def _open_path(path: Path, reading: Reading) -> Dataset:

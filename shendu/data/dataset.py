@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Column
 from shendu.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ SMALLEST_TO_SPLIT = 20
 """Below this many rows nothing is split off."""
 SMALL, SMALL_SHARE = 1000, 0.2
 """Of fewer rows a fifth is the test part: a tenth would measure nothing."""
+ROWS_SHOWN, PICTURES_SHOWN, LINES_SHOWN, NAMES_SHOWN = 300, 16, 5, 20
+"""Of a data set in a notebook: rows that are looked at (letters of running text), pictures, lines, names of classes."""
 BY_CLASS = "classes:"
 """How a split by classes is written."""
 
@@ -167,22 +169,45 @@ class Dataset:
         return _drawn(target, wanted, by_class, key, int(fold) - 1 if folds else 0)
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{len(v):,} rows</td></tr>" for k, v in self.splits.items())
-        fields = ", ".join(f"{html.escape(k)}: {html.escape(str(v))[:200]}" for k, v in self.fields.items())
-        return f"<b>{html.escape(self.name)}</b><table>{rows}</table><p>{fields}</p>{self._pictures()}"
+        """For a notebook: the parts, what a row holds, and the first rows."""
+        parts = " · ".join(f"{html.escape(part)} {len(split):,}" for part, split in self.splits.items())
+        target = self.fields[self.target]
+        names = ""
+        if isinstance(target, Category):
+            shown = ", ".join(target.names[:NAMES_SHOWN]) + (", …" if len(target.names) > NAMES_SHOWN else "")
+            names = f"<br>{len(target.names):,} classes: {html.escape(shown)}"
+        return f"<p><b>{html.escape(self.name)}</b><br>rows: {parts}{names}</p>{self._first_rows()}"
 
-    def _pictures(self, most: int = 16) -> str:
-        if not isinstance(self.fields[self.input], Image):
-            return ""
-        from PIL import Image as Picture
+    def _first_rows(self) -> str:
+        """Pictures with their target below, else a table of what goes in and what is to come out."""
+        x, y = self.fields[self.input], self.fields[self.target]
+        first = self.splits["train"].take(np.arange(min(ROWS_SHOWN, len(self.splits["train"]))))
+        inputs = [x.show(row) for row in first.column(self.input)]
+        if self.target == self.input:  # running text: a row is a letter
+            return f"<pre>{html.escape(''.join(map(str, inputs)))}…</pre>"
+        targets = [html.escape(str(y.show(np.asarray(row)))) for row in first.column(self.target)]
+        if isinstance(inputs[0], str):
+            cells = zip(inputs[:LINES_SHOWN], targets, strict=False)
+            left = 'style="text-align:left"'
+            lines = "".join(f"<tr><td {left}>{html.escape(str(i))}</td><td {left}>{t}</td></tr>" for i, t in cells)
+            heads = "".join(f"<th {left}>{html.escape(name)}</th>" for name in (self.input, self.target))
+            return f"<table><tr>{heads}</tr>{lines}</table>"
+        tags = "".join(
+            f'<figure style="margin:0;text-align:center">{_picture(row)}<figcaption>{t}</figcaption></figure>'
+            for row, t in zip(inputs[:PICTURES_SHOWN], targets, strict=False)
+            if not isinstance(row, str)
+        )
+        return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{tags}</div>'
 
-        tags = []
-        for pixels in self.splits["train"].take(np.arange(min(most, len(self.splits["train"])))).column(self.input):
-            out = io.BytesIO()
-            Picture.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(out, "png")
-            data = base64.b64encode(out.getvalue()).decode()
-            tags.append(f'<img width="48" style="image-rendering:pixelated" src="data:image/png;base64,{data}">')
-        return "".join(tags)
+
+def _picture(pixels: np.ndarray) -> str:
+    """uint8 [H, W, 1 or 3] as an element of a page."""
+    from PIL import Image as Picture
+
+    out = io.BytesIO()
+    Picture.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(out, "png")
+    data = base64.b64encode(out.getvalue()).decode()
+    return f'<img height="64" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
 
 
 def joined(splits: list[Split]) -> Split:

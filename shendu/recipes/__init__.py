@@ -94,7 +94,7 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, right, like in (
-            ("epochs", 0 <= self.epochs < math.inf, "10"), ("steps", self.steps >= 0, "1000"), ("clip", self.clip > 0, "1.0"),
+            ("epochs", 0 < self.epochs < math.inf, "10"), ("steps", self.steps >= 0, "1000"), ("clip", self.clip > 0, "1.0"),
             ("l1", 0 <= self.l1 < math.inf, "1e-5"), ("l2", 0 <= self.l2 < math.inf, "1e-4"), ("ema", 0 <= self.ema < 1, "0.999"),
             ("patience", self.patience >= 0, "5"), ("validations", self.validations >= 1, "20"),
         ):  # fmt: skip
@@ -127,10 +127,7 @@ def steps_of(how: Training, rows: int) -> tuple[int, int]:
         raise UserError(
             f"a batch of {how.batch_size} rows cannot be computed in {how.accumulate} parts; raise --batch-size"
         )
-    steps = how.steps or max(1, round(how.epochs * rows / size))
-    if steps < 0 or how.epochs < 0:
-        raise UserError(f"cannot train for epochs={how.epochs}, steps={how.steps}; give a number above 0")
-    return steps, size
+    return how.steps or max(1, round(how.epochs * rows / size)), size
 
 
 def shuffled(data: Dataset, processor: Reads, how: Training, device: torch.device) -> Static:

@@ -17,6 +17,8 @@ from shendu.run import Folder
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
+BAR = 20
+"""Width of the progress bar in columns."""
 
 
 def clock(seconds: float) -> str:
@@ -60,25 +62,27 @@ class Display:
             self._live.update(self._row(line))
         elif time.monotonic() - self._last > PLAIN_EVERY:
             self._last = time.monotonic()
-            print("  ".join(self._words(line)), file=sys.stderr, flush=True)
+            place, figures = self._words(line)
+            print("  ".join([self._title, *place, *figures]), file=sys.stderr, flush=True)
 
-    def _words(self, line: dict[str, Any]) -> list[str]:
+    def _words(self, line: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Where the training is, and how it goes: loss, the first validation figure, speed."""
         done = line["step"] / max(line["steps"], 1)
         left = line["seconds"] / line["step"] * (line["steps"] - line["step"]) if line["step"] else 0.0
-        figures = [
-            f"{name} {value:.4f}" for name, value in line.items() if name == "loss" or name.startswith("validation ")
-        ]
-        return [self._title, f"{done:4.0%}", f"step {line['step']:,}/{line['steps']:,}", *figures,
-                f"{line['samples_per_second']:,.0f} samples/s", f"{clock(left)} left"]  # fmt: skip
+        metric = next((name for name in line if name.startswith("validation ")), "")
+        figures = [f"{name} {line[name]:.4f}" for name in ("loss", metric) if name in line]
+        return (
+            [f"{done:4.0%}", f"step {line['step']:,}/{line['steps']:,}", f"{clock(left)} left"],
+            [*figures, f"{line['samples_per_second']:,.0f} samples/s"],
+        )
 
-    def _row(self, line: dict[str, Any]) -> Table:
-        width = 24
-        filled = round(width * line["step"] / max(line["steps"], 1))
-        title, percent, *rest = self._words(line)
-        bar = Text("━" * filled, style="green") + Text("━" * (width - filled), style="bright_black")
-        row = Table.grid(padding=(0, 2))
-        row.add_row(Text(title, style="bold"), bar, percent, *rest)
-        return row
+    def _row(self, line: dict[str, Any]) -> Text:
+        """Two lines, which fit a terminal of 80 columns."""
+        filled = round(BAR * line["step"] / max(line["steps"], 1))
+        place, figures = self._words(line)
+        bar = (("━" * filled, "green"), ("━" * (BAR - filled), "bright_black"))
+        first = ((self._title, "bold"), "  ", *bar, f" {'  '.join(place)}\n")
+        return Text.assemble(*first, f"  {'  '.join(figures)}", no_wrap=True, overflow="ellipsis")
 
     def result(self, result: dict[str, Any], folder: Folder) -> None:
         """The final figures as a table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from shendu import config, parallel, recipes
 from shendu import data as data_module
 from shendu.core import Metric
 from shendu.data import catalogue, recoded
-from shendu.data.columns import Category, Column
+from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset, Split
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
@@ -37,12 +38,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """`{"run", "data", "part", "rows", "metrics", "intervals"}` for a part of the run's data, or of `data` (a name, path, arrays).
 
-    Other data is encoded by the run's own columns: unseen categories and words have the code of what is unseen, pictures
-    are brought to the run's size. Data without a test part is measured whole (`part` says so). `intervals` are the 95%
+    The run's own data, named again, is its own test part, not the rows that it has learned. Other data is encoded by the
+    run's own columns: unseen categories and words have the code of what is unseen, pictures are brought to the run's size.
+    Data without a test part is measured whole (`part` says so). `intervals` are the 95%
     intervals of the figures. Raises UserError where the data does not fit the model.
     """
     opened = run if isinstance(run, Run) else Run(run)
-    dataset = _of_run(opened, data_dir) if data is None else _other(opened, data, data_dir, how)
+    own = data is None or (not how and _is_own(opened, data))
+    dataset = _of_run(opened, data_dir) if own else _other(opened, data, data_dir, how)
     if part not in dataset.splits:
         if part != "test":
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
@@ -60,6 +63,14 @@ def evaluate(
         "run": str(opened.path), "data": dataset.name, "part": part, "rows": source.rows,
         "metrics": {name: measured[name] for name in metrics}, "intervals": sure,
     }  # fmt: skip
+
+
+def _is_own(run: Run, data: Any) -> bool:
+    """Whether data is what the run was trained on, by its name or path."""
+    about = run.recipe["data"]
+    return isinstance(data, str | os.PathLike) and (
+        str(data) == about["given"] or str(Path(data).expanduser().resolve()) == about["source"]
+    )
 
 
 def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
@@ -122,5 +133,7 @@ def check_fits(run: Run, dataset: Dataset) -> None:
 
 def brief(column: Column) -> str:
     """A column in some words."""
+    if isinstance(column, Image):
+        return f"pictures of {column.height}x{column.width} pixels with {column.channels} channel{'s' * (column.channels > 1)}"
     text = repr(column)
     return text if len(text) <= 100 else f"{text[:97]}…"

@@ -71,12 +71,18 @@ class Run:
         module = registry.load(stored["system"])
         model = config.from_json(module.Config, stored["config"]).build()
         try:
-            model.load_state_dict(unaliased(load_file(weights), stored["aliases"]))
-        except (SafetensorError, RuntimeError, OSError) as error:
-            raise UserError(
-                f"{weights} does not fit its config.json ({str(error).splitlines()[0]}); train again"
-            ) from None
+            tensors = unaliased(load_file(weights), stored["aliases"])
+        except (SafetensorError, KeyError, OSError) as error:
+            raise self.damaged(weights, f"cannot be read ({error})") from None
+        if wrong := misfit(tensors, model.state_dict()):
+            raise self.damaged(weights, f"holds other weights than config.json describes ({wrong})")
+        model.load_state_dict(tensors)
         return parallel.place(model.eval(), torch.device("cpu"))
+
+    def damaged(self, weights: Path, why: str) -> UserError:
+        return UserError(
+            f"{weights} {why}; remove it, and have it made from the last checkpoint: shendu train --resume {self.path}"
+        )
 
     def unfinished(self) -> UserError:
         return UserError(f"{self.path} is not finished; continue it with: shendu train --resume {self.path}")
@@ -101,14 +107,20 @@ class Run:
         title = f"<b>{html.escape(recipe['system'])}</b> on {html.escape(recipe['data']['name'])}"
         if result is None:
             return f"<p>{title}: unfinished, in <code>{html.escape(str(self.path))}</code></p>"
+        names = list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures))
+        heads = "".join(f"<th>{html.escape(name)}</th>" for name in ("part", *names))
         rows = "".join(
             f"<tr><td>{html.escape(part)}</td>"
-            + "".join(f"<td>{html.escape(k)} {v:.4f}</td>" for k, v in figures.items())
+            + "".join(f"<td>{figures[name]:.4f}</td>" if name in figures else "<td></td>" for name in names)
             + "</tr>"
             for part, figures in result["metrics"].items()
         )
-        seconds = f"{result['seconds']:.1f} s, {result['samples_per_second']:,.0f} samples/s, {result['parameters']:,} parameters"
-        return f"<p>{title}, {seconds}</p><table>{rows}</table><code>{html.escape(str(self.path))}</code>"
+        how = f"{result['seconds']:.1f} s of training, {result['parameters']:,} parameters, {html.escape(result['device'])}"
+        place = html.escape(str(self.path))
+        return (
+            f"<p>{title}<br>{how}</p><table><tr>{heads}</tr>{rows}</table>"
+            f'<p><code>{place}</code> · <a href="{place}/report.html">report.html</a></p>'
+        )
 
 
 def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processor: Any) -> None:
@@ -129,6 +141,16 @@ def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processo
         {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net), "aliases": aliases},
     )
     folder.write("processor.json", processor.to_json())
+
+
+def misfit(given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:
+    """The first difference between two sets of weights in names or shapes, in words; empty where there is none."""
+    for name, tensor in wanted.items():
+        if name not in given:
+            return f"{name} is missing"
+        if given[name].shape != tensor.shape:
+            return f"{name} is {list(given[name].shape)}, not {list(tensor.shape)}"
+    return next((f"{name} is not of this network" for name in given if name not in wanted), "")
 
 
 def unaliased(tensors: dict[str, torch.Tensor], aliases: dict[str, str]) -> dict[str, torch.Tensor]:

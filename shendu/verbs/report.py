@@ -95,7 +95,8 @@ def write(folder: Folder, recipe: Recipe, model: nn.Module, shown: Outputs, part
         "made": made, "result": result, "sure": result.get("intervals", {}), "part": part, "parts": PARTS,
         "summary": registry.entry(made["system"]).summary,
         "figures": list(dict.fromkeys(name for figures in result["metrics"].values() for name in figures)),
-        "curves": curves(history, made, recipe), "command": command(made), "environment": folder.read("env.json") or {},
+        "curves": curves(history, made, recipe), "command": command(made), "settings": settings(made),
+        "environment": folder.read("env.json") or {},
         "notes": [*made["data"].get("notes", ()), *recipe.notes, *([model.remark()] if isinstance(model, Remarks) else [])],
         "selection": selection(history, made, recipe.metrics),
         "tiles": [headline(result, part), *tiles(recipe.splits[part].rows, made, result, part)],
@@ -187,6 +188,16 @@ def command(made: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
+def settings(made: dict[str, Any]) -> dict[str, Any]:
+    """The network's sizes and how it was trained: what was set, and what is not at rest (0, none, auto)."""
+    how = made["settings"]
+    elsewhere = {"seed", "steps", "batch_size", "accumulate"}  # in lines of their own
+    elsewhere |= {"momentum"} if how.get("optimizer") not in ("momentum", "nesterov", "muon") else set()
+    active = {name: value for name, value in how.items() if value not in (0, [], "inf", "auto", "")}
+    found = {**made["choices"], **made["model"], **active}
+    return {name: value for name, value in found.items() if name not in elsewhere}
+
+
 def selection(history: list[dict[str, Any]], made: dict[str, Any], metrics: Metrics) -> str:
     """Which weights were kept, and why."""
     averaged = f" averaged over the steps (decay {made['ema']:g})" if made["ema"] else ""
@@ -253,9 +264,6 @@ def values(t: Tensor) -> str:
     """The first few numbers of a row."""
     numbers = t.reshape(-1).tolist()
     return ", ".join(figure(v) for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
-
-
-# ---- pictures --------------------------------------------------------------------------------------------------------
 
 
 # ---- drawings --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +80,8 @@ def train(
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
     began, limit = time.monotonic(), duration(time_limit)
+    chosen = parallel.choose_device(device)
+    precision = parallel.choose_precision(precision, chosen)
     display = Display(quiet, say)
     order = wanted(system, data, out, resume, choices, data_dir, weights)
     dataset = order.open()
@@ -92,9 +95,8 @@ def train(
     for note in (*dataset.notes, *recipe.notes):
         display.say(note)
     folder = order.folder(dataset)
-    chosen = parallel.choose_device(device)
     setup = Setup(
-        seed=recipe.seed, device=chosen, precision=parallel.choose_precision(precision, chosen), compile=compile, on_nan=on_nan,
+        seed=recipe.seed, device=chosen, precision=precision, compile=compile, on_nan=on_nan,
         time_limit=max(limit / 4, TRAINS * limit - CLOSING - (time.monotonic() - began)) if limit else 0.0,
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
         start=partial(published.again, module, recipe.model, order.weights) if order.weights else dict,
@@ -104,11 +106,16 @@ def train(
         try:
             with display.live(f"{order.system} on {dataset.name}", folder):
                 model, at = fit(recipe, folder, setup)
+            finish(folder, order.system, dataset, recipe, setup, model, at, display)
         except Interrupted as why:
             raise Interrupted(
                 f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
             ) from None
-        finish(folder, order.system, dataset, recipe, setup, model, at, display)
+        except KeyboardInterrupt:  # the second one, or one while the final figures are taken
+            raise Interrupted(
+                f"stopped at once; continue from the last checkpoint with: shendu train --resume {folder.path}",
+                signal.SIGINT,
+            ) from None
     return Run(folder.path)
 
 
@@ -205,9 +212,8 @@ def wanted(
         if path is not None and path.is_dir() and not begun_only(path):
             raise UserError(f"{path} is not empty and no run; choose another folder with --out")
         if source is None:
-            raise UserError(
-                "train needs data: shendu train PATH, or shendu train lenet mnist (`shendu list` shows systems and data)"
-            )
+            like = f"shendu train {system} DATA" if system else "shendu train PATH, or shendu train lenet mnist"
+            raise UserError(f"train needs data: {like} (`shendu list` shows systems and data)")
         if system is not None:
             registry.entry(system)
             own = getattr(registry.load(system), "SPLIT", "")
@@ -247,9 +253,7 @@ def known_data(word: str) -> str:
     """The one word that was given, where it is data; raises UserError that names the near system or data set."""
     known = {**registry.systems(), **catalogue.KNOWN}
     if word not in catalogue.KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
-        if "/" in word or "." in word:
-            raise UserError(f"there is no file or folder {word}: check the path")
-        raise UserError(f"{unknown('system or data set', word, known)} (there is no file or folder of that name)")
+        raise data.nothing_called(word, "system or data set", known)
     return word
 
 
@@ -327,7 +331,7 @@ def finish(
     display: Display,
 ) -> None:
     """The finished model, its final figures and the report; harmless to do twice."""
-    if (folder.path / "report.html").exists() and folder.read("result.json") is not None:
+    if all((folder.path / name).exists() for name in ("model.safetensors", "result.json", "report.html")):
         display.say(f"{folder.path} is finished already; its figures are in result.json")
         return
     calibrate(recipe, setup, model)

@@ -43,11 +43,11 @@ def refused(data: Any, **options: Any) -> str:
 def test_missing_path(tmp_path: Path) -> None:
     assert refused(tmp_path / "no") == f"there is no file or folder {tmp_path / 'no'}: check the path"
     assert (
-        refused("minst")
-        == "unknown data set 'minst'; did you mean 'mnist'?; and there is no file or folder of that name"
+        refused("minst") == "unknown data set 'minst'; did you mean 'mnist'? (there is no file or folder of that name)"
     )
-    assert refused("a\0b").endswith("no file or folder of that name")
-    assert refused("").endswith("no file or folder of that name")
+    assert refused("a\0b").endswith("(there is no file or folder of that name)")
+    assert refused("photos/") == "there is no file or folder photos/: check the path"
+    assert refused("") == "the data's name is empty: give a name (`shendu list`) or a path"
     assert refused("x" * 5000).startswith("unknown data set 'xxx")
 
 

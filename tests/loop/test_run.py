@@ -269,10 +269,20 @@ def test_json_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_damaged_json_is_one_line(tmp_path: Path, one_line: Any) -> None:
-    for raw in (b"{", b"\xff\xfe", b""):
+    for raw in (b"{", b"\xff\xfe", b"", b"[]"):
         (tmp_path / "recipe.json").write_bytes(raw)
         with pytest.raises(UserError, match="cannot be read") as caught:
             Folder(tmp_path).read("recipe.json")
+        one_line(caught.value)
+
+
+def test_a_missing_entry_is_one_line(tmp_path: Path, one_line: Any) -> None:
+    (tmp_path / "recipe.json").write_text('{"data": {"name": "digits"}}')
+    made = Folder(tmp_path).read("recipe.json")
+    assert made.get("choices") is None
+    for ask in (lambda: made["choices"], lambda: made["data"]["hash"]):
+        with pytest.raises(UserError, match=r"recipe.json lacks '(choices|hash)'") as caught:
+            ask()
         one_line(caught.value)
 
 

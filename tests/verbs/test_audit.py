@@ -457,7 +457,7 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert [f["kind"] for f in found["findings"]] == ["constant"]
     code, out, error = call(monkeypatch, capsys, "audit", tmp_path / "none.csv")
     assert (code, out) == (2, "")
-    assert error.startswith(f"shendu: unknown data set '{tmp_path / 'none.csv'}'")
+    assert error.startswith(f"shendu: there is no file or folder {tmp_path / 'none.csv'}")
     assert error.count("\n") == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 import shendu
 from shendu import cli
 from shendu.errors import UserError
+from shendu.run import Folder
+from shendu.verbs.display import PLAIN_EVERY, Display
 from shendu.verbs.opened import Run
 from shendu.verbs.reproduce import chosen, command
 
@@ -240,6 +243,76 @@ def test_mistakes_about_a_run(monkeypatch, capsys, run, tmp_path):
         assert code == 2, words
         assert line in err
         assert len(err.strip().splitlines()) == 1, err
+
+
+def test_damaged_files_of_a_run_are_one_line(monkeypatch, capsys, run, tmp_path):
+    mlp = shendu.train("mlp", "digits", steps=1, out=tmp_path / "mlp", quiet=True)
+    whole, other = ((one.path / "model.safetensors").read_bytes() for one in (run, mlp))
+    for name, content, line in [
+        ("recipe.json", b'{"system"', "cannot be read"),
+        ("recipe.json", b"[]", "holds no JSON object"),
+        ("recipe.json", b'{"system": "lenet"}', "lacks 'data'"),
+        ("config.json", b'{"system": "lenet"}', "lacks 'config'"),
+        ("config.json", b'{"system": "lennet", "config": {}}', "unknown system 'lennet'; did you mean 'lenet'?"),
+        ("model.safetensors", whole[:20_000], "cannot be read"),
+        ("model.safetensors", other, "holds other weights than config.json describes"),
+    ]:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(run.path, copy)
+        (copy / name).write_bytes(content)
+        code, _, err = call(monkeypatch, capsys, "evaluate", copy)
+        assert code == 2
+        assert line in err
+        assert len(err.strip().splitlines()) == 1, err
+    (copy / "model.safetensors").unlink()
+    call(monkeypatch, capsys, "train", "--resume", copy, "--quiet")
+    assert (copy / "model.safetensors").read_bytes() == whole
+
+
+def test_a_run_named_its_own_data_is_measured_on_its_test_part(run):
+    assert run.evaluate("digits") == run.evaluate()
+
+
+def test_a_mistake_leaves_no_folder_behind(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--device", "gpu"], ["--precision", "fp64"]):
+        assert call(monkeypatch, capsys, "train", "lenet", "digits", *words)[0] == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_progress_fits_a_terminal_of_80_columns(capsys):
+    shown = Display(quiet=False)
+    line = {"step": 4_700, "steps": 10_000, "seconds": 5.0, "samples_per_second": 104_107.2, "validation error-rate": 0.02,
+            "validation cross-entropy": 0.1, "loss": 0.0731}  # fmt: skip
+    with shown.live("resnet9 on cifar10-jpeg", Folder("runs/one")):
+        rows = shown._row(line).plain.splitlines()
+        shown._last = -PLAIN_EVERY
+        shown.show(line)
+    assert all(len(row) <= 80 for row in rows)
+    for text in (" ".join(rows), capsys.readouterr().err):
+        for word in (
+            "47%",
+            "step 4,700/10,000",
+            "0:06 left",
+            "loss 0.0731",
+            "validation error-rate 0.0200",
+            "104,107 samples/s",
+        ):
+            assert word in text
+
+
+def test_stopped_while_the_final_figures_are_taken(monkeypatch, capsys, tmp_path):
+    def stopped(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shendu.verbs.train.measured", stopped)
+        code, _, err = call(monkeypatch, capsys, "train", "neuron", "and", "--out", tmp_path / "r", "--quiet")
+    assert code == 130
+    assert f"shendu train --resume {tmp_path / 'r'}" in err.splitlines()[-1]
+    assert call(monkeypatch, capsys, "train", "--resume", tmp_path / "r", "--quiet")[0] == 0
+    assert Run(tmp_path / "r").result["metrics"]["train"]["accuracy"] == 1.0
 
 
 def test_a_finished_run_is_left_as_it_is(run):
