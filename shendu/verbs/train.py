@@ -75,7 +75,8 @@ def train(
     epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError, and Interrupted after a signal, with
     everything saved.
     """
-    for kind, value, known in (("--compile", compile, COMPILE), ("--on-nan", on_nan, ON_NAN)):
+    for kind, value, known in (("--precision", precision, parallel.PRECISIONS), ("--compile", compile, COMPILE),
+                              ("--on-nan", on_nan, ON_NAN)):  # fmt: skip
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
     began, limit = time.monotonic(), duration(time_limit)
@@ -94,7 +95,7 @@ def train(
     folder = order.folder(dataset)
     chosen = parallel.choose_device(device)
     setup = Setup(
-        seed=recipe.seed, device=chosen, precision=parallel.choose_precision(precision, chosen), compile=compile, on_nan=on_nan,
+        seed=recipe.seed, device=chosen, precision=precision, compile=compile, on_nan=on_nan,
         time_limit=max(limit / 4, TRAINS * limit - CLOSING - (time.monotonic() - began)) if limit else 0.0,
         resume="approximate" if resume == "approximate" else "exact", say=display.say, show=display.show,
         start=partial(published.again, module, recipe.model, order.weights) if order.weights else dict,
