@@ -77,7 +77,7 @@ READING = add_options(
 )
 DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="Where to compute.")
 PRECISION = click.option(
-    "--precision", default="auto", metavar="auto|fp32|bf16", help="auto: bf16 where the hardware has it."
+    "--precision", default="auto", metavar="auto|fp32|bf16", help="auto: bf16 where the hardware has it and it pays."
 )
 TRAINING = add_options(
     click.option("--epochs", type=float, help="Passes over the training rows."),

@@ -42,6 +42,7 @@ class Setup:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "fp32"
+    """`auto` is settled as soon as the network is there: it depends on its size."""
     compile: str = "auto"
     on_nan: str = "stop"
     time_limit: float = 0.0
@@ -180,13 +181,14 @@ class Session:
 
     def __init__(self, recipe: Recipe, folder: Folder, setup: Setup, stopping: list[int]) -> None:
         self.recipe, self.folder, self.setup, self.stopping = recipe, folder, setup, stopping
-        self.environment = parallel.environment(setup.device, setup.precision)
         saved = folder.newest(setup.say)
         self.at = Progress(**saved["at"]) if saved else Progress()
-        if saved and self.at.stage < len(recipe.stages):
-            check_environment(saved["environment"], self.environment, setup)
         chance.reseed(setup.seed, INIT)
         self.model = parallel.place(recipe.model.build(), setup.device)
+        setup.precision = parallel.choose_precision(setup.precision, setup.device, self.model)
+        self.environment = parallel.environment(setup.device, setup.precision)
+        if saved and self.at.stage < len(recipe.stages):
+            check_environment(saved["environment"], self.environment, setup)
         if saved is None and (weights := setup.start()):
             self.model.load_state_dict(weights, strict=False)
         for i in range(self.at.stage):

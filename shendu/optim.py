@@ -106,19 +106,33 @@ def _build(
     fast = _fast(groups)
     match name:
         case "gd" | "sgd":
-            return torch.optim.SGD(groups, lr=lr, **fast)
+            return eager(torch.optim.SGD)(groups, lr=lr, **fast)
         case "momentum" | "nesterov":
-            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=name == "nesterov", **fast)
+            return eager(torch.optim.SGD)(groups, lr=lr, momentum=momentum, nesterov=name == "nesterov", **fast)
         case "adagrad":
-            return torch.optim.Adagrad(groups, lr=lr, **fast)
+            return eager(torch.optim.Adagrad)(groups, lr=lr, **fast)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=lr, foreach=True)
+            return eager(torch.optim.RMSprop)(groups, lr=lr, foreach=True)
         case "adam":
-            return torch.optim.Adam(groups, lr=lr, betas=betas, **fast)
+            return eager(torch.optim.Adam)(groups, lr=lr, betas=betas, **fast)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=lr, betas=betas, **fast)
+            return eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, **fast)
         case _:
             return _muon(groups, lr, momentum, betas, vectors)
+
+
+class Eager(torch.optim.Optimizer):
+    """torch's bookkeeping without its provisions for being compiled itself: they import torch._dynamo, 1.2 s at every start."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+@functools.cache
+def eager(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """One of torch's optimisers as an `Eager` one, its step too."""
+    return type(kind.__name__, (Eager, kind), {"step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def _fast(groups: Groups) -> dict[str, bool]:
@@ -137,7 +151,7 @@ def _muon(
     if matrices:
         parts.append(Muon(matrices, lr=lr, momentum=momentum))
     if rest:
-        parts.append(torch.optim.AdamW(rest, lr=lr, betas=betas, **_fast(rest)))
+        parts.append(eager(torch.optim.AdamW)(rest, lr=lr, betas=betas, **_fast(rest)))
     return Together(parts)
 
 
@@ -152,7 +166,7 @@ def _only(group: dict[str, Any], matrix: bool, vectors: tuple[str, ...]) -> dict
     return {**group, "params": [p for p, _ in chosen], "names": [n for _, n in chosen]}
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Eager):
     """Momentum whose update is the nearest orthogonal matrix (Jordan 2024), Nesterov form, decoupled weight decay.
 
     A kernel [out, in, ...] is the matrix [out, in · ...]. Updates are scaled by 0.2 √max(rows, columns), so that their
@@ -231,7 +245,7 @@ def wide(x: Tensor, iterations: int) -> Tensor:
     return product @ x
 
 
-class Together(torch.optim.Optimizer):
+class Together(Eager):
     """Several optimisers of disjoint parameters as one: its groups and its state are theirs, not copies."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:

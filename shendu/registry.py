@@ -23,8 +23,13 @@ class Entry:
 
     name: str
     family: str
-    summary: str
     path: Path
+
+    @functools.cached_property
+    def summary(self) -> str:
+        """The first line of the file's docstring; the file is parsed only when it is asked for."""
+        doc = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8"))) or ""
+        return doc.split("\n")[0].rstrip(".")
 
 
 @functools.cache
@@ -37,8 +42,7 @@ def systems(root: Path = ROOT) -> dict[str, Entry]:
         name = path.stem.replace("_", "-")
         if name in found:
             raise AssertionError(f"two systems are called {name}: {found[name].path} and {path}")
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[name] = Entry(name, path.parent.name, doc.split("\n")[0].rstrip("."), path)
+        found[name] = Entry(name, path.parent.name, path)
     return found
 
 

@@ -238,10 +238,7 @@ def _trained(recipe: Recipe, device: str, limit: float, verbose: bool) -> tuple[
     """The trained model in eval mode, and how many steps it took."""
     chosen = parallel.choose_device(device)
     say = print if verbose else lambda text: None
-    setup = Setup(
-        seed=recipe.seed, device=chosen, precision=parallel.choose_precision("auto", chosen), compile="off", time_limit=limit,
-        say=say,
-    )  # fmt: skip
+    setup = Setup(seed=recipe.seed, device=chosen, precision="auto", compile="off", time_limit=limit, say=say)
     with tempfile.TemporaryDirectory() as folder:
         model, at = train(recipe, Folder(folder), setup)
     return model.eval(), at.total

@@ -56,7 +56,7 @@ def evaluate(
     source, shown = recipes.held(dataset, opened.processor, part), Outputs()
     metrics = recipes.metrics_for(dataset, opened.processor)
     gathered: dict[str, Callable[[], Metric]] = {**metrics, "outputs": lambda: shown}
-    cast = parallel.choose_precision(precision, chosen)
+    cast = parallel.choose_precision(precision, chosen, model)
     measured = measure(model, opened.processor, source, gathered, chosen, cast)
     sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), metrics, dataset.overlap)
     return {

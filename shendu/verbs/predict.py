@@ -91,7 +91,8 @@ def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision:
     opened = run if isinstance(run, Run) else Run(run)
     chosen = parallel.choose_device(device)
     processor = opened.processor
-    model, cast = parallel.place(opened.model, chosen), parallel.choose_precision(precision, chosen)
+    model = parallel.place(opened.model, chosen)
+    cast = parallel.choose_precision(precision, chosen, model)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {opened.path} INPUT")
     if isinstance(processor, Language):

@@ -76,7 +76,8 @@ def train(
     epochs, batch_size, lr, seed, … (unknown ones are named). Raises UserError, and Interrupted after a signal, with
     everything saved.
     """
-    for kind, value, known in (("--compile", compile, COMPILE), ("--on-nan", on_nan, ON_NAN)):
+    for kind, value, known in (("--precision", precision, parallel.PRECISIONS), ("--compile", compile, COMPILE),
+                              ("--on-nan", on_nan, ON_NAN)):  # fmt: skip
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
     began, limit = time.monotonic(), duration(time_limit)

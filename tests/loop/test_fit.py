@@ -895,6 +895,15 @@ def test_bf16_keeps_fp32_weights_and_resumes(bench: Any, tmp_path: Path) -> None
     assert all(torch.allclose(a, b, atol=0.05) for a, b in pairs)
 
 
+def test_bf16_is_for_networks_that_gain_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "bf16_units", lambda: ["avx512_bf16"])
+    cpu, small, large = torch.device("cpu"), nn.Linear(100, 100), nn.Linear(300, 300)
+    assert [parallel.choose_precision("auto", cpu, model) for model in (small, large)] == ["fp32", "bf16"]
+    assert parallel.choose_precision("bf16", cpu, small) == "bf16"
+    monkeypatch.setattr(parallel, "bf16_units", list)
+    assert parallel.choose_precision("auto", cpu, large) == "fp32"
+
+
 def test_show_is_told_of_steps_and_validation(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
     bench.train(recipe(validation=rows(20, seed=1), validate_every=5), tmp_path, show=lines.append)

@@ -185,7 +185,7 @@ MISTAKES = [
     ),
     (["train", "lenet", "digits", "--set", "form=1999"], "unknown value for form: '1999'; did you mean '1998'?"),
     (["train", "lenet", "digits", "--device", "gpu"], "unknown device 'gpu'"),
-    (["train", "lenet", "digits", "--precision", "fp16"], "unknown precision 'fp16'"),
+    (["train", "lenet", "digits", "--precision", "fp16"], "unknown value for --precision: 'fp16'"),
     (["train", "lenet", "digits", "--on-nan", "ignore"], "unknown value for --on-nan: 'ignore'"),
     (["train", "lenet", "digits", "--batch-size", "-3"], "a batch of -3 rows"),
     (["train", "lenet", "xor"], "lenet reads pictures, and xor holds numbers; leave the system out"),

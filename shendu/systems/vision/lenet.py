@@ -71,9 +71,10 @@ class LeNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         (first, second), (wide, narrow) = config.maps, config.units
+        # the largest first, then the activation: the same for one that rises, from a quarter of the values
         self.features = nn.Sequential(
-            nn.Conv2d(config.channels, first, 5, padding=2), activation(config.activation), nn.MaxPool2d(2),
-            nn.Conv2d(first, second, 5), activation(config.activation), nn.MaxPool2d(2),
+            nn.Conv2d(config.channels, first, 5, padding=2), nn.MaxPool2d(2), activation(config.activation),
+            nn.Conv2d(first, second, 5), nn.MaxPool2d(2), activation(config.activation),
         )  # fmt: skip
         self.classifier = nn.Sequential(
             nn.Flatten(),
