@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not data and not faults"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not data and not faults"
 
 test-data: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "no data sets in $(DATA); give their folder: make test-data DATA=DIR"; exit 2; }

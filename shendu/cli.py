@@ -167,6 +167,8 @@ def train(system: str | None, data: str | None, settings: tuple[str, ...], out: 
     """
     from shendu.verbs.train import train as verb
 
+    if resume and out and data is None and resume not in RESUMES and not os.path.exists(f"{resume}/recipe.json"):
+        system, data, resume = resume, system, "exact"  # --out RUN --resume SYSTEM DATA: the word after it is no run
     how = True if resume == "exact" else resume or False
     run = verb(system, data, out=out, resume=how, weights=weights, quiet=quiet, **split_choices(options, settings))
     if as_json:
@@ -499,6 +501,7 @@ def reproduce(system: str, as_json: bool, **options: Any) -> None:
 
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
+RESUMES = ("exact", "approximate")
 ROWS_SHOWN = 20
 """Predictions that are printed; a file takes them all."""
 ENGINE = ("device", "precision", "compile", "on_nan", "time_limit", "data_dir")

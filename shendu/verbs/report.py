@@ -53,8 +53,8 @@ MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
 MISTAKES, MISTAKES_TOLD = 24, 12
 """Rows that are shown as pictures, and as text."""
-BINS, POINTS, DOTS = 15, 300, 800
-"""Bins of the calibration curve; points of a curve; dots of a scatter plot."""
+BINS, CERTAIN, POINTS, DOTS = 15, 10, 300, 800
+"""Bins of the calibration curve, and rows below which one is drawn pale; points of a curve; dots of a scatter plot."""
 TITLES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "auc": "AUC", "mase": "MASE", "smape": "sMAPE",
           "bits-per-character": "bits per character", "bleu": "BLEU"}  # fmt: skip
 LOGGED = ("stage", "step", "total", "seconds", "samples")
@@ -424,8 +424,9 @@ def calibration(rows: Rows) -> dict[str, Any]:
     weight = count[there] / len(sure)
     drawn, axes = drawing(3.4, 0.26)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
-    axes.plot(stated, true, color=MAIN, linewidth=1.3)
-    axes.scatter(stated, true, s=14 + 160 * weight, color=MAIN, zorder=3)
+    many = count[there] >= CERTAIN
+    axes.plot(stated[many], true[many], color=MAIN, linewidth=1.3)
+    axes.scatter(stated, true, s=14 + 160 * weight, color=MAIN, alpha=np.where(many, 1.0, 0.35), linewidths=0, zorder=3)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     share_axis(axes.xaxis)
     share_axis(axes.yaxis)

@@ -281,6 +281,33 @@ def test_a_mistake_leaves_no_folder_behind(monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("digits", "<figcaption>0</figcaption>"), ("and", "<td"), ("tides", "<td"), ("mixed", "<td"), ("opinions", "<td"),
+     ("motifs", "<td"), ("reversal", "<td"), ("counting", "<pre>one\n"), ("chirps", "<img")],
+)  # fmt: skip
+def test_a_data_set_shows_itself(name, shown):
+    page = shendu.open_data(name)._repr_html_()
+    assert name in page
+    assert shown in page
+
+
+def test_options_stand_where_they_like(monkeypatch, capsys, tmp_path):
+    out = ["--out", tmp_path / "r"]
+    for words in (
+        ["train", "--quiet", "neuron", *out, "and"],
+        ["train", *out, "--quiet", "--resume", "neuron", "and"],
+        ["train", "--resume", tmp_path / "r", "--quiet"],
+        ["train", "--quiet", *out, "--resume"],
+        ["train", *out, "neuron", "and", "--resume", "--quiet"],
+    ):
+        code, printed, _ = call(monkeypatch, capsys, *words)
+        assert (code, printed) == (0, f"{tmp_path / 'r'}\n"), words
+    code, _, err = call(monkeypatch, capsys, "train", *out, "--resume", "neuron", "xor")
+    assert code == 2
+    assert "was trained on and, not on xor" in err
+
+
 def test_progress_fits_a_terminal_of_80_columns(capsys):
     shown = Display(quiet=False)
     line = {"step": 4_700, "steps": 10_000, "seconds": 5.0, "samples_per_second": 104_107.2, "validation error-rate": 0.02,
