@@ -59,6 +59,10 @@ class Objective(nn.Module):
     def update(self, model: nn.Module, step: int) -> None:
         """After an optimiser step: target networks, chains."""
 
+    def warning(self, model: nn.Module) -> str:
+        """What goes wrong, in words for the person, asked for at validations; empty where all is well."""
+        return ""
+
 
 class Source(Protocol):
     """An endless stream of samples; sample i of the stream is the unit of addressing, chance and resume."""
@@ -160,15 +164,6 @@ class Remarks(Protocol):
 
     def remark(self) -> str:
         """A sentence for the person, after training."""
-        ...
-
-
-@runtime_checkable
-class Warns(Protocol):
-    """A model that can tell, while it learns, that something goes wrong."""
-
-    def warning(self) -> str:
-        """A sentence for the person, asked for at validations; empty where all is well."""
         ...
 
 

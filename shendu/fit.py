@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Batch, Groups, Loss, Objective, Recipe, Source, Stage, Warns
+from shendu.core import Batch, Groups, Loss, Objective, Recipe, Source, Stage
 from shendu.errors import Interrupted, UserError
 from shendu.measure import measure
 from shendu.run import Folder, NonFinite
@@ -408,8 +408,8 @@ class Session:
             at.stopped = bool(self.recipe.patience) and at.waited >= self.recipe.patience
 
     def warn(self) -> None:
-        """What the model says of its state, where that is something else than the last time."""
-        text = self.model.warning() if isinstance(self.model, Warns) else ""
+        """What the objective says of the training, where that is something else than the last time."""
+        text = self.objective.warning(self.model)
         if text and text != self.warned:
             self.setup.say(f"step {self.at.step:,}: {text}")
         self.warned = text

@@ -193,19 +193,9 @@ class GAN(nn.Module):
         for code in codes.turned(torch.randn(n, self.config.latent, device=self.device), walk):
             yield self.generator(code, label)
 
-    def warning(self) -> str:
-        """A collapse, in words: by the diversity of late, as it is logged."""
-        if float(self.varied) >= COLLAPSED:
-            return ""
-        return (
-            f"the generator has collapsed: its pictures of a class differ by less than {COLLAPSED:.0%} of what real ones differ "
-            "by, so it draws the same again and again; train anew with another seed, a smaller lr, r1=10 or form=wgan-gp"
-        )
-
     def remark(self) -> str:
         """How varied the pictures are, in words."""
-        said = f"pictures of a class differ by {float(self.varied):.0%} of what real ones differ by"
-        return self.warning() or said
+        return collapse(self) or f"pictures of a class differ by {float(self.varied):.0%} of what real ones differ by"
 
     @property
     def device(self) -> torch.device:
@@ -230,6 +220,16 @@ class GAN(nn.Module):
             code = torch.randn(8, self.config.latent, device=x.device).repeat(8, 1)
             shown["The same codes as every class, a class per row"] = self.generator(code, rows)
         return shown
+
+
+def collapse(model: GAN) -> str:
+    """That the pictures are all the same, in words, by their diversity of late; empty where they are not."""
+    if float(model.varied) >= COLLAPSED:
+        return ""
+    return (
+        f"the generator has collapsed: its pictures of a class differ by less than {COLLAPSED:.0%} of what real ones differ by, "
+        "so it draws the same again and again; train anew with another seed, a smaller lr, r1=10 or form=wgan-gp"
+    )
 
 
 def diversity(drawn: Tensor, real: Tensor, labels: Tensor | None, theirs: Tensor | None) -> Tensor:
@@ -280,6 +280,10 @@ class Adversarial(Objective):
         varied = diversity(drawn, real, label, label)
         model.varied.lerp_(varied, OF_LATE)
         return Loss(sums, {**logs, "diversity": varied})
+
+    def warning(self, model: nn.Module) -> str:
+        assert isinstance(model, GAN)
+        return collapse(model)
 
     def labels(self, model: GAN, batch: Batch) -> Tensor | None:
         """int64 [B]; of a blended row the class that it has most of."""
