@@ -18,6 +18,7 @@ import torch
 from matplotlib.figure import Figure
 
 import shendu
+from shendu.systems.generative import hopfield
 from shendu.verbs import draw
 from shendu.verbs.opened import Run
 
@@ -74,6 +75,13 @@ def first_kernels(system: str, **choices: object) -> Figure:
     return draw.kernels(trained(system, "digits", **choices), picture)
 
 
+def capacity() -> Figure:
+    """How much of random patterns a Hopfield network still recalls, the more it stores by the Hebbian rule."""
+    loads = tuple(np.linspace(0.04, 0.24, 21).round(3).tolist())
+    lines = {f"{units} units": (loads, hopfield.capacity(units, loads)) for units in (100, 500)}
+    return draw.curves(lines, "patterns per unit", "overlap with the pattern", mark=0.138)
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "tutorial-perceptron.png": lambda: gates("perceptron", ("and", "or", "xor")),
     "tutorial-activations.svg": draw.activations,
@@ -86,6 +94,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "systems-mlp.png": spirals,
     "systems-lenet.png": lambda: first_kernels("lenet"),
     "systems-resnet.png": lambda: first_kernels("resnet", epochs=6),
+    "systems-hopfield.svg": capacity,
 }
 
 

@@ -37,6 +37,7 @@ CAPTIONS = {
     "mlp": "Three spirals. A linear classifier cuts the plane by straight lines; hidden units bend them.",
     "lenet": f"The six {KERNELS}",
     "resnet": f"Six {KERNELS}",
+    "hopfield": "Random patterns, stored by the Hebbian rule, after recall from themselves. The dotted line is 0.138 patterns per unit.",
 }
 # ---- figures ---------------------------------------------------------------------------------------------------------
 

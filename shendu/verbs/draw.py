@@ -273,3 +273,15 @@ def line(run: Run, x: np.ndarray, y: np.ndarray) -> Figure:
     ax.set(xlabel="x", ylabel="y")
     ax.legend()
     return figure
+
+
+@matplotlib.rc_context(STYLE)
+def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, mark: float) -> Figure:
+    """Named lines of (places, values) over an axis, on which one place is marked."""
+    figure, (ax,) = _panels(1, 1, 4.8, 2.8)
+    ax.axvline(mark, color="#888888", linewidth=1, linestyle=":")
+    for i, (name, (places, values)) in enumerate(lines.items()):
+        ax.plot(places, values, color=INK[i % 6], linestyle=("-", "--", "-.", ":")[i % 4], label=name)
+    ax.set(xlabel=x, ylabel=y)
+    ax.legend()
+    return figure
