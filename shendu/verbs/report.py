@@ -426,7 +426,10 @@ def calibration(rows: Rows) -> dict[str, Any]:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 4)))
     many = count[there] >= CERTAIN
     axes.plot(stated[many], true[many], color=MAIN, linewidth=1.3)
-    axes.scatter(stated, true, s=14 + 160 * weight, color=MAIN, alpha=np.where(many, 1.0, 0.35), linewidths=0, zorder=3)
+    for dots, alpha in ((many, 1.0), (~many, 0.35)):
+        axes.scatter(
+            stated[dots], true[dots], s=14 + 160 * weight[dots], color=MAIN, alpha=alpha, linewidths=0, zorder=3
+        )
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     share_axis(axes.xaxis)
     share_axis(axes.yaxis)

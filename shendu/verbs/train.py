@@ -82,7 +82,6 @@ def train(
             raise unknown(f"value for {kind}:", value, known)
     began, limit = time.monotonic(), duration(time_limit)
     chosen = parallel.choose_device(device)
-    precision = parallel.choose_precision(precision, chosen)
     display = Display(quiet, say)
     order = wanted(system, data, out, resume, choices, data_dir, weights)
     dataset = order.open()

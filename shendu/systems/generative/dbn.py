@@ -346,18 +346,34 @@ def before(data: Dataset, processor: Supervised, net: Config, how: Training, mor
     """One stage per layer, and wake-sleep."""
     plain = replace(
         how, optimizer="momentum", momentum=0.9, schedule="warmup-linear", accumulate=1, augment=(), weight_decay=2e-4,
-        epochs=more.pretrain_epochs, steps=more.pretrain_steps, lr=more.pretrain_lr, batch_size=min(100, how.batch_size or 100),
+        lr=more.pretrain_lr, batch_size=min(100, how.batch_size or 100),
     )  # fmt: skip
-    both = replace(
-        plain, epochs=more.wake_sleep_epochs, steps=more.wake_sleep_steps, lr=more.wake_sleep_lr, weight_decay=0.0
+    both = replace(plain, lr=more.wake_sleep_lr, weight_decay=0.0)
+
+    def learns(
+        epochs: float, steps: int, how: Training, objective: Callable[[nn.Module], Objective], name: str, *trains: str
+    ) -> Stage:
+        made = stage(
+            data, processor, replace(how, epochs=epochs or 1, steps=steps), objective, name=name, trains=trains
+        )
+        return made if epochs or steps else replace(made, steps=0)
+
+    greedy = [
+        learns(
+            more.pretrain_epochs, more.pretrain_steps, plain, partial(Greedy.of, i), f"pretrain-{i + 1}", f"rbms.{i}"
+        )
+        for i in range(len(net.hidden))
+    ]
+    updown = learns(
+        more.wake_sleep_epochs,
+        more.wake_sleep_steps,
+        both,
+        lambda model: WakeSleep(more.gibbs),
+        "wake-sleep",
+        "rbms",
+        "generative",
     )
-
-    def learns(how: Training, objective: Callable[[nn.Module], Objective], name: str, *trains: str) -> Stage:
-        made = stage(data, processor, how, objective, name=name, trains=trains)
-        return made if how.epochs or how.steps else replace(made, steps=0)
-
-    greedy = [learns(plain, partial(Greedy.of, i), f"pretrain-{i + 1}", f"rbms.{i}") for i in range(len(net.hidden))]
-    return (*greedy, learns(both, lambda model: WakeSleep(more.gibbs), "wake-sleep", "rbms", "generative"))
+    return (*greedy, updown)
 
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
