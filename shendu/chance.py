@@ -91,6 +91,10 @@ def permute(position: Tensor, rows: int, *key: int, epoch: Tensor | int = 0) -> 
     return x
 
 
+PIECE = 1 << 17
+"""Elements whose dropout is drawn at once; a multiple of 4."""
+
+
 def _threshold(p: float) -> tuple[int, float]:
     """Of 65,536 equally likely values, how many are dropped, and the factor that keeps the mean."""
     dropped = min(round(p * 65536), 65535)
@@ -108,6 +112,9 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.nn.functional.dropout(x, p, training=True)
     limit, scale = _threshold(p)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= limit
-    return x * keep.to(x.dtype).mul_(scale)
+    factors = torch.empty(x.shape, dtype=x.dtype)
+    draws = torch.empty((min(x.numel(), PIECE) + 3) // 4, dtype=torch.int64)
+    for piece in factors.view(-1).split(PIECE):  # each stays in the cache
+        drawn = draws[: (len(piece) + 3) // 4].random_(-(2**63), None).view(torch.int16)[: len(piece)]
+        piece.copy_(drawn >= limit).mul_(scale)
+    return x * factors

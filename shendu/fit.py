@@ -333,7 +333,8 @@ class Session:
         if stage.clip < math.inf:
             for group in self.groups:
                 nn.utils.clip_grad_norm_(group["params"], stage.clip, foreach=True)
-        self.optimizer.step()
+        with parallel.autocast(self.setup.device, self.setup.precision):  # of Muon's products
+            self.optimizer.step()
         self.objective.update(model, at.step)
         if self.averaged is not None:
             average(self.averaged, model, min(self.recipe.ema, (1 + at.total) / (10 + at.total)))

@@ -156,7 +156,8 @@ class Muon(torch.optim.Optimizer):
 
     A kernel [out, in, ...] is the matrix [out, in · ...]. Updates are scaled by 0.2 √max(rows, columns), so that their
     entries are of AdamW's usual size (Liu et al. 2025, equation 4). torch's own takes matrices alone, one by one, and
-    multiplies in bfloat16, which is slow where the processor has no such products; here all of one shape go together.
+    multiplies in bfloat16, which is slow where the processor has no such products: here only under autocast, and all of one
+    shape go together.
     """
 
     def __init__(self, params: Any, *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
@@ -191,7 +192,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
     """About U Vᵀ of each U S Vᵀ, by Newton-Schulz iteration with Jordan's quintic. [N, rows, columns], any norm."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    low = matrices.is_cuda or torch.is_autocast_enabled(matrices.device.type)
+    x = matrices.bfloat16() if low else matrices.float()
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
