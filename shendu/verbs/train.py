@@ -78,6 +78,9 @@ def train(
     for kind, value, known in (("--compile", compile, COMPILE), ("--on-nan", on_nan, ON_NAN)):
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
+    if system is not None:
+        system, named = registry.spelled(system)
+        choices = {**named, **choices}
     began, limit = time.monotonic(), duration(time_limit)
     display = Display(quiet, say)
     order = wanted(system, data, out, resume, choices, data_dir, weights)
