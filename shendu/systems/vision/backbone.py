@@ -1,4 +1,4 @@
-"""Backbone: any picture network of timm or of Hugging Face's transformers, trained on one's own data.
+"""Backbone (2019): any picture network of timm or of Hugging Face's transformers, trained on one's own data.
 
 Nothing is introduced here: the network is another library's, and everything else (data, loop, resume, report) is as for every
 system. `shendu train timm:resnet18 DATA` names a network of timm; `hf:resnet` a kind of network of transformers at its usual
@@ -6,6 +6,9 @@ sizes, `hf:FOLDER` one as a folder's config.json describes it. It begins with ra
 `--weights FILE.safetensors`, under the library's own names. Nothing is fetched, and no code that a folder holds is run.
 
 R. Wightman: PyTorch Image Models, 2019. T. Wolf et al.: Transformers. EMNLP (demonstrations), 2020.
+
+Deviations: (1) pictures keep their size and are normalised by the data's own mean and deviation, whatever a network's published
+weights were trained on; (2) AdamW under a one-cycle schedule for all networks, where each was published with a training of its own.
 
 Shape letters: B rows, C channels, H x W pixels, K classes.
 """
@@ -30,6 +33,8 @@ from shendu.recipes import Training, check_reads, supervised
 
 PRESENTED = 270_000
 """Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
+USE = "timm:resnet18 DATA"
+"""How a person names such a network."""
 LIBRARIES = {"timm": "timm", "hf": "transformers"}
 
 
@@ -177,5 +182,6 @@ def tiny() -> tuple[Any, dict[str, Any]]:
     return "digits", {"steps": 12, "batch_size": 32, "name": "timm:test_resnet"}
 
 
-REFERENCES = ()
-"""A library's network has no figure of its own here."""
+REFERENCES = (
+    {"data": "digits", "metric": "accuracy", "published": None, "target": 0.97, "source": "", "choices": {"name": "timm:test_resnet"}},
+)  # fmt: skip
