@@ -44,7 +44,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.made
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
-	$(PIP) install -q --no-deps torchvision==0.28.0
+	$(PIP) install -q --no-deps torchvision==0.28.0 timm==1.0.31
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev

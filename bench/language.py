@@ -2,29 +2,40 @@
 
     python bench/language.py to-loss [--loss 1.88] [--limit SECONDS]
     python bench/language.py tokens [--steps N] [--dropout 0.2]
+    python bench/language.py translate [--system seq2seq] [--steps N]
     python bench/language.py generate [--length N]
+    python bench/language.py recurrent
 
 `to-loss`: seconds of training until the validation loss on tinyshakespeare is reached, by a plain PyTorch loop with the
 settings of nanoGPT's configuration for a processor, and by our recipe; validating is not counted, and both are measured by
-the same function. `tokens`: training tokens per second of nanoGPT's configuration for a GPU, all else equal. `generate`:
-tokens per second of the same weights, with a cache, without one, and by Hugging Face. The text is read from $SHENDU_DATA.
+the same function. `tokens`: training tokens per second of nanoGPT's configuration for a GPU, by the plain loop, by Hugging
+Face's Trainer and by our recipe. `translate`: target tokens per second of our Transformer on Multi30k, and of a network of
+the same sizes (Marian's form) by Hugging Face's Seq2SeqTrainer as it is, and with rows of like lengths together. `generate`:
+tokens per second of the same weights, with a cache, without one, and by Hugging Face. `recurrent`: rnn, lstm and gru by
+torch.nn's kernels, by their equations compiled, and by their equations as they are. Data is read from $SHENDU_DATA; Hugging
+Face's trainers run in .bench/torch (see environments.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import environments
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shendu import chance, registry
+from shendu import chance, parallel, registry
 from shendu import data as data_module
 from shendu.core import Recipe, Steps
 from shendu.fit import Learner, named_groups
@@ -107,14 +118,14 @@ def plain_steps(model: nn.Module, tokens: Tensor, batch: int, context: int, step
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        yield step + 1
+        yield batch * context
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------
 
 
-def our_steps(recipe: Recipe, model: nn.Module) -> Iterator[int]:
-    """The loop's steps, one by one, without checkpoints and log."""
+def our_steps(recipe: Recipe, model: nn.Module, precision: str = "fp32") -> Iterator[int]:
+    """The loop's steps, one by one, without checkpoints and log; yields what the loss was averaged over."""
     stage = recipe.stages[0]
     objective, source = stage.objective(model), stage.source(model)
     learner = Learner(model, objective)
@@ -128,14 +139,17 @@ def our_steps(recipe: Recipe, model: nn.Module) -> Iterator[int]:
         batch = source.batch(number * stage.batch_size, stage.batch_size, model)
         chance.reseed(recipe.seed, 0, number, 0, 0)
         optimizer.zero_grad(set_to_none=True)
-        loss = learner(batch, step.fill_(number)).sums["loss"] / objective.units(batch)["loss"]
+        units = objective.units(batch)["loss"]
+        with parallel.autocast(CPU, precision):
+            loss = learner(batch, step.fill_(number)).sums["loss"] / units
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), stage.clip, foreach=True)
-        optimizer.step()
-        yield number + 1
+        with parallel.autocast(CPU, precision):
+            optimizer.step()
+        yield int(units)
 
 
-# ---- the three comparisons -------------------------------------------------------------------------------------------
+# ---- the comparisons -------------------------------------------------------------------------------------------
 
 
 def to_loss(wanted: float, limit: float, most: int) -> None:
@@ -156,7 +170,7 @@ def to_loss(wanted: float, limit: float, most: int) -> None:
     ):  # fmt: skip
         seconds, reached = 0.0, False
         begun = time.perf_counter()
-        for step in steps:
+        for step, _ in enumerate(steps, 1):
             if step % EVERY and step != most:
                 continue
             seconds += time.perf_counter() - begun
@@ -176,16 +190,101 @@ def tokens_per_second(steps: int, dropout: float) -> None:
     text = recipe.processor.tokens(data.splits["train"].column(data.input)).long()
     plain = Plain(recipe.model.vocabulary, 256, 6, 6, 384, dropout)
     adamw = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps, optimizer="adamw")
-    for name, steps_of in (
-        ("plain PyTorch loop, fp32", plain_steps(plain, text, 64, 256, steps, 1e-3)),
-        ("shendu, AdamW, fp32", our_steps(adamw, adamw.model.build())),
-        ("shendu, its recipe (Muon), fp32", our_steps(recipe, recipe.model.build())),
-    ):
-        times, begun = [], time.perf_counter()
-        for _ in steps_of:
-            times.append(time.perf_counter() - begun)
-            begun = time.perf_counter()
-        print(f"{name:36} {64 * 256 / statistics.median(times[1:] or times):8,.0f} tokens/s", flush=True)
+    precision = parallel.choose_precision("auto", CPU)
+    sizes = {**LARGE, "vocabulary": recipe.model.vocabulary, "dropout": dropout}
+    ways: dict[str, Callable[[], float]] = {
+        "plain PyTorch loop, fp32": lambda: rate(plain_steps(plain, text, 64, 256, steps, 1e-3)),
+        "Hugging Face Trainer, bf16": lambda: peer("tokens", steps, 64, sizes, text=text.numpy()),
+        f"shendu, AdamW, {precision}": lambda: rate(our_steps(adamw, adamw.model.build(), precision)),
+        f"shendu, its recipe (Muon), {precision}": lambda: rate(our_steps(recipe, recipe.model.build(), precision)),
+        "shendu, its recipe (Muon), fp32": lambda: rate(our_steps(recipe, recipe.model.build())),
+    }
+    compared(ways, "tokens/s")
+
+
+def translate(system: str, steps: int) -> None:
+    data, module = data_module.open("multi30k-de-en"), registry.load(system)
+    recipe = module.recipe(data, steps=steps + WARM)
+    size, processor = recipe.stages[0].batch_size, recipe.processor
+    coded = processor.coded(data.splits["train"], data.input, data.target).columns
+    transformer = (
+        recipe.model if system == "transformer" else registry.load("transformer").Config(codes=processor.codes)
+    )
+    sizes = {name: getattr(transformer, name) for name in ("codes", "width", "layers", "heads", "inner", "dropout")}
+    precision = parallel.choose_precision("auto", CPU)
+
+    def theirs(*options: str) -> Callable[[], float]:
+        return lambda: peer("translate", steps, size, sizes, *options, x=coded["x"], y=coded["y"])
+
+    compared({
+        "Seq2SeqTrainer, fp32": theirs("--precision", "fp32"),
+        "Seq2SeqTrainer, bf16": theirs(),
+        "Seq2SeqTrainer, bf16, grouped by length": theirs("--grouped"),
+        f"shendu train {system}, {precision}": lambda: rate(our_steps(recipe, recipe.model.build(), precision), whole=True),
+        f"shendu train {system}, fp32": lambda: rate(our_steps(recipe, recipe.model.build()), whole=True),
+    }, "target tokens/s")  # fmt: skip
+
+
+WARM = 2
+"""Steps before the stopwatch starts."""
+
+
+def rate(steps: Iterator[int], whole: bool = False) -> float:
+    """Tokens per second after the first steps: the median step's, or of all together where steps differ in length."""
+    counts, times, begun = [], [], time.perf_counter()
+    for count in steps:
+        counts.append(count)
+        times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+    warm = min(WARM, len(times) - 1)
+    if whole:
+        return sum(counts[warm:]) / sum(times[warm:])
+    return counts[-1] / statistics.median(times[warm:])
+
+
+def compared(ways: dict[str, Callable[[], float]], unit: str) -> None:
+    """Every way's figure, and the last but one of ours, the recipe as it trains here, over each."""
+    found = {}
+    for name, measured in ways.items():
+        found[name] = measured()
+        print(f"{name:42} {found[name]:9,.0f} {unit}", flush=True)
+    ours = list(found)[-2]
+    for name, figure in found.items():
+        if not name.startswith("shendu"):
+            print(f"{ours} over {name}: {found[ours] / figure:.2f}", flush=True)
+
+
+def peer(what: str, steps: int, batch: int, sizes: dict[str, object], *options: str, **arrays: np.ndarray) -> float:
+    """Tokens per second of bench/peers/hf_language.py."""
+    environments.ready("torch")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "codes.npz"
+        np.savez(file, sizes=json.dumps(sizes), **arrays)
+        script = Path(__file__).parent / "peers" / "hf_language.py"
+        command = [environments.python("torch"), script, what, file, "--steps", steps, "--batch", batch, *options]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=folder)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        sys.exit(f"the peer failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+    return float(json.loads(lines[0].removeprefix("RESULT "))["tokens_per_s"])
+
+
+def recurrent(runs: int) -> None:
+    """Forward and backward of a layer of 128 units over 64 rows of 64 places."""
+    x = torch.randn(64, 64, 128)
+    for name, cell in (("rnn", "RNN"), ("lstm", "LSTM"), ("gru", "GRU")):
+        layer = getattr(registry.load(name), cell)(128, 128)
+        compiled = torch.compile(layer.unrolled)
+        found = {}
+        for way, call in (("kernel", layer), ("compiled", compiled), ("equations", layer.unrolled)):
+            times = []
+            for _ in range(runs + WARM):
+                begun = time.perf_counter()
+                call(x)[0].sum().backward()
+                times.append(time.perf_counter() - begun)
+            found[way] = statistics.median(times[WARM:])
+            print(f"{name:4} {way:20} {1000 * found[way]:8.1f} ms", flush=True)
+        print(f"{name:4} compiled over torch.nn's: {found['compiled'] / found['kernel']:.2f}", flush=True)
 
 
 def generated(length: int, runs: int) -> None:
@@ -243,20 +342,25 @@ def hugging_face(net: object, model: nn.Module) -> nn.Module:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("to-loss", "tokens", "generate"))
+    parser.add_argument("what", choices=("to-loss", "tokens", "translate", "generate", "recurrent"))
     parser.add_argument("--loss", type=float, default=1.88)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds of training at most, each")
     parser.add_argument(
-        "--steps", type=int, default=0, help="tokens: steps (default 5); to-loss: 0 as the recipes have them"
+        "--steps", type=int, default=0, help="tokens, translate: steps (5, 20); to-loss: 0 as the recipes have them"
     )
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--system", choices=("transformer", "seq2seq"), default="transformer", help="translate: ours")
     parser.add_argument("--runs", type=int, default=3)
     said = parser.parse_args()
     if said.what == "to-loss":
         to_loss(said.loss, said.limit, said.steps)
     elif said.what == "tokens":
         tokens_per_second(said.steps or 5, said.dropout)
+    elif said.what == "translate":
+        translate(said.system, said.steps or 20)
+    elif said.what == "recurrent":
+        recurrent(said.runs)
     else:
         generated(said.length, said.runs)
 

@@ -91,6 +91,10 @@ def permute(position: Tensor, rows: int, *key: int, epoch: Tensor | int = 0) -> 
     return x
 
 
+PIECE = 1 << 17
+"""Elements whose dropout is drawn at once; a multiple of 4."""
+
+
 def _threshold(p: float) -> tuple[int, float]:
     """Of 65,536 equally likely values, how many are dropped, and the factor that keeps the mean."""
     dropped = min(round(p * 65536), 65535)
@@ -108,7 +112,10 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.nn.functional.dropout(x, p, training=True)
     limit, scale = _threshold(p)
-    return x * (_sixteen_bits(x) >= limit).to(x.dtype).mul_(scale)
+    factors = torch.empty(x.shape, dtype=x.dtype)
+    for piece in factors.view(-1).split(PIECE):  # each stays in the cache
+        piece.copy_(_sixteen_bits(piece) >= limit).mul_(scale)
+    return x * factors
 
 
 def bernoulli(p: Tensor, generator: torch.Generator | None = None) -> Tensor:

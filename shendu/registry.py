@@ -46,6 +46,11 @@ def systems(root: Path = ROOT) -> dict[str, Entry]:
     return found
 
 
+def spelled(word: str) -> tuple[str, dict[str, str]]:
+    """A person's word for a system -> its name and the choices in the word: timm:resnet18 is a backbone of that name."""
+    return ("backbone", {"name": word}) if word.startswith(("timm:", "hf:")) else (word, {})
+
+
 def entry(name: str) -> Entry:
     """The entry of a system; raises UserError that names the near one."""
     known = systems()

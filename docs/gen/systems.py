@@ -201,11 +201,12 @@ def page(entry: registry.Entry, entries: list[dict[str, Any]]) -> str:
     module = registry.load(entry.name)
     title, _, subtitle = entry.summary.partition(": ")
     data = module.REFERENCES[0]["data"] if module.REFERENCES else "digits"
+    use = getattr(module, "USE", f"{entry.name} {data}")
     source = entry.path.relative_to(ROOT).as_posix()
     text = f"# {title}\n\n"
     text += f"**{subtitle[:1].upper()}{subtitle[1:]}.**\n\n" if subtitle else ""
     text += f"`{entry.name}`, one file: `{source}`. Family: {entry.family}.\n\n{story(module.__doc__ or '')}\n{pictures(entry.name)}"
-    text += f"## Use it\n\n```sh\nshendu train {entry.name} {data}\nshendu reproduce {entry.name}\n```\n\n"
+    text += f"## Use it\n\n```sh\nshendu train {use}\nshendu reproduce {entry.name}\n```\n\n"
     text += f"## The network's settings\n\n{inspect.cleandoc(module.Config.__doc__ or '')}\n\n{fields(module.Config)}\n"
     text += "Sizes that the data decides (inputs, channels, classes, outputs) are set by the recipe. "
     text += "Settings of the training are the same for all systems: see [names](../names.md#training).\n"

@@ -5,10 +5,10 @@ Shape letters: B rows, T tokens of a window, V vocabulary.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.core import MASKED, Batch, Loss, Objective
+from shendu.nn.cross_entropy import cross_entropy
 
 
 class NextToken(Objective):
@@ -19,5 +19,4 @@ class NextToken(Objective):
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         logits = model(batch["x"])
-        sums = F.cross_entropy(logits.flatten(0, 1).float(), batch["y"].flatten(), reduction="sum", ignore_index=MASKED)
-        return Loss({"loss": sums})
+        return Loss({"loss": cross_entropy(logits.flatten(0, 1), batch["y"].flatten(), ignored=MASKED)})

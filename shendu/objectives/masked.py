@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.core import MASKED, Batch, Loss, Objective
+from shendu.nn.cross_entropy import cross_entropy
 
 
 class Guesses(Protocol):
@@ -43,7 +43,7 @@ class MaskedWords(Objective):
 
 def missed(logits: Tensor, wanted: Tensor) -> Tensor:
     """-log p of what is wanted [...], of logits [..., K], summed; what is MASKED does not count."""
-    return F.cross_entropy(logits.flatten(0, -2).float(), wanted.flatten(), ignore_index=MASKED, reduction="sum")
+    return cross_entropy(logits.flatten(0, -2), wanted.flatten(), ignored=MASKED)
 
 
 def counted(wanted: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.core import Batch, Loss, Objective
+from shendu.nn.cross_entropy import cross_entropy
 
 
 class Translation(Objective):
@@ -29,8 +30,7 @@ class Translation(Objective):
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         y = batch["y"]
         before = F.pad(y[:, :-1], (1, 0), value=self.begin)
-        logits = model(batch["x"], before).flatten(0, 1).float()
-        value = F.cross_entropy(
-            logits, y.flatten(), ignore_index=self.padding, label_smoothing=self.label_smoothing, reduction="sum"
+        logits = model(batch["x"], before).flatten(0, 1)
+        return Loss(
+            {"loss": cross_entropy(logits, y.flatten(), ignored=self.padding, label_smoothing=self.label_smoothing)}
         )
-        return Loss({"loss": value})

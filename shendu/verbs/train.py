@@ -80,6 +80,9 @@ def train(
                               ("--on-nan", on_nan, ON_NAN)):  # fmt: skip
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
+    if system is not None:
+        system, named = registry.spelled(system)
+        choices = {**named, **choices}
     began, limit = time.monotonic(), duration(time_limit)
     chosen = parallel.choose_device(device)
     display = Display(quiet, say)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shendu import chance
 from shendu.errors import UserError
+from shendu.nn import attention as attention_module
 from shendu.nn.attention import SelfAttention
 from shendu.nn.cache import KeyValues, begins
 from shendu.nn.generate import ENDED, Afresh, draw, generate
@@ -140,6 +142,59 @@ def test_memory_changes_nothing(kv_heads: int, pieces: list[int]) -> None:
     torch.testing.assert_close(torch.cat(found, 1), layer(x, turned))
 
 
+@pytest.mark.parametrize("piece", [1, 100, 1 << 18])
+@pytest.mark.parametrize("rotary", [True, False])
+@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("kv_heads", [0, 2])
+def test_norms_and_turns_in_pieces_change_nothing(
+    kv_heads: int, qk_norm: bool, rotary: bool, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value and every gradient are those of the modules one after the other."""
+    monkeypatch.setattr(attention_module, "PIECE", piece)
+    layer = SelfAttention(32, 4, kv_heads=kv_heads, qk_norm=qk_norm).double()
+    for p in layer.norms.parameters():
+        torch.nn.init.normal_(p)
+    x, above = (
+        torch.randn(3, 5, 32, dtype=torch.float64, requires_grad=True),
+        torch.randn(3, 5, 32, dtype=torch.float64),
+    )
+    turned = angles(5, 8).double() if rotary else None
+    found = [layer(x, turned)]
+    monkeypatch.setattr(attention_module, "in_training_on_a_processor", lambda x: False)
+    found.append(layer(x, turned))
+    torch.testing.assert_close(*found)
+    gradients = [torch.autograd.grad((y * above).sum(), [x, *layer.parameters()]) for y in found]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("block", [4, 64])
+@pytest.mark.parametrize(("places", "keys", "causal", "mask"), [
+    (9, 9, True, None), (9, 9, False, None), (7, 9, False, (torch.arange(9) < torch.tensor([[6], [9]]))[:, None, None]),
+    (5, 9, False, torch.ones(5, 9, dtype=torch.bool).tril(4)),
+])  # fmt: skip
+def test_attention_in_blocks_is_torchs(
+    places: int, keys: int, causal: bool, mask: Any, block: int, dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value and gradients, with the same weights dropped."""
+    monkeypatch.setattr(attention_module, "HALF", (torch.float64,))
+    monkeypatch.setattr(attention_module, "BLOCK", block)
+    q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.float64, requires_grad=True) for n in (places, keys, keys))
+    chance.reseed(1)
+    found = attention_module.attend(q, k, v, mask, causal=causal, dropout=dropout)
+    chance.reseed(1)
+    factors = torch.zeros(6, places, keys, dtype=torch.float64)
+    for at, end in attention_module.blocks(q.flatten(0, 1), k.flatten(0, 1), causal):
+        ones = torch.ones(6, at.stop - at.start, end, dtype=torch.float64)
+        factors[:, at, :end] = chance.dropout(ones, dropout)
+    seen = torch.ones(places, keys, dtype=torch.bool).tril() if causal else torch.tensor(True) if mask is None else mask
+    looked = (q @ k.mT / math.sqrt(8)).masked_fill(~seen, -math.inf).softmax(-1)
+    expected = (looked * factors.view_as(looked)) @ v
+    torch.testing.assert_close(found, expected)
+    above = torch.randn_like(found)
+    torch.testing.assert_close(*(torch.autograd.grad(y, (q, k, v), above) for y in (found, expected)))
+
+
 def test_rotation_is_by_complex_numbers_and_sees_distances_only() -> None:
     x = torch.randn(1, 2, 12, 8, dtype=torch.float64)
     turned = angles(12, 8).double()
@@ -183,8 +238,8 @@ def test_the_transformers_own_attention_is_the_same(causal: bool) -> None:
     written = transformer.Attention(24, 4).double()
     layer = SelfAttention(24, 4, bias=False, causal=causal).double()
     with torch.no_grad():
-        layer.project.weight.copy_(torch.cat([written.query.weight, written.key.weight, written.value.weight]))
+        layer.project.weight.copy_(written.project.weight)
         layer.out.weight.copy_(written.out.weight)
     x = torch.randn(3, 7, 24, dtype=torch.float64)
     seen = torch.ones(7, 7, dtype=torch.bool)
-    torch.testing.assert_close(layer(x), written(x, x, seen.tril() if causal else seen))
+    torch.testing.assert_close(layer(x), written(x, seen.tril() if causal else seen))

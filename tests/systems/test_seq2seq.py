@@ -54,6 +54,18 @@ def test_gated_unit_by_hand() -> None:
     torch.testing.assert_close(unit(given, state), (1 - z) * state + z * proposed)
 
 
+def test_unrolled_is_step_by_step_with_every_gradient() -> None:
+    model = net().double()
+    fixed, state = model.encode(X)
+    given = model.unit.word(model.embedding(Y))
+    found, expected = model.unrolled(given, state, fixed), model.step_by_step(given, state, fixed)
+    torch.testing.assert_close(found, expected)
+    weights = [torch.randn_like(part) for part in found]
+    used = [p for name, p in model.named_parameters() if not name.startswith("deep")]
+    gradients = [torch.autograd.grad(parts, used, weights, retain_graph=True) for parts in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
 def test_first_state_is_of_the_first_words_note_from_behind() -> None:
     model = net()
     fixed, state = model.encode(X)

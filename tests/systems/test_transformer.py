@@ -30,7 +30,7 @@ def net(config: Config = SMALL) -> Transformer:
 def into(theirs: nn.MultiheadAttention, ours: Attention) -> None:
     """Our weights in torch's attention, whose biases are 0."""
     with torch.no_grad():
-        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
+        theirs.in_proj_weight.copy_(ours.project.weight)
         theirs.in_proj_bias.zero_()
         theirs.out_proj.weight.copy_(ours.out.weight)
         theirs.out_proj.bias.zero_()
@@ -49,10 +49,12 @@ def test_attention_is_torchs() -> None:
     into(theirs, ours)
     x, memory = torch.randn(2, 3, 16), torch.randn(2, 5, 16)
     padded = X == 0
-    expected, weights = theirs(x, memory, memory, key_padding_mask=padded, average_attn_weights=False)
+    expected, looked = theirs(x, memory, memory, key_padding_mask=padded, average_attn_weights=False)
     mask = ~padded[:, None, None]
-    torch.testing.assert_close(ours(x, memory, mask), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(ours.weights(x, ours.remember(memory)[0], mask), weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ours.attend(x, *ours.remember(memory), mask), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        transformer.weights(ours.ask(x), ours.remember(memory)[0], mask), looked, rtol=0, atol=1e-6
+    )
 
 
 def test_encoder_layer_is_torchs() -> None:

@@ -38,6 +38,7 @@ from shendu.data.texts.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.dropout import Dropout
+from shendu.nn.precision import lowered
 from shendu.nn.recurrent import ends
 from shendu.objectives.masked import MaskedWords
 from shendu.recipes import Training, check_reads, device_of, stage, supervised
@@ -164,7 +165,7 @@ class Encoder(nn.Module):
         """Codes [B, T], 0 where there is nothing; segments 0 or 1 [B, T] (None: all 0) -> [B, T, W]."""
         seen = (x != PADDING)[:, None, None]
         second = self.segments.weight[0] if segments is None else self.segments(segments)
-        h = self.dropout(self.norm(self.words(x) + self.places.weight[: x.shape[1]] + second))
+        h = self.dropout(lowered(self.norm(self.words(x) + self.places.weight[: x.shape[1]] + second)))
         for block in self.blocks:
             h = block(h, seen)
         return h

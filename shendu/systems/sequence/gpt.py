@@ -10,9 +10,8 @@ Deviations: (1) the network learns the language and is not fine-tuned for tasks;
 feed-forward layers, and one more before the head, as in GPT-2 (placement=post is the paper's); (3) rotary positions (Su et
 al. 2021; position=learned), no biases (bias=true), normed queries and keys (Henry et al. 2020; qk_norm=false); RMSNorm,
 SwiGLU (Shazeer 2020) and shared keys and values (Ainslie et al. 2023) are choices; (4) residual layers begin smaller by the
-root of their number, as in GPT-2; (5) no dropout within attention, which keeps torch off its fused kernel; none at all by
-default, since small texts are read only a few times; (6) Muon (Jordan 2024) for matrices, AdamW for vectors; the paper:
-Adam; (7) a small network over characters by default.
+root of their number, as in GPT-2; (5) no dropout by default, since small texts are read only a few times; (6) Muon (Jordan
+2024) for matrices, AdamW for vectors; the paper: Adam; (7) a small network over characters by default.
 
 Shape letters: B rows, T tokens, V vocabulary, W width.
 """
@@ -36,6 +35,7 @@ from shendu.nn.cache import Cache, KeyValues, read_on
 from shendu.nn.dropout import Dropout
 from shendu.nn.norms import norm
 from shendu.nn.positions import angles
+from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.language import Tokens, language
 
@@ -124,7 +124,7 @@ class GPT(nn.Module):
         if self.positions is not None:
             h = h + self.positions.weight[places]
         turned = None if self.turned is None else self.turned[:, places]
-        h = self.dropout(h)
+        h = self.dropout(lowered(h))
         for i, block in enumerate(self.blocks):
             h = block(h, turned, cache.layers[i] if cache else None)
         return self.norm(h)
@@ -149,7 +149,12 @@ class Block(nn.Module):
         width, self.pre = config.width, config.placement == "pre"
         self.norm1, self.norm2 = (norm(config.norm, width, bias=config.bias) for _ in range(2))
         self.attention = SelfAttention(
-            width, config.heads, kv_heads=config.kv_heads, bias=config.bias, qk_norm=config.qk_norm
+            width,
+            config.heads,
+            kv_heads=config.kv_heads,
+            bias=config.bias,
+            qk_norm=config.qk_norm,
+            dropout=config.dropout,
         )
         self.feedforward = FeedForward(width, gated=config.feedforward == "swiglu", bias=config.bias)
         self.dropout = Dropout(config.dropout)

@@ -7,8 +7,8 @@ task is turned out to be something that a text can say.
 
 A. Radford, J. Wu, R. Child, D. Luan, D. Amodei, I. Sutskever: Language models are unsupervised multitask learners. 2019.
 
-Deviations: (1) no dropout within attention, which keeps torch off its fused kernel; (2) AdamW, of which the paper says
-nothing; (3) on a person's own text, without published weights, a small network and pieces that are learned from this text.
+Deviations: (1) AdamW, of which the paper says nothing; (2) on a person's own text, without published weights, a small network
+and pieces that are learned from this text.
 
 Shape letters: B rows, T tokens, V vocabulary, W width.
 """
@@ -36,6 +36,7 @@ from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.cache import Cache, KeyValues, read_on
 from shendu.nn.dropout import Dropout
+from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.language import Tokens, language
 
@@ -108,7 +109,7 @@ class GPT2(nn.Module):
     def hidden(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x [B, T] -> [B, T, W]; with a cache its places follow those in it."""
         before = cache.count if cache else 0
-        h = self.dropout(self.tokens(x) + self.positions.weight[before : before + x.shape[1]])
+        h = self.dropout(lowered(self.tokens(x) + self.positions.weight[before : before + x.shape[1]]))
         for i, block in enumerate(self.blocks):
             h = block(h, cache.layers[i] if cache else None)
         return self.norm(h)
@@ -128,7 +129,7 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = SelfAttention(width, config.heads)
+        self.attention = SelfAttention(width, config.heads, dropout=config.dropout)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = Dropout(config.dropout)
 

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from shendu.config import settle
 from shendu.core import Recipe
@@ -33,6 +34,7 @@ from shendu.data.processors.translation import BEGIN, END, PADDING, Translation,
 from shendu.errors import UserError
 from shendu.nn import beam as beams
 from shendu.nn.dropout import Dropout
+from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.translation import translation
 
@@ -117,6 +119,90 @@ class GatedUnit(nn.Module):
         return torch.lerp(state, proposed, z)
 
 
+class Unrolled(torch.autograd.Function):
+    """`Seq2Seq.step_by_step` with its gradient written out.
+
+    Step by step only what a step needs is computed; the gradients of matrices, notes and words are then single products over
+    all steps. T is the first dimension of what is kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        words: Tensor,
+        first: Tensor,
+        keys: Tensor,
+        notes: Tensor,
+        mask: Tensor,
+        ask: Tensor,
+        score: Tensor,
+        gates: Tensor,
+        new: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """words [B, T, 3 H], first [B, H], keys [B, S, A], notes [B, S, 3 H], mask [B, S] and the weights of `align.state`,
+        `align.score`, `unit.gates` and `unit.new` -> states [B, T, H], alignments [B, T, S].
+        """
+        rows, steps, hidden = len(words), words.shape[1], first.shape[1]
+        states, looks = words.new_empty(steps + 1, rows, hidden), words.new_empty(steps, rows, 1, keys.shape[1])
+        seen, units = words.new_empty(steps, *keys.shape), words.new_empty(steps, rows, 3 * hidden)
+        reset, hears, nowhere = words.new_empty(steps, rows, hidden), torch.cat([ask, gates]), ~mask
+        states[0] = first
+        for t, word in enumerate(words.unbind(1)):
+            state = states[t]
+            asked, said = F.linear(state, hears).split([len(ask), len(gates)], 1)
+            torch.add(keys, asked[:, None], out=seen[t]).tanh_()
+            scores = (seen[t].flatten(0, 1) @ score[0]).view_as(mask).masked_fill_(nowhere, -torch.inf)
+            torch.softmax(scores, 1, out=looks[t, :, 0])
+            given = torch.baddbmm(word[:, None], looks[t], notes)[:, 0]
+            z, r = torch.sigmoid(given[:, : 2 * hidden] + said, out=units[t, :, : 2 * hidden]).chunk(2, 1)
+            torch.mul(r, state, out=reset[t])
+            proposed = torch.tanh(given[:, 2 * hidden :] + F.linear(reset[t], new), out=units[t, :, 2 * hidden :])
+            torch.lerp(state, proposed, z, out=states[t + 1])
+        ctx.save_for_backward(states, looks, seen, units, reset, notes, hears, score, new)
+        return states[1:].transpose(0, 1), looks[:, :, 0].transpose(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_states: Tensor, d_looks: Tensor) -> tuple[Tensor | None, ...]:
+        states, looks, seen, units, reset, notes, hears, score, new = ctx.saved_tensors
+        hidden, aligned = new.shape[0], score.shape[1]
+        heard = states.new_empty(
+            *units.shape[:2], aligned + 3 * hidden
+        )  # before tanh and sigmoid: asked, z, r, proposed
+        scored, d_keys = torch.empty_like(looks[:, :, 0]), torch.zeros_like(seen[0])
+        d_state = torch.zeros_like(states[0])
+        for t in reversed(range(len(units))):
+            state, look, (z, r, proposed) = states[t], looks[t, :, 0], units[t].chunk(3, 1)
+            d_asked, d_z, d_r, d_proposed = heard[t].split([aligned, hidden, hidden, hidden], 1)
+            d_state = d_state + d_states[:, t]
+            d_proposed.copy_(tanh_backward(d_state * z, proposed))
+            d_reset = d_proposed @ new
+            d_z.copy_(sigmoid_backward(d_state * (proposed - state), z))
+            d_r.copy_(sigmoid_backward(d_reset * state, r))
+            d_look = (notes @ heard[t, :, aligned:, None])[:, :, 0] + d_looks[:, t]
+            torch.mul(look, d_look - (look * d_look).sum(1, keepdim=True), out=scored[t])
+            d_seen = tanh_backward(scored[t, :, :, None] * score, seen[t])
+            torch.sum(d_seen, 1, out=d_asked)
+            d_keys += d_seen
+            d_state = (
+                torch.lerp(d_state, d_reset.new_zeros(()), z)
+                + d_reset * r
+                + heard[t, :, : aligned + 2 * hidden] @ hears
+            )
+        flat = heard.flatten(0, 1)
+        d_hears = flat[:, : aligned + 2 * hidden].T @ states[:-1].flatten(0, 1)
+        d_ask, d_gates = d_hears.split([aligned, 2 * hidden])
+        d_new = flat[:, aligned + 2 * hidden :].T @ reset.flatten(0, 1)
+        d_score = scored.flatten()[None] @ seen.flatten(0, 2)
+        d_words = heard[:, :, aligned:].transpose(0, 1)
+        d_notes = looks[:, :, 0].permute(1, 2, 0) @ d_words
+        return d_words, d_state, d_keys, d_notes, None, d_ask, d_score, d_gates, d_new
+
+
+tanh_backward, sigmoid_backward = torch.ops.aten.tanh_backward, torch.ops.aten.sigmoid_backward
+"""Gradient of what went in, from that of what came out, and what came out."""
+
+
 class Seq2Seq(nn.Module):
     """Encoder, alignment, decoder, and a maxout layer that words are written from."""
 
@@ -137,28 +223,42 @@ class Seq2Seq(nn.Module):
     def decode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embedded words [B, T, E], states [B, T, H], contexts [B, T, 2 H] and alignments [B, T, S]."""
         fixed, state = self.encode(x)
-        words = self.drop(self.embedding(y))
-        given, steps = self.unit.word(words), []
-        for t in range(y.shape[1]):
-            steps.append(self.advance(given[:, t : t + 1], state, fixed))
-            state = steps[-1][0]
-        states, contexts, looks = (torch.cat(each, 1) for each in zip(*steps, strict=True))
-        return words, states, contexts, looks
+        words = self.drop(lowered(self.embedding(y)))
+        given = self.unit.word(words)
+        states, looks = (self.step_by_step if torch.compiler.is_compiling() else self.unrolled)(given, state, fixed)
+        return words, states, looks @ fixed["notes"], looks
+
+    def step_by_step(self, given: Tensor, state: Tensor, fixed: beams.State) -> tuple[Tensor, Tensor]:
+        """Word parts given [B, T, 3 H] and the first state [B, 1, H] -> states [B, T, H] and alignments [B, T, S]."""
+        states, looks = [], []
+        for word in given.split(1, 1):
+            state, look = self.advance(word, state, fixed)
+            states.append(state)
+            looks.append(look)
+        return torch.cat(states, 1), torch.cat(looks, 1)
+
+    def unrolled(self, given: Tensor, state: Tensor, fixed: beams.State) -> tuple[Tensor, Tensor]:
+        """The same by `Unrolled`."""
+        weights = (m.weight for m in (self.align.state, self.align.score, self.unit.gates, self.unit.new))
+        tensors = (given, state[:, 0], fixed["keys"], fixed["given"], fixed["mask"], *map(lowered, weights))
+        states, looks = Unrolled.apply(*tensors)
+        return states, looks
 
     def encode(self, x: Tensor) -> tuple[beams.State, Tensor]:
-        """x [B, S] -> (notes, their keys and where they are, the first state [B, 1, H], from the first word's note)."""
+        """x [B, S] -> the notes with what they say to alignment and unit, and the first state [B, 1, H], of the first word's note."""
         mask = x != PADDING
-        notes = self.drop(self.encoder(self.drop(self.embedding(x)), mask.sum(1)))
-        hidden = self.first.in_features
-        return {"notes": notes, "keys": self.align.notes(notes), "mask": mask}, torch.tanh(
-            self.first(notes[:, :1, hidden:])
-        )
+        notes = self.drop(self.encoder(self.drop(lowered(self.embedding(x))), mask.sum(1)))
+        first = torch.tanh(self.first(notes[:, :1, self.first.in_features :]))
+        keys, given = self.align.notes(notes), self.unit.context(notes)
+        return {"notes": notes, "keys": keys, "given": given, "mask": mask}, first
 
-    def advance(self, given: Tensor, state: Tensor, fixed: beams.State) -> tuple[Tensor, Tensor, Tensor]:
-        """From word parts given [B, K, 3 H] and states [B, K, H] to the next states, their contexts and alignments."""
+    def advance(self, given: Tensor, state: Tensor, fixed: beams.State) -> tuple[Tensor, Tensor]:
+        """From word parts given [B, K, 3 H] and states [B, K, H] to the next states and the alignments [B, K, S].
+
+        Of the context the unit takes a linear function, which is as well taken of all notes beforehand.
+        """
         looks = self.align(state, fixed["keys"], fixed["mask"])
-        context = looks @ fixed["notes"]
-        return self.unit(given + self.unit.context(context), state), context, looks
+        return self.unit(given + looks @ fixed["given"], state), looks
 
     def logits(self, words: Tensor, states: Tensor, contexts: Tensor) -> Tensor:
         """Deep output with a maxout layer (appendix A.2.2): [..., V]."""
@@ -187,9 +287,9 @@ class Seq2Seq(nn.Module):
 
     def step(self, tokens: Tensor, fixed: beams.State, moving: beams.State) -> tuple[Tensor, beams.State]:
         """The next code after tokens [B, K]: log-probabilities [B, K, V]."""
-        words = self.embedding(tokens)
-        state, context, _ = self.advance(self.unit.word(words), moving["state"], fixed)
-        return self.logits(words, state, context).log_softmax(-1), {"state": state}
+        words = lowered(self.embedding(tokens))
+        state, looks = self.advance(self.unit.word(words), moving["state"], fixed)
+        return self.logits(words, state, looks @ fixed["notes"]).float().log_softmax(-1), {"state": state}
 
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
