@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from shendu.data import generated
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.systems.generative import dbn
-from shendu.systems.generative.dbn import DBN, NO_LABEL, Config, Greedy, WakeSleep
+from shendu.systems.generative.dbn import DBN, NO_LABEL, Config, FineTune, Greedy, WakeSleep
 from shendu.verbs.sample import sample
 
 STEP = torch.zeros((), dtype=torch.int64)
@@ -132,6 +133,14 @@ def test_untied_it_begins_transposed_and_unrolled_it_answers_as_the_way_up() -> 
     h = net.memory.up(net.with_class(v, torch.full((6,), NO_LABEL))).sigmoid()
     wanted = net.memory.down(h)[:, -3:]
     torch.testing.assert_close(net(rows["x"]), wanted)
+
+
+def test_drawing_begins_at_the_features_base_rates() -> None:
+    net, rows = network(), {"x": torch.rand(700, 1, 2, 3)}
+    source = SimpleNamespace(rows=700, batch=lambda at, size, model: {"x": rows["x"][at : at + size]})
+    FineTune("cross-entropy").enter(net, source)  # type: ignore[arg-type]
+    wanted = net.rbm(1).up(net.rbm(0).up(rows["x"].flatten(1)).sigmoid()).sigmoid()
+    torch.testing.assert_close(net.base.sigmoid(), wanted.mean(0).detach(), rtol=0, atol=1e-3)
 
 
 def test_class_units_are_drawn_with_their_probabilities() -> None:

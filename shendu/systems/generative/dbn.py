@@ -44,6 +44,8 @@ from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, sta
 LABELLED = 3
 """Key of which rows keep their labels."""
 NO_LABEL = -1
+LOOKED_AT = 10_000
+"""Training rows that the features' base rates are measured on."""
 SHOWN, FRAMES = 64, 40
 
 
@@ -98,6 +100,8 @@ class DBN(nn.Module):
     """`rbms` lead upwards (the last one is the memory, on the layer below and K class units), `generative` downwards, and
     `net` answers."""
 
+    base: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.classes = config, config.classes
@@ -108,6 +112,7 @@ class DBN(nn.Module):
             RBM(below + (self.classes if i == top else 0), above) for i, (below, above) in enumerate(layers)
         )
         self.generative = nn.ModuleList(nn.Linear(above, below) for below, above in layers[:-1])
+        self.register_buffer("base", torch.zeros(widths[-2]))
         drops = (config.input_dropout, *[config.dropout] * len(layers))
         parts: list[nn.Module] = [nn.Flatten()]
         for (below, above), drop in zip(layers, drops, strict=False):
@@ -144,10 +149,15 @@ class DBN(nn.Module):
 
     def below(self, layer: int, batch: Batch) -> Tensor:
         """What a layer's machine sees of the rows: the units' probabilities one layer down, on top the class as well."""
-        v = batch["x"].flatten(1)
-        for i in range(layer):
-            v = self.rbm(i).up(v).sigmoid()
+        v = self.features(batch["x"], layer)
         return v if layer < len(self.rbms) - 1 else self.with_class(v, batch["y"])
+
+    def features(self, x: Tensor, layers: int) -> Tensor:
+        """x [B, ...] -> the units' probabilities so many layers up."""
+        v = x.flatten(1)
+        for i in range(layers):
+            v = self.rbm(i).up(v).sigmoid()
+        return v
 
     def with_class(self, features: Tensor, y: Tensor) -> Tensor:
         """[B, F] -> [B, F + K]: class units of zeros for a row without a label."""
@@ -182,16 +192,23 @@ class DBN(nn.Module):
         self.linear[-1].bias.data.copy_(self.memory.visible.data[-self.classes :])
 
     def draw(self, n: int, label: Tensor | None = None, *, steps: int = 500) -> Iterator[Tensor]:
-        """Frames [n, *shape] of pixel probabilities: Gibbs steps in the memory with the class units held, then the way down."""
+        """Frames [n, *shape] of pixel probabilities: Gibbs steps in the memory with the class units held, then the way down.
+
+        The chain begins at the features' base rates and, over the first four fifths of its steps, cools down to the memory:
+        from states unlike any row's it would end in valleys that no row has dug.
+        """
         if not self.config.pretrain:
             raise UserError("this run left pretraining out, so it draws nothing; train one without pretrain=false")
-        features = chance.bernoulli(torch.full((n, self.config.hidden[-2]), 0.5, device=self.memory.hidden.device))
+        features = chance.bernoulli(self.base.sigmoid().expand(n, -1))
         y = torch.arange(n, device=features.device) % self.classes if label is None else label
         every = max(1, steps // FRAMES)
         for step in range(1, steps + 1):
-            h = chance.bernoulli(self.memory.up(self.with_class(features, y)).sigmoid())
-            p, drawn = self.recalled(h, y)
-            features, y = chance.bernoulli(p), drawn if label is None else label
+            beta = min(1.0, 1.25 * step / steps)
+            h = chance.bernoulli((beta * self.memory.up(self.with_class(features, y))).sigmoid())
+            field = self.memory.down(h)
+            p = ((1 - beta) * self.base + beta * field[:, : -self.classes]).sigmoid()
+            y = categorical(beta * field[:, -self.classes :]) if label is None else label
+            features = chance.bernoulli(p)
             if step % every == 0 or step == steps:
                 yield self.descend(features if step < steps else p).view(n, *self.config.shape)
 
@@ -312,8 +329,14 @@ class FineTune(SupervisedObjective):
 
     def enter(self, model: nn.Module, source: Source) -> None:
         assert isinstance(model, DBN)
-        if model.config.pretrain:
-            model.unroll()
+        if not model.config.pretrain:
+            return
+        model.unroll()
+        rows = min(source.rows, LOOKED_AT)
+        with torch.no_grad():
+            parts = [source.batch(at, min(500, rows - at), model)["x"] for at in range(0, rows, 500)]
+            on = torch.cat([model.features(x.to(model.base.device), len(model.rbms) - 1) for x in parts]).mean(0)
+        model.base.copy_(((on * rows + 0.5) / (rows + 1)).logit())
 
 
 # ---- the recipe ------------------------------------------------------------------------------------------------------
