@@ -59,7 +59,9 @@ def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | No
     if isinstance(data, tuple | list) and len(data) == 2:
         return cache.through_arrays(arrays.decode({"x": data[0], "y": data[1]}, "data"), "data")
     if not isinstance(data, str | os.PathLike):
-        raise UserError(f"data cannot be a {type(data).__name__}: give a name, a path, (x, y), or a dict of arrays")
+        raise UserError(
+            f"data cannot be a {type(data).__name__}: give a name, a path, a table, (x, y), or a dict of arrays"
+        )
     if isinstance(data, str) and data.startswith("cache:"):
         return cache.reopen(data)
     if isinstance(data, str) and (named := _open_name(data, data_dir, said)):

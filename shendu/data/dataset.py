@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VALIDATION_SHARE, VALIDATION_MOST, SPLIT_SEED = 0.1, 5000, 20261122
 """A validation part is a tenth of the training rows, at most 5,000 of them."""
+VALIDATION_LEAST = 5
+"""Fewer rows would choose weights by chance: they are learned from instead."""
 SMALLEST_TO_SPLIT = 20
 """Below this many rows nothing is split off."""
 SMALL, SMALL_SHARE = 1000, 0.2
@@ -108,6 +110,8 @@ class Dataset:
             if part in done.splits or (len(train) < SMALLEST_TO_SPLIT and not (how and part == "test")):
                 continue
             held = self._held(train, part, how if part == "test" else "")
+            if part == "validation" and len(held) < VALIDATION_LEAST:
+                continue
             kept = np.setdiff1d(np.arange(len(train)), held)
             if not len(kept) or not len(held):
                 raise UserError(f"{self.name} has {len(train):,} rows, too few for --split {how}; use a share like 0.2")

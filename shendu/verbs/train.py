@@ -28,6 +28,7 @@ from shendu.core import Recipe, Remarks
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
 from shendu.data.processors.embedding import Embedding
+from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
@@ -233,7 +234,7 @@ def wanted(
     about = kept["data"]
     then = {**kept["choices"], **about["reading"]}
     changed = [k for k, v in settings.items() if k not in then or str(then[k]) != str(config.to_json(v))]
-    changed += [k for k in said if config.to_json(reading)[k] != then[k]]
+    changed += [k for k in said if config.to_json(reading)[k] != then.get(k)]
     began = kept.get("weights")
     if weights and (began is None or published.about(weights)["sha256"] != began["sha256"]):
         changed, then = [*changed, "weights"], {**then, "weights": began["path"] if began else "its own random ones"}
@@ -350,13 +351,36 @@ def finish(
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,
         "compiled": bool(at.compiled), "skipped_steps": at.skips, "resume": setup.resume,
     }  # fmt: skip
+    if doubt := doubtful(recipe.processor, shown, sure[part], part):
+        result["doubt"] = doubt
     folder.write("result.json", result)
     display.result(result, folder)
+    if doubt:
+        display.say(doubt)
     write_text(folder.path / "README.md", model_card(folder, result))
     report.write(folder, recipe, model, shown, part)
     if isinstance(model, Remarks):
         display.say(model.remark())
     display.say(f"report: {folder.path / 'report.html'}")
+
+
+def doubtful(processor: Any, shown: Outputs, sure: dict[str, list[float]], part: str) -> str:
+    """A line where the rows do not tell a model from the simplest one there is, within the interval of its figure; else empty."""
+    if not isinstance(processor, Supervised):
+        return ""
+    targets = torch.cat(shown.targets)
+    if processor.labels and "accuracy" in sure:
+        counts = torch.bincount(targets.flatten())
+        share = counts.max().item() / int(counts.sum())
+        simplest = (
+            f"one that always says {processor.labels[int(counts.argmax())]}, which is right in {share:.1%} of them"
+        )
+        better = sure["accuracy"][0] > share
+    elif "r2" in sure:
+        simplest, better = "one that always says their mean", sure["r2"][0] > 0
+    else:
+        return ""
+    return "" if better else f"{len(targets):,} {part} rows do not tell this model from {simplest}"
 
 
 def calibrate(recipe: Recipe, setup: Setup, model: nn.Module) -> None:

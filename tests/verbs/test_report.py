@@ -23,10 +23,12 @@ from shendu.data.tables.row import Field, Row
 from shendu.data.texts.sequence import Sequence
 from shendu.data.texts.text import Text
 from shendu.errors import UserError
+from shendu.measure import Outputs
 from shendu.metrics import METRICS
 from shendu.sources.static import Static
 from shendu.verbs import drawing, explanation, report
 from shendu.verbs.report import Rows
+from shendu.verbs.train import doubtful
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -107,6 +109,19 @@ def test_headline_is_the_first_figure_with_its_interval() -> None:
     assert report.headline(numbers, "test") == {
         "name": "Test RMSE", "value": "–", "more": "too few rows for an interval",
     }  # fmt: skip
+
+
+def test_few_rows_do_not_tell_a_model_from_the_commonest_class() -> None:
+    targets = torch.tensor([0] * 8 + [1] * 2)
+    rows, shown = fake_rows(torch.eye(2)[targets], targets, ("no", "yes")), Outputs()
+    shown.update(rows.outputs, {"y": targets})
+    said = "10 test rows do not tell this model from one that always says no, which is right in 80.0% of them"
+    assert doubtful(rows.processor, shown, {"accuracy": [0.72, 1.0]}, "test") == said
+    assert doubtful(rows.processor, shown, {"accuracy": [0.81, 1.0]}, "test") == ""
+    assert doubtful(fake_rows(rows.outputs[:, 0], targets.float()).processor, shown, {"rmse": [0.1, 1.0]}, "test") == ""
+    numbers = fake_rows(rows.outputs[:, 0], targets.float()).processor
+    said = "10 test rows do not tell this model from one that always says their mean"
+    assert [doubtful(numbers, shown, {"r2": [low, 0.9]}, "test") for low in (-0.1, 0.1)] == [said, ""]
 
 
 def test_class_figures_agree_with_counting() -> None:
