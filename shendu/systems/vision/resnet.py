@@ -8,8 +8,8 @@ K. He, X. Zhang, S. Ren, J. Sun: Deep residual learning for image recognition. C
 Depths 18, 34, 50, 101, 152 are the paper's ImageNet networks, 20, 32, 44, 56, 110 (6n+2) its CIFAR ones. Deviations:
 (1) bottlenecks stride in their 3x3 convolution, as all libraries do; the paper strides in the first 1x1; (2) stem=small,
 taken by itself for pictures below 64 pixels, puts a 3x3 convolution of stride 1 where ImageNet depths have a 7x7 of
-stride 2 and a max-pool; (3) training is one-cycle with label smoothing, the paper drops the rate in steps
-(schedule=step); (4) no weight decay on BatchNorm and biases.
+stride 2 and a max-pool; (3) training is Muon in one cycle with label smoothing; the paper: momentum, with a rate that falls
+in steps (optimizer=momentum, lr=0.1, schedule=step); (4) no weight decay on BatchNorm and biases.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
@@ -146,11 +146,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if side >= 64:
         net = replace(net, depth=18)
     how = Training(
-        epochs=12, batch_size=128, lr=0.2, optimizer="nesterov", schedule="one-cycle", weight_decay=5e-4,
-        label_smoothing=0.1, augment=augment.usual(data), validations=6,
+        epochs=20, batch_size=128, lr=0.0125, optimizer="muon", momentum=0.95, schedule="one-cycle", weight_decay=0.1,
+        label_smoothing=0.05, augment=augment.usual(data), validations=6,
     )  # fmt: skip
     if len(data.splits["train"]) < 10_000:
-        how = replace(how, epochs=20, batch_size=64, lr=0.1)
+        how = replace(how, batch_size=64)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     if net.depth in CIFAR and net.stem == "large":
         net = replace(net, stem="small")
