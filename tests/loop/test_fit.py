@@ -109,7 +109,7 @@ def test_micro_batches_are_neighbouring_slices_of_the_stream(bench: Any, tmp_pat
 
 def test_clip_is_per_group_and_skipped_at_infinity(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[tuple[int, float]] = []
-    step = torch.optim.SGD.step
+    step = optim.eager(torch.optim.SGD).step  # type: ignore[attr-defined]
 
     def watched(self: torch.optim.SGD, closure: None = None) -> None:
         norms.append((len(self.param_groups), [float(torch.cat([p.grad.flatten() for p in g["params"]]).norm()) for g in self.param_groups]))  # type: ignore[arg-type]  # fmt: skip
@@ -118,7 +118,7 @@ def test_clip_is_per_group_and_skipped_at_infinity(bench: Any, tmp_path: Path, m
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    monkeypatch.setattr(optim.eager(torch.optim.SGD), "step", watched)
     bench.train(recipe(stage(steps=2, clip=0.01, trains=("0", "3"))), tmp_path / "clipped")
     assert norms[0][0] == 2
     assert norms[0][1] == pytest.approx([0.01, 0.01], rel=1e-3)
@@ -129,13 +129,13 @@ def test_clip_is_per_group_and_skipped_at_infinity(bench: Any, tmp_path: Path, m
 
 def test_schedules_reach_the_optimiser(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    step = torch.optim.SGD.step
+    step = optim.eager(torch.optim.SGD).step  # type: ignore[attr-defined]
 
     def watched(self: torch.optim.SGD, closure: None = None) -> None:
         rates.append(self.param_groups[0]["lr"])
         step(self)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    monkeypatch.setattr(optim.eager(torch.optim.SGD), "step", watched)
     schedule = optim.schedule("one-cycle")
     bench.train(recipe(stage(schedule=schedule)), tmp_path)
     assert rates == pytest.approx([0.01 * schedule(s, 20) for s in range(20)])
