@@ -24,7 +24,7 @@ EXPLAINED = {
     "tables_read": "A CSV of a million rows and 30 columns, read, typed and cached in a fresh process; `peak_share` is its peak memory "
     "over the file's size.",
     "tables": "TabM at its default settings against scikit-learn's gradient boosting at its defaults, on the same rows; and how many rows "
-    "a second train, against fastai.",
+    "a second train, against fastai and pytorch-tabular.",
     "series": "Forecasts of the last 24 months, 12 steps ahead; MASE in units of the training part's seasonal naive error.",
     "pictures": "The first pass over JPEG files into the cache, and an epoch from the cache, against torchvision's ImageFolder with a "
     "DataLoader (the better of 0 and 2 workers). Medians; seconds for 10,000 pictures of 32x32, and for 300 of a megapixel.",

@@ -1,4 +1,4 @@
-"""Tables: Shendu and scikit-learn's boosted trees on the same rows, and the speed of training against fastai's.
+"""Tables: Shendu and scikit-learn's boosted trees on the same rows, and the speed of training against fastai and pytorch-tabular.
 
     python bench/tables.py                     adult, california-housing (5 random splits), speed
     python bench/tables.py --only adult,speed  some of them
@@ -6,7 +6,7 @@
 
 Data sets are read from $SHENDU_DATA. Both sides have their default settings and the same training rows: what Shendu
 sets aside to choose its weights is trained on by the trees (which set a tenth aside themselves). Prints a line of JSON
-per result, then a table. fastai runs in .bench/torch (see environments.py).
+per result, then a table. The peers run in .bench/torch (see environments.py).
 """
 
 from __future__ import annotations
@@ -88,18 +88,24 @@ def compared(name: str, readings: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def speed() -> list[dict[str, Any]]:
-    """Rows per second of the second epoch on adult: fastai's usual network, the same in Shendu, and Shendu's own."""
+    """Rows per second of the second epoch on adult: the peers with fastai's usual network, the same in Shendu, and Shendu's own."""
     environments.ready("torch")
-    peer = [environments.python("torch"), BENCH / "peers" / "fastai_tabular.py"]
-    output = subprocess.run(peer, capture_output=True, text=True, check=True).stdout
-    found = next(line for line in output.splitlines() if line.startswith("RESULT "))
-    rates = {"fastai, 200-100, batches of 64": json.loads(found.removeprefix("RESULT "))["rows_per_s"]}
+    peers = {"fastai": "fastai_tabular.py", "pytorch-tabular": "ptabular.py"}
+    rates = {f"{name}, 200-100, batches of 64": peer_speed(script) for name, script in peers.items()}
     rates["Shendu, tabm with one member, 200-100, batches of 64"] = our_speed(FASTAI)
     rates["Shendu, tabm as it is"] = our_speed({})
     lines = [{"data": "adult", "side": side, "rows_per_s": rate} for side, rate in rates.items()]
     for line in lines:
         print("RESULT " + json.dumps(line), flush=True)
     return lines
+
+
+def peer_speed(script: str) -> float:
+    output = subprocess.run(
+        [environments.python("torch"), BENCH / "peers" / script], capture_output=True, text=True, check=True
+    ).stdout
+    found = next(line for line in output.splitlines() if line.startswith("RESULT "))
+    return json.loads(found.removeprefix("RESULT "))["rows_per_s"]
 
 
 def our_speed(choices: dict[str, Any]) -> float:

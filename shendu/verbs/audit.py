@@ -24,6 +24,8 @@ from shendu.verbs.checks import CHECKS, SEVERITIES, Example, Finding, Subject, f
 
 SHOWN = 3
 """Examples of a finding that are printed."""
+WHOLE = 1 << 24
+"""Below this, float32 holds every whole number."""
 BARS, COLUMNS = 60, 200
 """Classes whose rows are drawn as bars, and columns that are listed."""
 
@@ -168,4 +170,9 @@ def held(column: Feature) -> str:
         share = 100 * times[usual] / len(there)
         return f"{len(values):,} values, most often {column.show(there[at[usual]])} ({share:.0f}%)"
     low, middle, high = np.quantile(column.values[there], [0, 0.5, 1])
-    return f"{low:.6g} to {high:.6g}, median {middle:.6g}"
+    return f"{figure(low)} to {figure(high)}, median {figure(middle)}"
+
+
+def figure(value: float) -> str:
+    """Whole numbers with all of their digits."""
+    return f"{value:,.0f}" if value == round(value) and abs(value) < WHOLE else f"{value:.6g}"

@@ -48,6 +48,9 @@ TRAINS, CLOSING = 0.95, 5.0
 """Share of a time limit for reading and training, and seconds less: the rest is for the final figures and the report."""
 TRAIN_FIGURE_ROWS = 10_000
 """The training part's figure is measured on at most this many of its rows."""
+TRAIN_FIGURE_LEAST = 500
+"""And on at least so many, however little of a time limit is left."""
+PARTS = ("train", "validation", "test")
 
 
 def train(
@@ -110,7 +113,9 @@ def train(
         try:
             with display.live(f"{order.system} on {dataset.name}", folder):
                 model, at = fit(recipe, folder, setup)
-            finish(folder, order.system, dataset, recipe, setup, model, at, display)
+            finish(
+                folder, order.system, dataset, recipe, setup, model, at, display, began + limit if limit else math.inf
+            )
         except Interrupted as why:
             raise Interrupted(
                 f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
@@ -333,6 +338,7 @@ def finish(
     model: nn.Module,
     at: Progress,
     display: Display,
+    deadline: float,
 ) -> None:
     """The finished model, its final figures and the report; harmless to do twice."""
     if all((folder.path / name).exists() for name in ("model.safetensors", "result.json", "report.html")):
@@ -342,10 +348,17 @@ def finish(
     save_model(folder, system, recipe.model, model, recipe.processor)
     figures: dict[str, dict[str, float]] = {}
     sure: dict[str, dict[str, list[float]]] = {}
-    for part in (part for part in ("train", "validation", "test") if part in recipe.splits):
-        figures[part], sure[part], shown = measured(recipe, setup, model, part, dataset.overlap)
+    shown, part = Outputs(), next(part for part in reversed(PARTS) if part in recipe.splits)
+    began, rows = time.monotonic(), 0
+    for each in (each for each in reversed(PARTS) if each in recipe.splits):
+        now = time.monotonic()
+        most = affordable(deadline - CLOSING - now, (now - began) / rows) if each == "train" and rows else 0
+        figures[each], sure[each], outputs = measured(recipe, setup, model, each, dataset.overlap, most)
+        shown, rows = outputs if each == part else shown, rows + recipe.splits[each].rows
     result = {
-        "system": system, "data": dataset.name, "seed": recipe.seed, "metrics": figures, "intervals": sure,
+        "system": system, "data": dataset.name, "seed": recipe.seed,
+        "metrics": {each: figures[each] for each in PARTS if each in figures},
+        "intervals": {each: sure[each] for each in PARTS if each in sure},
         "seconds": round(at.seconds, 3),
         "samples_per_second": round(at.samples / at.seconds, 1) if at.seconds else 0.0, "steps": at.total,
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,
@@ -383,6 +396,11 @@ def doubtful(processor: Any, shown: Outputs, sure: dict[str, list[float]], part:
     return "" if better else f"{len(targets):,} {part} rows do not tell this model from {simplest}"
 
 
+def affordable(seconds: float, per_row: float) -> int:
+    """How many training rows are measured in some seconds, where other rows took so long each."""
+    return int(min(TRAIN_FIGURE_ROWS, max(TRAIN_FIGURE_LEAST, seconds / max(per_row, 1e-9))))
+
+
 def calibrate(recipe: Recipe, setup: Setup, model: nn.Module) -> None:
     """Where rows are to be called anomalies, or pairs the same: from what figure on, as validation rows say, or training rows
     without them."""
@@ -400,12 +418,12 @@ def calibrate(recipe: Recipe, setup: Setup, model: nn.Module) -> None:
 
 
 def measured(
-    recipe: Recipe, setup: Setup, model: nn.Module, part: str, overlap: int
+    recipe: Recipe, setup: Setup, model: nn.Module, part: str, overlap: int, most: int = 0
 ) -> tuple[dict[str, float], dict[str, list[float]], Outputs]:
     """A part's figures, their intervals, and the outputs that they were measured on."""
     shown = Outputs()
     metrics = {**recipe.metrics, "outputs": lambda: shown}
-    most = TRAIN_FIGURE_ROWS if part == "train" else 0
+    most = most or (TRAIN_FIGURE_ROWS if part == "train" else 0)
     found = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
     sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, overlap)
     return {name: found[name] for name in recipe.metrics}, sure, shown

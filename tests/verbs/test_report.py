@@ -28,7 +28,7 @@ from shendu.metrics import METRICS
 from shendu.sources.static import Static
 from shendu.verbs import drawing, explanation, report
 from shendu.verbs.report import Rows
-from shendu.verbs.train import doubtful
+from shendu.verbs.train import affordable, doubtful
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -122,6 +122,11 @@ def test_few_rows_do_not_tell_a_model_from_the_commonest_class() -> None:
     numbers = fake_rows(rows.outputs[:, 0], targets.float()).processor
     said = "10 test rows do not tell this model from one that always says their mean"
     assert [doubtful(numbers, shown, {"r2": [low, 0.9]}, "test") for low in (-0.1, 0.1)] == [said, ""]
+
+
+def test_a_time_limit_measures_as_many_training_rows_as_fit() -> None:
+    assert [affordable(seconds, 0.05) for seconds in (math.inf, 100.0, -3.0)] == [10_000, 2000, 500]
+    assert affordable(1.0, 0.0) == 10_000
 
 
 def test_class_figures_agree_with_counting() -> None:
