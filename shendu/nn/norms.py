@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from shendu.errors import unknown
 
@@ -16,5 +17,12 @@ def norm(name: str, width: int, *, bias: bool = True) -> nn.Module:
     if name == "layer":
         return nn.LayerNorm(width, eps=EPSILON, bias=bias)
     if name == "rms":
-        return nn.RMSNorm(width, eps=EPSILON)
+        return RMSNorm(width, eps=EPSILON)
     raise unknown("norm", name, NORMS)
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, whose weights follow the features into half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
