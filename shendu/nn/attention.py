@@ -119,9 +119,8 @@ class InBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, dropout: float) -> Tensor:
         ctx.scale, out, kept = q.shape[2] ** -0.5, torch.empty_like(q), []
-        hidden = torch.full((BLOCK, BLOCK), -torch.inf, dtype=q.dtype).triu_(1)
-        if mask is not None:
-            hidden = q.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+        seen = mask if mask is not None else torch.ones(BLOCK, BLOCK, dtype=torch.bool).tril_()
+        hidden = q.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)
         for at, end in blocks(q, k, causal):
             part = q[:, at]
             if causal:
@@ -202,7 +201,7 @@ class Directed(torch.autograd.Function):
         gradient = x.new_empty(x.shape)
         d_weights: Any = torch.zeros_like(weights) if weights is not None else None
         for piece, scale, above, to in pieces(x, scales, outer, gradient):
-            if weights is None:
+            if d_weights is None:
                 turn(above.to(scale.dtype), turned, -1, to)
                 continue
             d = turn(above.to(scale.dtype), turned, -1, torch.empty_like(above, dtype=scale.dtype))
