@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-import torchvision_shim  # noqa: F401  (timm imports torchvision)
+import torchvision_shim  # noqa: F401  (timm and transformers import torchvision)
 from safetensors.torch import save_file
 
 import shendu
@@ -22,16 +23,7 @@ from shendu.systems.vision.backbone import Config
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
-KINDS = {
-    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 8], "depths": [1, 1]},
-    "vit": {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "patch_size": 4,
-    },
-}
+KINDS = {"resnet": {"embedding_size": 8, "hidden_sizes": [8, 8], "depths": [1, 1]}}
 
 
 def folder(path: Path, kind: str, **more: Any) -> Path:
@@ -77,7 +69,7 @@ def test_a_run_needs_the_folder_no_more(tmp_path: Path) -> None:
     (made / "config.json").unlink()
     net = config.from_json(Config, json.loads((tmp_path / "run" / "config.json").read_text())["config"])
     assert net.channels == 1
-    assert len(run.predict([torch.zeros(8, 8).numpy()])) == 1
+    assert len(run.predict([np.zeros((8, 8, 1), np.uint8)])) == 1
 
 
 @pytest.mark.parametrize(

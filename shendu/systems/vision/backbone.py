@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from shendu.config import settle
@@ -170,11 +171,17 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         weight_decay=0.05, clip=5.0, label_smoothing=0.1, augment=augment.usual(data), validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes", "side", "described"))
-    return supervised(data, net, how)
+    return supervised(data, net, how, coupled=batch_normed(net))
+
+
+def batch_normed(net: Config) -> bool:
+    """Whether the rows of a batch affect each other; the network is built once to see."""
+    with torch.random.fork_rng(devices=[]):
+        return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.build().modules())
 
 
 def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by the library's names -> by ours."""
+    """Tensors by the library's names -> by ours. What a newer transformers calls otherwise than its files (ViT's) is not renamed."""
     return {f"inner.{name}": t for name, t in weights.items()}
 
 
