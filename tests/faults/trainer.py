@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision_shim  # noqa: F401  (timm imports torchvision)
 
 from shendu import fit, run
 from shendu.errors import UserError

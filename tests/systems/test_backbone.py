@@ -46,13 +46,13 @@ def test_logits_are_timms_for_its_published_weights(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_are_hugging_faces_for_its_folder(kind: str, tmp_path: Path) -> None:
-    how = transformers.AutoConfig.for_model(kind, **KINDS[kind], num_labels=3, num_channels=1, image_size=16)
+    how = transformers.AutoConfig.for_model(kind, **KINDS[kind], num_labels=3, num_channels=1, image_size=32)
     theirs = transformers.AutoModelForImageClassification.from_config(how).eval()
     theirs.save_pretrained(tmp_path)
-    net = Config(name=f"hf:{tmp_path}", channels=1, classes=3, side=16)
+    net = Config(name=f"hf:{tmp_path}", channels=1, classes=3, side=32)
     ours = net.build().eval()
     ours.load_state_dict(module_weights(net, tmp_path / "model.safetensors"))
-    x = torch.randn(2, 1, 16, 16)
+    x = torch.randn(2, 1, 32, 32)
     torch.testing.assert_close(ours(x), theirs(x).logits)
 
 

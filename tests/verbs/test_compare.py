@@ -27,7 +27,7 @@ from shendu.verbs.opened import Run
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     return [
-        shendu.train(system, "digits", out=folder / name, steps=5, quiet=True, **choices)
+        shendu.train(system, "digits", out=folder / name, steps=5, quiet=True, precision="fp32", **choices)
         for name, system, choices in (
             ("a", "lenet", {}), ("b", "mlp", {"hidden": "8"}), ("c", "mlp", {"hidden": "16,8"}), ("d", "lenet", {}),
         )

@@ -7,8 +7,9 @@ sizes, `hf:FOLDER` one as a folder's config.json describes it. It begins with ra
 
 R. Wightman: PyTorch Image Models, 2019. T. Wolf et al.: Transformers. EMNLP (demonstrations), 2020.
 
-Deviations: (1) pictures keep their size and are normalised by the data's own mean and deviation, whatever a network's published
-weights were trained on; (2) AdamW under a one-cycle schedule for all networks, where each was published with a training of its own.
+Deviations: (1) pictures keep their size, but for those below 32 pixels a side, which are enlarged, since these networks halve
+them five times; they are normalised by the data's own mean and deviation, whatever a network's published weights were trained
+on; (2) AdamW under a one-cycle schedule for all networks, where each was published with a training of its own.
 
 Shape letters: B rows, C channels, H x W pixels, K classes.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.config import settle
@@ -36,6 +38,8 @@ PRESENTED = 270_000
 """Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 USE = "timm:resnet18 DATA"
 """How a person names such a network."""
+LEAST = 32
+"""Pixels a side that a network sees at least. Halving a single one is also where oneDNN's gradients in bf16 are wrong."""
 LIBRARIES = {"timm": "timm", "hf": "transformers"}
 
 
@@ -69,6 +73,8 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> logits [B, K]."""
+        if min(x.shape[2:]) < LEAST:
+            x = F.interpolate(x, scale_factor=math.ceil(LEAST / min(x.shape[2:])), mode="bilinear")
         found: Any = self.inner(x)
         return found if isinstance(found, Tensor) else found.logits
 
@@ -158,11 +164,12 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         raise UserError("backbone needs a network's name: shendu train timm:resnet18 DATA, or hf:resnet")
     picture, rows = data.fields[data.input], len(data.splits["train"])
     assert isinstance(picture, Image)
+    side = min(picture.height, picture.width)
     net = Config(
         name=choices["name"],
         channels=picture.channels,
         classes=len(data.classes),
-        side=min(picture.height, picture.width),
+        side=side * math.ceil(LEAST / max(1, side)),
     )
     if net.name.startswith("hf:"):
         net = replace(net, described=described(net))
