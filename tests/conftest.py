@@ -22,6 +22,9 @@ from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.recipes import Training
 
+if importlib.util.find_spec("timm"):
+    import torchvision_shim  # noqa: F401  (timm imports torchvision, which does not fit a CPU build of torch)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -168,8 +171,6 @@ def one_line() -> Callable[[BaseException], str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Contracts of the system whose networks are another library's: where that is not installed they are skipped."""
     if importlib.util.find_spec("timm"):
-        import torchvision_shim  # noqa: F401  (timm imports torchvision)
-
         return
     for item in items:
         if "backbone" in item.name or "backbone" in item.nodeid.rpartition("/")[2]:

@@ -191,8 +191,10 @@ def test_wrong_settings_get_one_line(name: str, bench: Any, one_line: Any) -> No
         assert expected in one_line(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if steps(name)])
+@pytest.mark.parametrize("name", NAMES)
 def test_settings_that_cannot_be_trained_get_one_line(name: str, bench: Any, one_line: Any) -> None:
+    if not steps(name):
+        pytest.skip(f"{name} is constructed, not trained")
     data, choices = bench.opened(name)
     wrong: list[dict[str, Any]] = [
         {"optimizer": "adamm"}, {"optimizer": "lbfgs"}, {"schedule": "cosin"}, {"lr": -1}, {"loss": "crossentropy"},

@@ -108,6 +108,20 @@ def test_a_missing_library_is_one_line(name: str, monkeypatch: pytest.MonkeyPatc
     one_line(caught.value)
 
 
+def test_a_torchvision_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, one_line: Any) -> None:
+    real = builtins.__import__
+
+    def unfit(module: str, *rest: Any, **more: Any) -> Any:
+        if module == "timm":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(module, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", unfit)
+    with pytest.raises(UserError, match="timm needs torchvision, which does not fit this torch") as caught:
+        Config(name="timm:resnet18").build()
+    one_line(caught.value)
+
+
 def test_words() -> None:
     assert registry.spelled("timm:resnet18") == ("backbone", {"name": "timm:resnet18"})
     assert registry.spelled("lenet") == ("lenet", {})

@@ -89,12 +89,16 @@ def library(name: str) -> Any:
         import transformers
     except (ImportError, RuntimeError) as error:
         package = LIBRARIES[name]
-        why = (
-            "is not installed"
-            if isinstance(error, ModuleNotFoundError) and error.name == package
-            else "does not work here"
-        )
-        raise UserError(f"{name}: networks are those of {package}, which {why}: pip install 'shendu[hub]'") from None
+        if "torchvision" in str(error):
+            raise UserError(
+                f"{package} needs torchvision, which does not fit this torch ({torch.__version__}): "
+                "install the torchvision that was built for it"
+            ) from None
+        if not isinstance(error, ModuleNotFoundError) or error.name != package:
+            raise UserError(f"{package} does not work here ({str(error).splitlines()[0]})") from None
+        raise UserError(
+            f"{name}: networks are those of {package}, which is not installed: pip install 'shendu[hub]'"
+        ) from None
     return transformers
 
 
