@@ -25,8 +25,8 @@ SYSTEMS = {
                           "augment": ("crop:4", "flip")}),
 }  # fmt: skip
 COMMAND = (
-    "train", "lenet", "mnist", "--batch-size", "96", "--lr", "0.008", "--set", "maps=16,32", "--set", "units=64,32", "--set", "augment=",
-    "--set", "validations=1", "--epochs", "1.5",
+    "train", "lenet", "mnist", "--batch-size", "128", "--lr", "0.015", "--set", "maps=16,32", "--set", "batch_norm=true",
+    "--set", "augment=", "--set", "validations=1", "--epochs", "1",
 )  # fmt: skip
 
 

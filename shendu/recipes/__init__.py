@@ -282,7 +282,10 @@ def supervised(
             std=processor.target_std.tolist(), coupled=coupled, auxiliary=auxiliary,
         )  # fmt: skip
 
-    return recipe_of(data, net, how, processor, (stage(data, processor, how, objective or named),), notes)
+    made = stage(data, processor, how, objective or named)
+    if coupled and made.batch_size == 1:
+        raise UserError("BatchNorm normalises over the rows of a batch, so it needs two or more; use batch_size=32")
+    return recipe_of(data, net, how, processor, (made,), notes)
 
 
 def unlabelled(

@@ -25,14 +25,16 @@ from shendu.run import Folder
 from shendu.verbs.opened import Run, save_model
 
 NAMES = tuple(registry.systems())
-FORMS = {"lenet": ({}, {"form": "1998"})}
+FORMS: dict[str, tuple[dict[str, Any], ...]] = {"lenet": ({}, {"form": "1998"}, {"batch_norm": True})}
 """Choices that make another network of the same file."""
 MEMORISED = {"bert": 120, "dbn": 120}
 """Steps in which 16 rows are learned by heart, where 60 are too few."""
 UNMIXED = ("perceptron", "siamese", "face")
 """Systems for which blended classes have no meaning, and which say so."""
 CASES = [
-    pytest.param(name, form, id=f"{name}{''.join(form.values())}") for name in NAMES for form in FORMS.get(name, ({},))
+    pytest.param(name, form, id=f"{name}{''.join(map(str, form.values()))}")
+    for name in NAMES
+    for form in FORMS.get(name, ({},))
 ]
 
 

@@ -132,7 +132,7 @@ def test_recipe_refuses_what_cannot_be_trained(one_line: Any) -> None:
          "use --set halvings=4"),
         ({"side": 1}, "mobilenet halves the picture 1 times and data has 1 pixels a side, too few; use lenet"),
         ({"halvings": 6, "side": 32}, "halvings=6 is not from 0 to 5; write it like halvings=3"),
-        ({"batch_size": 1, "side": 32}, "mobilenet normalises over the rows of a batch (BatchNorm), so it needs two or more; "
+        ({"batch_size": 1, "side": 32}, "BatchNorm normalises over the rows of a batch, so it needs two or more; "
          "use batch_size=32"),
         ({"width": 9, "side": 32}, "width=9 is not a share from 0 to 8; write it like width=0.5"),
     ):  # fmt: skip

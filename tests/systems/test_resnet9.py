@@ -79,4 +79,4 @@ def test_pictures_that_are_too_small() -> None:
     )
     with pytest.raises(UserError) as caught:
         resnet9.Config(width=0)
-    assert str(caught.value) == "width=0 and halvings=0 are out of range; write them like width=24, halvings=0"
+    assert str(caught.value) == "width=0 and halvings=0 are out of range; write them like width=32, halvings=0"

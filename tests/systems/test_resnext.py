@@ -91,7 +91,7 @@ def test_recipe_takes_the_network_that_suits_the_pictures(one_line: Any) -> None
         ({"side": 3}, f"resnext of depth 29 with a pooled stem {few} 3 times and data has 3 pixels a side, too few; use lenet"),
         ({"side": 6, "depth": 50}, f"resnext of depth 50 with a pooled stem {few} 4 times and data has 6 pixels a side, too "
          "few; use --set depth=29 --set stem=small"),
-        ({"side": 32, "batch_size": 1}, "resnext normalises over the rows of a batch (BatchNorm), so it needs two or more; "
+        ({"side": 32, "batch_size": 1}, "BatchNorm normalises over the rows of a batch, so it needs two or more; "
          "use batch_size=32"),
         ({"side": 32, "width": 0}, "cardinality=8, width=0 and maps=32 must be 1 or more; write them like cardinality=32, "
          "width=4, maps=64"),

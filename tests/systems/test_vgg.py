@@ -79,7 +79,7 @@ def test_recipe_takes_the_form_that_suits_the_pictures(one_line: Any) -> None:
     for choices, expected in (
         ({"form": "large", "side": 31}, "vgg's large form needs 32 pixels a side and data has 31; use --set form=small"),
         ({"side": 7}, "vgg's small form needs 8 pixels a side and data has 7; use lenet"),
-        ({"batch_size": 1, "side": 32}, "vgg normalises over the rows of a batch (BatchNorm), so it needs two or more; "
+        ({"batch_size": 1, "side": 32}, "BatchNorm normalises over the rows of a batch, so it needs two or more; "
          "use batch_size=32"),
         ({"width": -1, "side": 32}, "width=-1 is not a share from 0 to 8; write it like width=0.5"),
     ):  # fmt: skip

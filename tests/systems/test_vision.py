@@ -33,6 +33,20 @@ def test_lenet_sizes_layer_by_layer() -> None:
     assert sum(own) == 60_000
 
 
+def test_lenet_with_batch_norm() -> None:
+    net = lenet.Config(batch_norm=True).build()
+    assert parameters(net) == 61_706 - (6 + 16) + 2 * (6 + 16)  # a scale and a shift in place of each bias
+    x, weights = torch.randn(8, 1, 28, 28), [p for p in net.features.parameters() if p.dim() == 4]
+    wanted = x
+    for weight, padding in zip(weights, (2, 0), strict=True):
+        pooled = F.max_pool2d(F.conv2d(wanted, weight, padding=padding), 2)
+        mean, var = pooled.mean((0, 2, 3), keepdim=True), pooled.var((0, 2, 3), keepdim=True, correction=0)
+        wanted = ((pooled - mean) / (var + 1e-5).sqrt()).relu()
+    torch.testing.assert_close(net.features(x), wanted, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="batch_norm=true is of form=common"):
+        lenet.Config(form="1998", batch_norm=True)
+
+
 def test_lenet_c3_sees_what_table_one_says() -> None:
     assert len(lenet.CONNECTIONS) == 16
     assert sum(map(len, lenet.CONNECTIONS)) == 60

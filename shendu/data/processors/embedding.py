@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json
 from shendu.data import columns
 from shendu.data.columns import Column
 from shendu.data.dataset import Dataset
-from shendu.errors import UserError
+from shendu.data.processors.single import Single
 
 
-class Embedding:
+class Embedding(Single):
     """One input `x`; the model maps prepared rows to embeddings [B, D] of length 1, compared by their cosine.
 
     `ways` is the number of classes that one picture each stands for in the run's figures (one-shot recognition); 0: the
@@ -24,6 +22,7 @@ class Embedding:
     that a share of at most `false_accepts` of pairs of different classes is let through.
     """
 
+    purpose = "embed"
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -35,34 +34,17 @@ class Embedding:
         false_accepts: float = 0.01,
         threshold: float | None = None,
     ) -> None:
-        self.input, self.ways, self.false_accepts, self.threshold = input, ways, false_accepts, threshold
-        self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
+        super().__init__(input, mean, std)
+        self.ways, self.false_accepts, self.threshold = ways, false_accepts, threshold
 
     @classmethod
     def of(cls, data: Dataset, *, ways: int = 0, false_accepts: float = 0.01) -> Embedding:
         """For a data set's input, with the figures of its training rows."""
         return cls(data.fields[data.input], data.mean, data.std, ways, false_accepts)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input row as the model takes it."""
-        return self.input.shape
-
     def call(self, model: nn.Module, batch: Batch) -> Tensor:
         """Embeddings [B, D] of length 1."""
         return model(batch["x"])
-
-    def prepare(self, batch: Batch) -> Batch:
-        """x: stored rows -> what the model takes, as the column says; y as it is."""
-        x = batch["x"]
-        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
-
-    def encode(self, raw: Any) -> Batch:
-        """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
-        rows = raw if isinstance(raw, list | tuple) else [raw]
-        if not rows:
-            raise UserError("nothing to embed: give at least one input")
-        return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
 
     def decode(self, outputs: Tensor) -> Json:
         """Per row its `embedding`, a list of D numbers."""
@@ -72,10 +54,6 @@ class Embedding:
         """The same as columns of a table: e_1 … e_D."""
         values = outputs.numpy()
         return {f"e_{i + 1}": values[:, i] for i in range(values.shape[1])}
-
-    def example(self, n: int) -> Batch:
-        """n inputs of ordinary size, drawn under a fixed seed."""
-        return {"x": self.input.example(n)}
 
     def to_json(self) -> Json:
         return {

@@ -13,24 +13,20 @@ from shendu.core import Batch, Json
 from shendu.data import columns
 from shendu.data.columns import Category, Column
 from shendu.data.dataset import Dataset
-from shendu.errors import UserError
+from shendu.data.processors.single import Single
 
 CLASSES_WRITTEN = 50
 """Up to so many classes each have a column of their own in a table of predictions."""
 
 
-def pixels(x: Tensor, mean: Tensor, std: Tensor) -> np.ndarray:
-    """Pictures in a model's units [N, C, H, W] -> uint8 [N, H, W, C]; `mean` and `std` are those of the units."""
-    mean, std = (t.view(-1, 1, 1).to(x.device) for t in (mean, std))
-    return (x * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-class Supervised:
+class Supervised(Single):
     """One input `x`, one target `y`: a column of any kind in, a class or numbers out.
 
     `mean` and `std` are the input column's moments; `target_mean` and `target_std`
     turn a regression's outputs into the target's own unit.
     """
+
+    purpose = "predict"
 
     def __init__(
         self,
@@ -41,8 +37,8 @@ class Supervised:
         target_mean: Iterable[float] = (0.0,),
         target_std: Iterable[float] = (1.0,),
     ) -> None:
-        self.input, self.target = input, target
-        self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
+        super().__init__(input, mean, std)
+        self.target = target
         self.target_mean, self.target_std = torch.tensor(list(target_mean)), torch.tensor(list(target_std))
 
     @classmethod
@@ -59,11 +55,6 @@ class Supervised:
         return cls(data.fields[data.input], target, data.mean, data.std, y.mean(0), np.where(std > 0, std, 1.0))
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input row as the model takes it."""
-        return self.input.shape
-
-    @property
     def labels(self) -> tuple[str, ...]:
         return self.target.names if isinstance(self.target, Category) else ()
 
@@ -72,10 +63,6 @@ class Supervised:
         """The names that a model which draws rows draws by."""
         return self.labels
 
-    def pixels(self, x: Tensor) -> np.ndarray:
-        """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
-        return pixels(x, self.mean, self.std)
-
     def call(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits [B, classes], or values [B, *shape] in the target's own unit."""
         outputs = model(batch["x"])
@@ -83,19 +70,6 @@ class Supervised:
             return outputs
         mean, std = self.target_mean.to(outputs), self.target_std.to(outputs)
         return (outputs.flatten(1) * std + mean).reshape(-1, *getattr(self.target, "shape", ()))
-
-    def prepare(self, batch: Batch) -> Batch:
-        """x: stored rows -> what the model takes, as the column says; y as it is."""
-        x = batch["x"]
-        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
-
-    def encode(self, raw: Any) -> Batch:
-        """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
-        rows = raw if isinstance(raw, list | tuple) else [raw]
-        if not rows:
-            raise UserError("nothing to predict: give at least one input")
-        stored = np.concatenate([self.input.store(row) for row in rows])
-        return self.prepare({"x": torch.from_numpy(stored)})
 
     def decode(self, outputs: Tensor) -> Json:
         """Per row: `label`, `probability` and all `probabilities`; or `value`, or several `values`."""
@@ -120,10 +94,6 @@ class Supervised:
         words = [self.labels[i] for i in shares.argmax(1).tolist()]
         each = {f"p_{label}": shares[:, i] for i, label in enumerate(written)}
         return {"label": words, "probability": shares.max(1), **each}
-
-    def example(self, n: int) -> Batch:
-        """n inputs of ordinary size, drawn under a fixed seed."""
-        return {"x": self.input.example(n)}
 
     def to_json(self) -> Json:
         figures = ("mean", "std", "target_mean", "target_std")

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json
 from shendu.data import columns
 from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import pixels
+from shendu.data.processors.single import Single
 from shendu.errors import UserError
 
 Scores = dict[str, bool]
 """Name of each figure that the model gives a row -> whether more of it is better."""
 
 
-class Unlabelled:
+class Unlabelled(Single):
     """One input `x`; the model maps prepared rows to figures [B] or [B, len(scores)], named by `scores`.
 
     `judged` names the figure by which rows are called anomalies (empty: none are); `alarms` is the share of ordinary rows
@@ -43,9 +41,9 @@ class Unlabelled:
         alarms: float = 0.05,
         threshold: float | None = None,
     ) -> None:
-        self.input, self.scores, self.classes = input, dict(scores), tuple(classes)
+        super().__init__(input, mean, std)
+        self.scores, self.classes = dict(scores), tuple(classes)
         self.judged, self.alarms, self.threshold = judged, alarms, threshold
-        self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
 
     @classmethod
     def of(
@@ -65,26 +63,9 @@ class Unlabelled:
         classes = target.names if isinstance(target, Category) else ()
         return cls(column, mean, std, scores, classes, judged, alarms)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input row as the model takes it."""
-        return self.input.shape
-
     def call(self, model: nn.Module, batch: Batch) -> Tensor:
         """The model's figures of each row."""
         return model(batch["x"])
-
-    def prepare(self, batch: Batch) -> Batch:
-        """x: stored rows -> the model's units."""
-        x = batch["x"]
-        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
-
-    def encode(self, raw: Any) -> Batch:
-        """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
-        rows = raw if isinstance(raw, list | tuple) else [raw]
-        if not rows:
-            raise UserError("nothing to look at: give at least one input")
-        return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
 
     def calibrate(self, outputs: Tensor) -> None:
         """Sets the threshold from the figures [B, …] of ordinary rows that the model was not trained on.
@@ -119,14 +100,6 @@ class Unlabelled:
         if found is None:
             return named
         return [{**row, "anomaly": odd} for row, odd in zip(named, found.tolist(), strict=True)]
-
-    def pixels(self, x: Tensor) -> np.ndarray:
-        """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
-        return pixels(x, self.mean, self.std)
-
-    def example(self, n: int) -> Batch:
-        """n inputs of ordinary size, drawn under a fixed seed."""
-        return {"x": self.input.example(n)}
 
     def to_json(self) -> Json:
         return {

@@ -173,12 +173,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_side(net, side, data.name)
-    made = supervised(data, net, how, coupled=True, auxiliary=net.auxiliary)
-    if made.stages[0].batch_size == 1:
-        raise UserError(
-            "googlenet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
-        )
-    return made
+    return supervised(data, net, how, coupled=True, auxiliary=net.auxiliary)
 
 
 def check_side(net: Config, side: int, name: str) -> None:

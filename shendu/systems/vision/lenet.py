@@ -49,10 +49,14 @@ class Config:
     units: tuple[int, int] = (120, 84)
     activation: str = "relu"
     dropout: float = 0.0
+    batch_norm: bool = False
+    """BatchNorm (Ioffe & Szegedy 2015) behind each pooling: an epoch is enough for digits."""
 
     def __post_init__(self) -> None:
         if min(*self.maps, *self.units) < 1:
             raise UserError(f"maps={self.maps} and units={self.units} must be 1 or more; write them like maps=6,16")
+        if self.batch_norm and self.form == "1998":
+            raise UserError("batch_norm=true is of form=common: BatchNorm came in 2015; leave one of the two out")
 
     def build(self) -> nn.Module:
         return LeNet1998(self) if self.form == "1998" else LeNet(self)
@@ -65,17 +69,26 @@ def resized(x: Tensor) -> Tensor:
     return F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=x.shape[-1] > SIDE)
 
 
+def layer(entering: int, leaving: int, padding: int, config: Config) -> tuple[nn.Module, ...]:
+    """5x5 convolution, halved by max-pooling, perhaps BatchNorm, activation.
+
+    The largest first, then the activation: the same for one that rises, from a quarter of the values.
+    """
+    return (
+        nn.Conv2d(entering, leaving, 5, padding=padding, bias=not config.batch_norm),
+        nn.MaxPool2d(2),
+        *([nn.BatchNorm2d(leaving)] if config.batch_norm else []),
+        activation(config.activation),
+    )
+
+
 class LeNet(nn.Module):
     """The common form."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         (first, second), (wide, narrow) = config.maps, config.units
-        # the largest first, then the activation: the same for one that rises, from a quarter of the values
-        self.features = nn.Sequential(
-            nn.Conv2d(config.channels, first, 5, padding=2), nn.MaxPool2d(2), activation(config.activation),
-            nn.Conv2d(first, second, 5), nn.MaxPool2d(2), activation(config.activation),
-        )  # fmt: skip
+        self.features = nn.Sequential(*layer(config.channels, first, 2, config), *layer(first, second, 0, config))
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(second * 25, wide), activation(config.activation), Dropout(config.dropout),
@@ -209,7 +222,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if net.form == "1998":
         how = settle(choices, net, replace(how, lr=2e-3))[1]
         return supervised(data, net, how, objective=lambda model: Discriminative())
-    return supervised(data, net, how)
+    return supervised(data, net, how, coupled=net.batch_norm)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

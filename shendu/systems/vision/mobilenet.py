@@ -172,12 +172,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         raise UserError(
             f"mobilenet halves the picture {net.halvings} times and {data.name} has {side} pixels a side, too few; use {remedy}"
         )
-    made = supervised(data, net, how, coupled=True)
-    if made.stages[0].batch_size == 1:
-        raise UserError(
-            "mobilenet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
-        )
-    return made
+    return supervised(data, net, how, coupled=True)
 
 
 PLACES = {"conv_stem": "features.0.0", "bn1": "features.0.1", "classifier": "classifier.1"}

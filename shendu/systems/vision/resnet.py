@@ -155,12 +155,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if net.depth in CIFAR and net.stem == "large":
         net = replace(net, stem="small")
     check_depth(net, side, data.name)
-    made = supervised(data, net, how, coupled=True)
-    if made.stages[0].batch_size == 1:
-        raise UserError(
-            "resnet normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
-        )
-    return made
+    return supervised(data, net, how, coupled=True)
 
 
 def check_depth(net: Config, side: int, name: str) -> None:

@@ -136,12 +136,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_depth(net, side, data.name)
-    made = supervised(data, net, how, coupled=True)
-    if made.stages[0].batch_size == 1:
-        raise UserError(
-            "resnext normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
-        )
-    return made
+    return supervised(data, net, how, coupled=True)
 
 
 def check_depth(net: Config, side: int, name: str) -> None:

@@ -118,12 +118,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_side(net, side, data.name)
     if not net.batch_norm and "lr" not in choices:
         how = replace(how, lr=0.01)
-    made = supervised(data, net, how, coupled=net.batch_norm)
-    if net.batch_norm and made.stages[0].batch_size == 1:
-        raise UserError(
-            "vgg normalises over the rows of a batch (BatchNorm), so it needs two or more; use batch_size=32"
-        )
-    return made
+    return supervised(data, net, how, coupled=net.batch_norm)
 
 
 def check_side(net: Config, side: int, name: str) -> None:

@@ -1,0 +1,51 @@
+"""What the processors of one input share: its rows, as they are stored or as a person gives them, in the model's units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shendu.core import Batch
+from shendu.data.columns import Column
+from shendu.errors import UserError
+
+
+class Single:
+    """One input `x`, a column of any kind. `mean` and `std` bring it into the model's units, as the column says."""
+
+    purpose = "look at"
+    """What is done to the rows, as it is said to a person who gives none."""
+
+    def __init__(self, input: Column, mean: Iterable[float], std: Iterable[float]) -> None:
+        self.input = input
+        self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input row as the model takes it."""
+        return self.input.shape
+
+    def prepare(self, batch: Batch) -> Batch:
+        """x: stored rows -> what the model takes; the rest as it is."""
+        x = batch["x"]
+        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
+
+    def encode(self, raw: Any) -> Batch:
+        """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
+        rows = raw if isinstance(raw, list | tuple) else [raw]
+        if not rows:
+            raise UserError(f"nothing to {self.purpose}: give at least one input")
+        return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
+        mean, std = (t.view(-1, 1, 1).to(x.device) for t in (self.mean, self.std))
+        return (x * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+    def example(self, n: int) -> Batch:
+        """n inputs of ordinary size, drawn under a fixed seed."""
+        return {"x": self.input.example(n)}
