@@ -8,9 +8,10 @@ G. Hinton, S. Osindero, Y. Teh: A fast learning algorithm for deep belief nets. 
 G. Hinton, R. Salakhutdinov: Reducing the dimensionality of data with neural networks. Science 313, 2006 (fine-tuning).
 
 Deviations: (1) classes are answered by the fine-tuned feed-forward network; 2006: by the memory's free energy for each
-class; (2) three Gibbs steps in every part of wake-sleep; 2006: 3, then 6, then 10; (3) fine-tuning by AdamW;
-2006: conjugate gradients; (4) dropout in fine-tuning (Srivastava et al. 2014) as a choice; (5) the class weights of
-the memory are where the last layer of the feed-forward network begins; 2006: small random ones.
+class; (2) the memory's Gibbs chains go on from step to step (Tieleman 2008), holding one class after another, and drawings
+begin where they ended; 2006: they begin at the rows, with 3, then 6, then 10 steps; (3) fine-tuning by AdamW; 2006: conjugate
+gradients; (4) dropout in fine-tuning (Srivastava et al. 2014) as a choice; (5) the class weights of the memory are where the
+last layer of the feed-forward network begins; 2006: small random ones.
 
 Shape letters: B rows, V visible units, K classes, F units of the last but one layer, H units of a layer.
 """
@@ -37,16 +38,16 @@ from shendu.data.dataset import Dataset, Split
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.nn.energy import RBM, Sides, contrast, patched, shown
+from shendu.nn.energy import RBM, contrast, patched, shown
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 
 LABELLED = 3
 """Key of which rows keep their labels."""
 NO_LABEL = -1
-LOOKED_AT = 10_000
-"""Training rows that the features' base rates are measured on."""
 SHOWN, FRAMES = 64, 40
+CHAINS = 100
+"""Gibbs chains in the memory that go on from one step of learning to the next (persistent; Tieleman 2008)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Pretraining:
     wake_sleep_steps: int = 0
     wake_sleep_lr: float = 0.005
     gibbs: int = 3
-    """Gibbs steps in the memory between waking and sleeping."""
+    """Gibbs steps that the memory's chains take in a step of learning."""
 
     def __post_init__(self) -> None:
         for name in ("labels", "pretrain_epochs", "pretrain_steps", "wake_sleep_epochs", "wake_sleep_steps"):
@@ -98,9 +99,9 @@ class Pretraining:
 
 class DBN(nn.Module):
     """`rbms` lead upwards (the last one is the memory, on the layer below and K class units), `generative` downwards, and
-    `net` answers."""
+    `net` answers. `chains` are hidden states of the memory [C, H] from Gibbs chains that go on while it learns."""
 
-    base: Tensor
+    chains: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ class DBN(nn.Module):
             RBM(below + (self.classes if i == top else 0), above) for i, (below, above) in enumerate(layers)
         )
         self.generative = nn.ModuleList(nn.Linear(above, below) for below, above in layers[:-1])
-        self.register_buffer("base", torch.zeros(widths[-2]))
+        self.register_buffer("chains", chance.bernoulli(torch.full((CHAINS, widths[-1]), 0.5)))
         drops = (config.input_dropout, *[config.dropout] * len(layers))
         parts: list[nn.Module] = [nn.Flatten()]
         for (below, above), drop in zip(layers, drops, strict=False):
@@ -147,11 +148,6 @@ class DBN(nn.Module):
 
     # ---- the generative model
 
-    def below(self, layer: int, batch: Batch) -> Tensor:
-        """What a layer's machine sees of the rows: the units' probabilities one layer down, on top the class as well."""
-        v = self.features(batch["x"], layer)
-        return v if layer < len(self.rbms) - 1 else self.with_class(v, batch["y"])
-
     def features(self, x: Tensor, layers: int) -> Tensor:
         """x [B, ...] -> the units' probabilities so many layers up."""
         v = x.flatten(1)
@@ -164,11 +160,24 @@ class DBN(nn.Module):
         known = (y != NO_LABEL)[:, None]
         return torch.cat([features, F.one_hot(y.clamp(min=0), self.classes).to(features) * known], 1)
 
-    def recalled(self, h: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The memory's way down: probabilities [B, F] and a drawn class [B], which stays away where y has none."""
-        field = self.memory.down(h)
-        drawn = categorical(field[:, -self.classes :])
-        return field[:, : -self.classes].sigmoid(), torch.where(y == NO_LABEL, y, drawn)
+    @torch.no_grad()
+    def dream(self, y: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Moves the chains on: their visible states [C, F + K], the hidden units' probabilities [C, H], and features [C, F].
+
+        They hold the classes of rows y [B], others at each call: so a chain learns to go where a class leads it, and as many
+        have no class as rows' labels are hidden.
+        """
+        y = y[torch.arange(len(self.chains), device=y.device) % len(y)]
+        for _ in range(steps):
+            features = chance.bernoulli(self.recalled(self.chains))
+            state = self.with_class(features, y)
+            on = self.memory.up(state).sigmoid()
+            self.chains.copy_(chance.bernoulli(on))
+        return state, on, features
+
+    def recalled(self, h: Tensor) -> Tensor:
+        """The memory's way down: states [B, H] -> probabilities of the features [B, F]."""
+        return self.memory.down(h)[:, : -self.classes].sigmoid()
 
     def descend(self, features: Tensor) -> Tensor:
         """States of the last but one layer [B, F] -> the pixels' probabilities [B, V], by the generative weights."""
@@ -194,21 +203,18 @@ class DBN(nn.Module):
     def draw(self, n: int, label: Tensor | None = None, *, steps: int = 500) -> Iterator[Tensor]:
         """Frames [n, *shape] of pixel probabilities: Gibbs steps in the memory with the class units held, then the way down.
 
-        The chain begins at the features' base rates and, over the first four fifths of its steps, cools down to the memory:
-        from states unlike any row's it would end in valleys that no row has dug.
+        They begin where the chains of the memory's training ended: from states unlike any row's they would end in valleys
+        that no row has dug.
         """
         if not self.config.pretrain:
             raise UserError("this run left pretraining out, so it draws nothing; train one without pretrain=false")
-        features = chance.bernoulli(self.base.sigmoid().expand(n, -1))
-        y = torch.arange(n, device=features.device) % self.classes if label is None else label
+        y = torch.arange(n, device=self.chains.device) % self.classes if label is None else label
+        h = self.chains[torch.randint(len(self.chains), (n,), device=y.device)]
         every = max(1, steps // FRAMES)
         for step in range(1, steps + 1):
-            beta = min(1.0, 1.25 * step / steps)
-            h = chance.bernoulli((beta * self.memory.up(self.with_class(features, y))).sigmoid())
-            field = self.memory.down(h)
-            p = ((1 - beta) * self.base + beta * field[:, : -self.classes]).sigmoid()
-            y = categorical(beta * field[:, -self.classes :]) if label is None else label
+            p = self.recalled(h)
             features = chance.bernoulli(p)
+            h = chance.bernoulli(self.memory.up(self.with_class(features, y)).sigmoid())
             if step % every == 0 or step == steps:
                 yield self.descend(features if step < steps else p).view(n, *self.config.shape)
 
@@ -218,13 +224,12 @@ class DBN(nn.Module):
         return {"Filters of the first layer": patched(self.rbm(0).weight[strongest]).view(-1, *self.config.shape)}
 
 
-def categorical(logits: Tensor) -> Tensor:
-    """Drawn classes int64 [B] (Gumbel's way: the largest of the logits with noise). logits [B, K]."""
-    u = torch.rand(logits.shape, device=logits.device).clamp(min=1e-20)
-    return (logits - (-u.log()).log()).argmax(1)
-
-
 # ---- the stages ------------------------------------------------------------------------------------------------------
+
+
+def learned(model: DBN, v: Tensor, dreams: tuple[Tensor, Tensor]) -> Tensor:
+    """The memory's energy of rows' states [B, F + K] less that of dreams, to be descended."""
+    return contrast(model.memory, (v, model.memory.up(v).sigmoid()), dreams, len(v) / len(dreams[0]))
 
 
 class Greedy(Objective):
@@ -247,24 +252,38 @@ class Greedy(Objective):
         assert isinstance(model, DBN)
         rbm = model.rbm(self.layer)
         with torch.no_grad():
-            v = model.below(self.layer, batch)
+            v = model.features(batch["x"], self.layer)
             on = rbm.up(v).sigmoid()
-            h = chance.bernoulli(on)
-            if rbm is model.memory:
-                dreamt = model.with_class(*model.recalled(h, batch["y"]))
-            else:
-                dreamt = rbm.down(h).sigmoid()
+            dreamt = rbm.down(chance.bernoulli(on)).sigmoid()
             on_again = rbm.up(dreamt).sigmoid()
         gap = contrast(rbm, (v, on), (dreamt, on_again))
         return Loss({"loss": shown(gap, (v - dreamt).square().sum())})
 
 
+class Memory(Objective):
+    """Persistent contrastive divergence of the memory on the features below and the class. Shows the same error as `Greedy`."""
+
+    surrogate = noisy = True
+
+    def __init__(self, gibbs: int) -> None:
+        super().__init__()
+        self.gibbs = gibbs
+
+    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
+        assert isinstance(model, DBN)
+        with torch.no_grad():
+            features, y = chance.bernoulli(model.features(batch["x"], len(model.rbms) - 1)), batch["y"]
+            v = model.with_class(features, y)
+            again = model.recalled(chance.bernoulli(model.memory.up(v).sigmoid()))
+            state, on, _ = model.dream(y, self.gibbs)
+        return Loss({"loss": shown(learned(model, v, (state, on)), (features - again).square().sum())})
+
+
 class WakeSleep(Objective):
     """The up-down algorithm (2006, appendix B), as one scalar whose gradient is all of its rules.
 
-    Awake, states go up and the generative weights learn to predict each layer from the one above; the memory runs a few
-    Gibbs steps; asleep, states go down from there and the recognition weights learn the way back. The memory learns by
-    contrastive divergence.
+    Awake, states go up and the generative weights learn to predict each layer from the one above; the memory's chains run a
+    few Gibbs steps on; asleep, states go down from there and the recognition weights learn the way back.
     """
 
     surrogate = noisy = True
@@ -280,12 +299,15 @@ class WakeSleep(Objective):
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         assert isinstance(model, DBN)
         awake = self.wake(model, batch["x"].flatten(1))
-        seen, dreamt, features = self.dream(model, awake[-1], batch["y"])
+        state, on, features = model.dream(batch["y"], self.gibbs)
         asleep = self.sleep(model, features)
         layers = range(len(awake) - 1)
         down = torch.stack([missed(model.way_down(i)(awake[i + 1]), awake[i]) for i in layers]).sum()
         up = torch.stack([missed(model.rbm(i).up(asleep[i]), asleep[i + 1]) for i in layers]).sum()
-        gap = contrast(model.memory, seen, dreamt)
+        up = up * (len(awake[0]) / len(features))
+        with torch.no_grad():
+            v = model.with_class(awake[-1], batch["y"])
+        gap = learned(model, v, (state, on))
         logs = {"down": down.detach() / len(awake[0]), "up": up.detach() / len(awake[0])}
         return Loss({"loss": shown(down + up + gap, down + up)}, logs)
 
@@ -296,18 +318,6 @@ class WakeSleep(Objective):
         for layer in range(len(model.rbms) - 1):
             states.append(chance.bernoulli(model.rbm(layer).up(states[-1]).sigmoid()))
         return states
-
-    @torch.no_grad()
-    def dream(self, model: DBN, features: Tensor, y: Tensor) -> tuple[Sides, Sides, Tensor]:
-        """The memory's two sides before and after Gibbs steps, [B, F + K] and [B, H], and the latter's features [B, F]."""
-        seen = state = model.with_class(features, y)
-        awake = on = model.memory.up(seen).sigmoid()
-        for _ in range(self.gibbs):
-            p, label = model.recalled(chance.bernoulli(on), y)
-            features = chance.bernoulli(p)
-            state = model.with_class(features, label)
-            on = model.memory.up(state).sigmoid()
-        return (seen, awake), (state, on), features
 
     @torch.no_grad()
     def sleep(self, model: DBN, features: Tensor) -> list[Tensor]:
@@ -332,11 +342,6 @@ class FineTune(SupervisedObjective):
         if not model.config.pretrain:
             return
         model.unroll()
-        rows = min(source.rows, LOOKED_AT)
-        with torch.no_grad():
-            parts = [source.batch(at, min(500, rows - at), model)["x"] for at in range(0, rows, 500)]
-            on = torch.cat([model.features(x.to(model.base.device), len(model.rbms) - 1) for x in parts]).mean(0)
-        model.base.copy_(((on * rows + 0.5) / (rows + 1)).logit())
 
 
 # ---- the recipe ------------------------------------------------------------------------------------------------------
@@ -381,12 +386,14 @@ def before(data: Dataset, processor: Supervised, net: Config, how: Training, mor
         )
         return made if epochs or steps else replace(made, steps=0)
 
+    top = len(net.hidden) - 1
     greedy = [
         learns(
-            more.pretrain_epochs, more.pretrain_steps, plain, partial(Greedy.of, i), f"pretrain-{i + 1}", f"rbms.{i}"
+            more.pretrain_epochs, more.pretrain_steps, plain if i < top else replace(plain, lr=more.pretrain_lr / 10),
+            partial(Greedy.of, i) if i < top else lambda model: Memory(more.gibbs), f"pretrain-{i + 1}", f"rbms.{i}",
         )
         for i in range(len(net.hidden))
-    ]
+    ]  # fmt: skip
     updown = learns(
         more.wake_sleep_epochs,
         more.wake_sleep_steps,
@@ -406,7 +413,15 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     assert isinstance(column, Image)
     processor = Supervised(column, data.fields[data.target], [0.0] * column.channels, [255.0] * column.channels)
     net = Config(shape=column.shape, classes=len(data.classes))
-    how = Training(epochs=30, batch_size=100, lr=1e-3, optimizer="adamw", schedule="one-cycle", weight_decay=0.01)
+    how = Training(
+        epochs=30,
+        batch_size=100,
+        lr=1e-3,
+        optimizer="adamw",
+        schedule="one-cycle",
+        weight_decay=0.01,
+        label_smoothing=0.1,
+    )
     more = Pretraining()
     if rows < 5000:
         net = replace(net, hidden=(128, 128, 256))
@@ -414,9 +429,16 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     net, how, more = settle(choices, net, how, more, given=("shape", "classes"))
     if not {"epochs", "steps"} & choices.keys() and rows >= 5000:
         how = replace(how, steps=2000) if more.labels else replace(how, epochs=100 if net.dropout else 30)
-    check_own_loss(how)
+    check_own_loss(replace(how, label_smoothing=0.0))  # fine-tuning smooths labels like any classifier
     few, most = labelled(data, more.labels, how.seed)
-    tune = stage(few, processor, how, lambda model: FineTune("cross-entropy"), name="fine-tune", trains=("net",))
+    tune = stage(
+        few,
+        processor,
+        how,
+        lambda model: FineTune("cross-entropy", label_smoothing=how.label_smoothing),
+        name="fine-tune",
+        trains=("net",),
+    )
     stages = (*before(most, processor, net, how, more), tune) if net.pretrain else (tune,)
     notes = (f"{more.labels:,} of {rows:,} training rows keep their labels",) if more.labels else ()
     made = recipe_of(data, net, how, processor, stages, notes)

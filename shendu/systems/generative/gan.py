@@ -381,6 +381,7 @@ def tiny() -> tuple[Any, dict[str, Any]]:
 
 REFERENCES = (
     {"data": "mnist", "metric": SCORE, "published": None, "target": 0.37, "source": ""},
-    {"data": "fashion-mnist", "metric": SCORE, "published": None, "target": 0.34, "source": ""},
+    {"data": "fashion-mnist", "metric": SCORE, "published": None, "target": 0.41,
+     "source": "half the mean distance of two test pictures, 0.404, is what no generator is below (MNIST: 0.353)"},
     {"data": "mnist", "metric": SCORE, "choices": {"form": "wgan-gp"}, "published": None, "target": 0.37, "source": ""},
 )  # fmt: skip
