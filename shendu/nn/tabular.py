@@ -53,13 +53,14 @@ class Numbers(nn.Module):
                 self.ends[:, column] = edges[[0, -1]]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, N] -> [N, B, E]."""
+        """[B, N] -> [N, B, E], as one product: shares, value, 1 and 0 of a number that is there, 0, 0, 0 and 1 of a missing one."""
         missing = x.isnan()
+        there = (~missing).to(x.dtype)
         known = torch.minimum(torch.maximum(x.nan_to_num(0.0), self.ends[0]), self.ends[1])
-        shares = ((known[..., None] - self.lower) * self.scale).clamp(0, 1)
-        placed = torch.baddbmm(self.bias[:, None], shares.transpose(0, 1), self.pieces)
-        vectors = placed + known.T[..., None] * self.linear[:, None]
-        return torch.where(missing.T[..., None], self.missing[:, None], vectors)
+        shares = ((known[..., None] - self.lower) * self.scale).clamp(0, 1) * there[..., None]
+        rest = torch.stack([known * there, there, missing.to(x.dtype)], -1)
+        weights = torch.cat([self.pieces, torch.stack([self.linear, self.bias, self.missing], 1)], 1)
+        return torch.bmm(torch.cat([shares, rest], -1).transpose(0, 1), weights)
 
 
 def quantiles(values: Tensor, pieces: int) -> Tensor:

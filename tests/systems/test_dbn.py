@@ -93,7 +93,7 @@ def test_the_memorys_gradient_is_rows_less_chains_that_go_on(monkeypatch: pytest
                 v = (v @ rbm.weight.T + rbm.hidden).sigmoid()
             seen = torch.cat([sure(v), torch.eye(3)[rows["y"]]], 1)
             awake = (seen @ net.memory.weight.T + net.memory.hidden).sigmoid()
-            state, asleep = gibbs(net, h, rows["y"][:4], 2)
+            state, asleep = gibbs(net, h, net.held, 2)
         wanted = [
             asleep.T @ state / 4 - awake.T @ seen / 6,
             state.mean(0) - seen.mean(0),
@@ -125,7 +125,7 @@ def test_the_up_down_gradient_is_all_of_its_rules(monkeypatch: pytest.MonkeyPatc
         h1 = sure((v @ first.weight.T + first.hidden).sigmoid())
         h2 = sure((h1 @ second.weight.T + second.hidden).sigmoid())
         seen = torch.cat([h2, torch.eye(3)[rows["y"]]], 1)
-        state, asleep = gibbs(net, h, rows["y"][:4], 2)
+        state, asleep = gibbs(net, h, net.held, 2)
         s2 = state[:, :4]
         s1 = sure((s2 @ g2.weight.T + g2.bias).sigmoid())
         s0 = (s1 @ g1.weight.T + g1.bias).sigmoid()
@@ -163,6 +163,16 @@ def test_untied_it_begins_transposed_and_unrolled_it_answers_as_the_way_up() -> 
     torch.testing.assert_close(net(rows["x"]), wanted)
 
 
+def test_chains_take_over_the_rows_classes_now_and_then() -> None:
+    net, y = network(), torch.tensor([2, NO_LABEL])
+    net.held.fill_(0)
+    net.dream(y, 1)
+    assert 0 < (net.held != 0).sum() < 40  # a tenth of 100, on average
+    for _ in range(200):
+        net.dream(y, 1)
+    assert (net.held == y.repeat(50)).all()
+
+
 def test_drawing_begins_where_the_chains_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     net, begun = network(), []
     monkeypatch.setattr(DBN, "recalled", lambda self, h: begun.append(h) or torch.zeros(len(h), 4))
@@ -174,6 +184,7 @@ def test_drawing_begins_where_the_chains_ended(monkeypatch: pytest.MonkeyPatch) 
 def test_a_row_without_a_label_says_nothing_of_classes(kind: Any) -> None:
     net, rows = network(), batch()
     hidden = {**rows, "y": torch.full((6,), NO_LABEL)}
+    net.held.fill_(NO_LABEL)
     loss = kind(2)(net, hidden, STEP).sums["loss"]
     slope, of_bias = torch.autograd.grad(loss, [net.memory.weight, net.memory.visible])
     assert slope[:, :4].any()

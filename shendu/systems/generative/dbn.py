@@ -48,6 +48,8 @@ NO_LABEL = -1
 SHOWN, FRAMES = 64, 40
 CHAINS = 100
 """Gibbs chains in the memory that go on from one step of learning to the next (persistent; Tieleman 2008)."""
+HELD = 10
+"""Steps of learning for which a chain holds a class, on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +101,11 @@ class Pretraining:
 
 class DBN(nn.Module):
     """`rbms` lead upwards (the last one is the memory, on the layer below and K class units), `generative` downwards, and
-    `net` answers. `chains` are hidden states of the memory [C, H] from Gibbs chains that go on while it learns."""
+    `net` answers. `chains` are hidden states of the memory [C, H] from Gibbs chains that go on while it learns, `held` their
+    classes [C]."""
 
     chains: Tensor
+    held: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -114,6 +118,7 @@ class DBN(nn.Module):
         )
         self.generative = nn.ModuleList(nn.Linear(above, below) for below, above in layers[:-1])
         self.register_buffer("chains", chance.bernoulli(torch.full((CHAINS, widths[-1]), 0.5)))
+        self.register_buffer("held", torch.arange(CHAINS) % config.classes)
         drops = (config.input_dropout, *[config.dropout] * len(layers))
         parts: list[nn.Module] = [nn.Flatten()]
         for (below, above), drop in zip(layers, drops, strict=False):
@@ -164,13 +169,14 @@ class DBN(nn.Module):
     def dream(self, y: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Moves the chains on: their visible states [C, F + K], the hidden units' probabilities [C, H], and features [C, F].
 
-        They hold the classes of rows y [B], others at each call: so a chain learns to go where a class leads it, and as many
-        have no class as rows' labels are hidden.
+        Now and then a chain takes over the class of one of the rows, whose classes are y [B], or that it has none: so chains
+        learn to go where a class leads, and as many have no class as rows' labels are hidden.
         """
-        y = y[torch.arange(len(self.chains), device=y.device) % len(y)]
+        others = y[torch.arange(CHAINS, device=y.device) % len(y)]
+        self.held.copy_(torch.where(torch.rand(CHAINS, device=y.device) < 1 / HELD, others, self.held))
         for _ in range(steps):
             features = chance.bernoulli(self.recalled(self.chains))
-            state = self.with_class(features, y)
+            state = self.with_class(features, self.held)
             on = self.memory.up(state).sigmoid()
             self.chains.copy_(chance.bernoulli(on))
         return state, on, features
@@ -200,11 +206,11 @@ class DBN(nn.Module):
         self.linear[-1].weight.data.copy_(self.memory.weight.data[:, -self.classes :].T)
         self.linear[-1].bias.data.copy_(self.memory.visible.data[-self.classes :])
 
-    def draw(self, n: int, label: Tensor | None = None, *, steps: int = 500) -> Iterator[Tensor]:
+    def draw(self, n: int, label: Tensor | None = None, *, steps: int = 30) -> Iterator[Tensor]:
         """Frames [n, *shape] of pixel probabilities: Gibbs steps in the memory with the class units held, then the way down.
 
-        They begin where the chains of the memory's training ended: from states unlike any row's they would end in valleys
-        that no row has dug.
+        They begin where the chains of the memory's training ended, since from states unlike any row's they would end in
+        valleys that no row has dug; and take as many steps as a chain held a class there, since many more end in few pictures.
         """
         if not self.config.pretrain:
             raise UserError("this run left pretraining out, so it draws nothing; train one without pretrain=false")
