@@ -49,7 +49,9 @@ def ours(dataset: Dataset, choices: dict[str, Any]) -> dict[str, torch.Tensor]:
     with tempfile.TemporaryDirectory() as place:
         folder = Folder(Path(place) / "run")
         folder.prepare()
-        model, _ = fit.fit(recipe, folder, fit.Setup(seed=recipe.seed, compile="off", say=lambda text: None))
+        model, _ = fit.fit(
+            recipe, folder, fit.Setup(seed=recipe.seed, precision="auto", compile="off", say=lambda text: None)
+        )
     shown = Outputs()
     source = recipes.held(dataset, recipe.processor, "test")
     measure(model, recipe.processor, source, {"outputs": lambda: shown}, parallel.choose_device("cpu"))

@@ -190,7 +190,7 @@ def tokens_per_second(steps: int, dropout: float) -> None:
     text = recipe.processor.tokens(data.splits["train"].column(data.input)).long()
     plain = Plain(recipe.model.vocabulary, 256, 6, 6, 384, dropout)
     adamw = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps, optimizer="adamw")
-    precision = parallel.choose_precision("auto", CPU)
+    precision = parallel.choose_precision("auto", CPU, recipe.model.build())
     sizes = {**LARGE, "vocabulary": recipe.model.vocabulary, "dropout": dropout}
     ways: dict[str, Callable[[], float]] = {
         "plain PyTorch loop, fp32": lambda: rate(plain_steps(plain, text, 64, 256, steps, 1e-3)),
@@ -211,7 +211,7 @@ def translate(system: str, steps: int) -> None:
         recipe.model if system == "transformer" else registry.load("transformer").Config(codes=processor.codes)
     )
     sizes = {name: getattr(transformer, name) for name in ("codes", "width", "layers", "heads", "inner", "dropout")}
-    precision = parallel.choose_precision("auto", CPU)
+    precision = parallel.choose_precision("auto", CPU, recipe.model.build())
 
     def theirs(*options: str) -> Callable[[], float]:
         return lambda: peer("translate", steps, size, sizes, *options, x=coded["x"], y=coded["y"])

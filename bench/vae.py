@@ -101,7 +101,7 @@ def ours(dataset: Dataset, steps: int) -> float:
         folder = Folder(Path(place) / "run")
         folder.prepare()
         began = time.perf_counter()
-        fit.fit(recipe, folder, fit.Setup(compile="off", say=lambda text: None))
+        fit.fit(recipe, folder, fit.Setup(precision="auto", compile="off", say=lambda text: None))
         return (time.perf_counter() - began) / steps
 
 

@@ -206,11 +206,11 @@ class DBN(nn.Module):
         self.linear[-1].weight.data.copy_(self.memory.weight.data[:, -self.classes :].T)
         self.linear[-1].bias.data.copy_(self.memory.visible.data[-self.classes :])
 
-    def draw(self, n: int, label: Tensor | None = None, *, steps: int = 30) -> Iterator[Tensor]:
+    def draw(self, n: int, label: Tensor | None = None, *, steps: int = 100) -> Iterator[Tensor]:
         """Frames [n, *shape] of pixel probabilities: Gibbs steps in the memory with the class units held, then the way down.
 
         They begin where the chains of the memory's training ended, since from states unlike any row's they would end in
-        valleys that no row has dug; and take as many steps as a chain held a class there, since many more end in few pictures.
+        valleys that no row has dug. A chain held a class for some thirty steps there: many hundreds end in few pictures.
         """
         if not self.config.pretrain:
             raise UserError("this run left pretraining out, so it draws nothing; train one without pretrain=false")
