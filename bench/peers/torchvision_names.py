@@ -6,6 +6,6 @@ compiled ones (nms, JPEG) do not work, and nothing here calls them.
 
 import torch
 
-LIBRARY = torch.library.Library("torchvision", "DEF")
+LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
 for name in ("nms", "qnms"):
     LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

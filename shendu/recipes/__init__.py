@@ -307,8 +307,9 @@ def unlabelled(
 
 def check_own_loss(how: Training) -> None:
     """Raises UserError where a loss is chosen for a system that has its own."""
-    if how.loss != "auto" or how.label_smoothing:
-        raise UserError("this system's loss is its own: leave loss and label_smoothing out, or use mlp, lenet, resnet")
+    given = [name for name, on in (("loss", how.loss != "auto"), ("label_smoothing", how.label_smoothing)) if on]
+    if given:
+        raise UserError(f"this system's loss is its own: leave {' and '.join(given)} out, or use mlp, lenet, resnet")
 
 
 SMOOTHED = ("cross-entropy", "bce")
