@@ -31,6 +31,7 @@ NOTE = "\n<!-- Made by docs/gen/systems.py: change the code or the ledger, then 
 KERNELS = (
     "kernels of the first layer, trained on the built-in digits (red adds, blue subtracts), and their maps of a digit."
 )
+WAYS = {"draw": "drawing", "inpaint": "filling in, `--inpaint`"}
 CAPTIONS = {
     "linear": "Least squares in one dimension, found by gradient descent.",
     "perceptron": "Circles are class 0, squares class 1. On XOR the weights come back to zero: no line separates it.",
@@ -139,6 +140,33 @@ def fields(cls: type) -> str:
     return table(("setting", "type", "default", ""), rows)
 
 
+def settings_of(module: ModuleType) -> Iterator[type]:
+    """What a system can be told beside its network and the general training: its own dataclasses of settings, and those of
+    its kind of recipe.
+    """
+    for cls in vars(module).values():
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls not in (module.Config, recipes.Training):
+            known = all(f.default is not dataclasses.MISSING for f in dataclasses.fields(cls))
+            if known and cls.__module__.startswith((module.__name__, "shendu.recipes", "shendu.sources")):
+                yield cls
+
+
+def drawing(module: ModuleType) -> str:
+    """What its drawing can be told, by `shendu sample RUN --set NAME=VALUE`: in words and as a table."""
+    rows: dict[tuple[str, ...], None] = {}
+    about = ""
+    for cls in vars(module).values():
+        if not isinstance(cls, type) or cls.__module__ != module.__name__:
+            continue
+        for way, what in WAYS.items():
+            for p in inspect.signature(getattr(cls, way)).parameters.values() if hasattr(cls, way) else ():
+                if p.kind is p.KEYWORD_ONLY:
+                    rows[f"`{p.name}`", kind(str(p.annotation)), f"`{p.default}`", what] = None
+        if hasattr(cls, "draw"):
+            about = inspect.cleandoc(cls.draw.__doc__ or "")
+    return f"{about}\n\n{table(('setting', 'type', 'default', 'of'), rows)}" if rows else ""
+
+
 def kind(annotation: str) -> str:
     """`Literal['a', 'b']` as its values, other types as they are."""
     found = re.fullmatch(r"Literal\[(.*)\]", annotation)
@@ -208,8 +236,11 @@ def page(entry: registry.Entry, entries: list[dict[str, Any]]) -> str:
     text += f"`{entry.name}`, one file: `{source}`. Family: {entry.family}.\n\n{story(module.__doc__ or '')}\n{pictures(entry.name)}"
     text += f"## Use it\n\n```sh\nshendu train {use}\nshendu reproduce {entry.name}\n```\n\n"
     text += f"## The network's settings\n\n{inspect.cleandoc(module.Config.__doc__ or '')}\n\n{fields(module.Config)}\n"
-    text += "Sizes that the data decides (inputs, channels, classes, outputs) are set by the recipe. "
-    text += "Settings of the training are the same for all systems: see [names](../names.md#training).\n"
+    text += "Sizes that the data decides (inputs, channels, classes, outputs) are set by the recipe.\n\n## The training's settings\n\n"
+    text += "".join(f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{fields(cls)}\n" for cls in settings_of(module))
+    text += "Those that are the same for all systems: see [names](../names.md#training).\n"
+    if told := drawing(module):
+        text += f"\n## Settings of drawing\n\n`shendu sample RUN --set NAME=VALUE`.\n\n{told}"
     if sizes := getattr(module, "SIZES", ()):
         rows = [(", ".join(changed(config)) or "defaults", f"{count:,}") for config, count in sizes]
         text += f"\n## Size\n\nParameters, held to the paper's by a test.\n\n{table(('settings', 'parameters'), rows)}"
