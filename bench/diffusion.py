@@ -1,17 +1,19 @@
 """Training of a diffusion model on MNIST, images per second: Shendu against diffusers' UNet2DModel, in one run.
 
-    python bench/diffusion.py [--steps N] [--batch N] [--maps 16,40]
+    python bench/diffusion.py [--rounds N] [--steps N] [--batch N] [--maps 16,40]
 
 Both sides learn a U-Net of attention at its lowest level, with classes, AdamW, clipped gradients and averaged weights; the
 work of a picture (multiplications) and the number of weights are printed, and --maps are diffusers' maps per level, chosen so
-that both are about equal. Images per second are those of the second half of the steps. Data is read from $SHENDU_DATA.
-diffusers runs in .bench/torch (see environments.py). Prints a line of JSON per side, then a table.
+that both are about equal. Images per second are those of the second half of the steps, medians of rounds in turn; ours computes in
+the precision that a run chooses, diffusers in fp32. Data is read from $SHENDU_DATA. diffusers runs in .bench/torch (see
+environments.py). Prints a line of JSON per side and round, then a table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,8 +38,8 @@ def ours(batch: int, steps: int) -> dict[str, Any]:
         how = {"steps": steps, "batch_size": batch, "validations": 1, "compile": "off"}
         run = shendu.train("diffusion", data, out=Path(folder) / "run", quiet=True, **how)
         (before, began), (after, ended) = stamps[len(stamps) // 2], stamps[-1]
-        parameters, macs = run.result["parameters"], macs_of(run.model)
-    return {"images_per_s": (after - before) / (ended - began), "parameters": parameters, "macs": macs}
+        about = {name: run.result[name] for name in ("parameters", "precision")}
+        return {"images_per_s": (after - before) / (ended - began), **about, "macs": macs_of(run.model)}
 
 
 def macs_of(model: Any) -> int:
@@ -67,14 +69,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--maps", default="16,40")
+    parser.add_argument("--rounds", type=int, default=1)
     job = parser.parse_args()
-    sides = {"Shendu": ours(job.batch, job.steps), "diffusers": theirs(job.batch, job.steps, job.maps)}
-    for side, figures in sides.items():
-        print("RESULT " + json.dumps({"side": side, **figures}), flush=True)
-    print(f"{'':12}{'images/s':>10}{'parameters':>12}{'MMACs':>8}")
-    for side, f in sides.items():
-        print(f"{side:12}{f['images_per_s']:10.1f}{f['parameters']:12,}{f['macs'] / 1e6:8.1f}")
-    print(f"times faster {sides['Shendu']['images_per_s'] / sides['diffusers']['images_per_s']:9.2f}")
+    found: dict[str, list[dict[str, Any]]] = {"Shendu": [], "diffusers": []}
+    for number in range(job.rounds):
+        for side, rounds in found.items():
+            rounds.append(ours(job.batch, job.steps) if side == "Shendu" else theirs(job.batch, job.steps, job.maps))
+            print("RESULT " + json.dumps({"side": side, "round": number, **rounds[-1]}), flush=True)
+    speed = {side: statistics.median(f["images_per_s"] for f in rounds) for side, rounds in found.items()}
+    print(f"{'':12}{'images/s':>10}{'parameters':>12}{'MMACs':>8}  precision")
+    for side, (f, *_) in found.items():
+        print(f"{side:12}{speed[side]:10.1f}{f['parameters']:12,}{f['macs'] / 1e6:8.1f}  {f.get('precision', 'fp32')}")
+    print(f"times faster {speed['Shendu'] / speed['diffusers']:9.2f}")
 
 
 if __name__ == "__main__":

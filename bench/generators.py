@@ -3,12 +3,15 @@
     python bench/generators.py --judge runs/judge-mnist runs/vae runs/gan runs/diffusion [--n 10000] [--out FILE.md]
 
 A row per run: Fréchet distance in the judge's features (and what as many training rows have), precision, recall, the share that
-is recognised as its class, the share of copies, seconds of training, and seconds that drawing 64 pictures takes.
+is recognised as its class, the share of copies, seconds of training, and seconds that drawing 64 pictures takes. Distances of two
+judges cannot be compared: bench/judges.json names the one of each data set by the hash of its weights, and how it is made; where
+another one judges, the table says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from shendu.verbs.judge import judge
 from shendu.verbs.opened import Run
 from shendu.verbs.sample import drawn, last
 
+JUDGES = Path(__file__).parent / "judges.json"
 HEAD = ("run", "Fréchet", "precision", "recall", "recognised", "copies", "training s", "64 pictures s")
 
 
@@ -73,6 +77,11 @@ def main() -> None:
         f"{found['frechet_of_training_rows']:.2f}. Judge: {referee['system']}{accuracy}, SHA-256 {referee['sha256'][:16]}…; "
         f"{torch.get_num_threads()} threads.\n"
     )
+    pinned = json.loads(JUDGES.read_text(encoding="utf-8")).get(found["data"], {})
+    if referee["sha256"] != pinned.get("sha256"):
+        said.append(
+            f"this is not the judge of {JUDGES.name}, {pinned.get('sha256', 'which has none for these data')[:48]}"
+        )
     text += "".join(f"\n- {line}" for line in said)
     print("\n" + text)
     if given.out:

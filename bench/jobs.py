@@ -36,8 +36,13 @@ PER_SAMPLE, ARRAYS, BATCHES = "per-sample PIL transforms, DataLoader", "arrays",
 def speed(group: str) -> list[Job]:
     """The same work in Shendu and every peer."""
     keras_feed = ARRAYS if group == "lenet" else "arrays; crop and flip as layers of the model, one crop per batch"
+    compiled = [
+        Job(group, "shendu-compiled", "Shendu, compiled", "shendu", "shendu_side.py", settings={"BENCH_COMPILE": "on"},
+            note="the same with `compile=on`; the first epoch compiles")
+    ] if group == "resnet" else []  # fmt: skip
     return [
         Job(group, "shendu", "**Shendu**", "shendu", "shendu_side.py", note="`shendu.train`, all that it does"),
+        *compiled,
         Job(group, "pytorch-tutorial", "PyTorch, the tutorials' loop", "torch", "peers/pytorch.py", "tutorial", note=PER_SAMPLE),
         Job(group, "lightning", "Lightning", "torch", "peers/lightning_peer.py", note=PER_SAMPLE),
         Job(group, "keras-torch", "Keras 3 on PyTorch", "torch", "peers/keras_peer.py", "torch", note=keras_feed),

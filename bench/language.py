@@ -160,13 +160,15 @@ def to_loss(wanted: float, limit: float, most: int) -> None:
     tokens = language.tokens(data.splits["train"].column(data.input)).long()
     plain = Plain(vocabulary, 64, 4, 4, 128, 0.0)
     ours = recipe.model.build()
+    precision = parallel.choose_precision("auto", CPU, ours)
 
     def validation(model: nn.Module) -> float:
         return measure(model, language, recipe.splits["validation"], recipe.metrics, CPU)["loss"]
 
     for name, model, steps in (
         ("plain PyTorch loop", plain, plain_steps(plain, tokens, 12, 64, most or 2000, 1e-3)),
-        (f"shendu train gpt ({recipe.stages[0].steps:,} steps of {recipe.stages[0].batch_size})", ours, our_steps(recipe, ours)),
+        (f"shendu train gpt ({recipe.stages[0].steps:,} steps of {recipe.stages[0].batch_size}, {precision})", ours,
+         our_steps(recipe, ours, precision)),
     ):  # fmt: skip
         seconds, reached = 0.0, False
         begun = time.perf_counter()

@@ -72,8 +72,9 @@ def speed(job) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SHENDU_CACHE"] = f"{folder}/cache"
         seed = int(os.environ.get("BENCH_ROUND", 0))
+        engine = {"seed": seed, "compile": os.environ.get("BENCH_COMPILE", "auto")}
         run = shendu.train(
-            system, data, out=f"{folder}/run", quiet=True, epochs=job.epochs, seed=seed, **SAME, **choices
+            system, data, out=f"{folder}/run", quiet=True, epochs=job.epochs, **engine, **SAME, **choices
         )
         result = run.result
         lines = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
