@@ -52,7 +52,8 @@ def judge(
     pictures have. `precision` and `recall`: the share of drawn pictures that lie among real ones, and the other way
     round. `recognised`: the share that is taken for the class it was drawn as (None for a model without classes).
     `nearest`: the median distance to the nearest training picture, root mean square in units of white less black, of drawn
-    pictures and of the test part; `copies`: the share of drawn ones that are closer than all but 1% of the test part are.
+    pictures and of the test part; `copies`: the share of drawn ones that are closer than all but 1% of the test part are
+    (None without a test part: the training part stands in for it).
     `notes` say what is wrong in words. `how` are settings of the drawing. Raises UserError.
     """
     opened, referee = (given if isinstance(given, Run) else Run(given) for given in (run, judge))
@@ -66,15 +67,16 @@ def judge(
     theirs = see(real)[0]
     figures: dict[str, Any] = {
         "frechet": frechet(features, theirs),
-        "frechet_of_training_rows": frechet(see(training[:n])[0], theirs),
+        "frechet_of_training_rows": frechet(see(few(training, n))[0], theirs),
         **precision_recall(theirs, features),
         "recognised": recognised(logits, labels, opened.processor.classes, referee.processor.labels),
     }
     among = torch.from_numpy(training).flatten(1)
     distance, at = nearest(torch.from_numpy(made[:COMPARED]).flatten(1), among)
-    usual, _ = nearest(torch.from_numpy(real[:COMPARED]).flatten(1), among)
+    usual, _ = nearest(torch.from_numpy(few(real, COMPARED)).flatten(1), among)
     figures["nearest"] = {"drawn": float(distance.median()), "test": float(usual.median())}
-    figures["copies"] = float((distance < usual.quantile(0.01)).double().mean())
+    copies = float((distance < usual.quantile(0.01)).double().mean())
+    figures["copies"] = copies if "test" in dataset.splits else None
     result = {
         "run": str(opened.path), "system": opened.recipe["system"], "data": dataset.name, "n": n, "seed": seed,
         "how": {key: str(value) for key, value in how.items()}, "rows": len(real), "judge": about(referee), **figures,
@@ -113,6 +115,13 @@ def pictures_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return parts[0], parts[1]
 
 
+def few(pictures: np.ndarray, n: int) -> np.ndarray:
+    """n of them at most, always the same, from all over: rows may be stored class by class."""
+    return (
+        pictures if n >= len(pictures) else pictures[np.sort(np.random.default_rng(0).permutation(len(pictures))[:n])]
+    )
+
+
 def pictures_by(run: Run, n: int, seed: int, device: str, how: dict[str, Any]) -> tuple[np.ndarray, Tensor | None]:
     """n drawn pictures uint8 [n, H, W, C] and the classes they were drawn as, int64 [n], each in turn."""
     made, classes = [], len(run.processor.classes)
@@ -137,11 +146,14 @@ class Sight:
                 f"--judge {referee.path} ends in no linear layer, whose input would be its features; use lenet, resnet9"
             )
         self.seen: list[Tensor] = []
-        layers[-1].register_forward_pre_hook(lambda layer, given: self.seen.append(given[0].flatten(1).cpu().double()))
+        self.last = layers[-1]
+
+    def note(self, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        self.seen.append(given[0].flatten(1).cpu().double())
 
     def __call__(self, pictures: np.ndarray) -> tuple[Tensor, Tensor]:
         features, logits = [], []
-        with parallel.evaluating(self.model):
+        with parallel.evaluating(self.model), self.last.register_forward_pre_hook(self.note):
             for start in range(0, len(pictures), BATCH):
                 stored = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH])).to(self.device)
                 self.seen.clear()
@@ -219,7 +231,7 @@ def notes(figures: dict[str, Any]) -> list[str]:
             f"recall {figures['recall']:.2f}: what is drawn covers little of what there is; a collapsed generator, which draws "
             "the same again and again, looks like this"
         )
-    if figures["copies"] > CLOSE:
+    if (figures["copies"] or 0) > CLOSE:
         said.append(
             f"{figures['copies']:.0%} of the pictures are closer to a training picture than 99% of the test part are: look at "
             "judge.png for copies"
@@ -251,8 +263,9 @@ def lines(result: dict[str, Any]) -> list[list[str]]:
         ["precision", f"{result['precision']:.4f}", "drawn among real"],
         ["recall", f"{result['recall']:.4f}", "real among drawn"],
         ["nearest", f"{result['nearest']['drawn']:.4f}", f"{result['nearest']['test']:.4f} for the test part"],
-        ["copies", f"{result['copies']:.4f}", "0.01 for the test part"],
     ]
+    if result["copies"] is not None:
+        found.append(["copies", f"{result['copies']:.4f}", "0.01 for the test part"])
     if result["recognised"] is not None:
         found.insert(1, ["recognised", f"{result['recognised']:.4f}", "drawn as a class and taken for it"])
     return found

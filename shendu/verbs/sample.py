@@ -57,7 +57,8 @@ def sample(
     device: str = "auto",
     **how: Any,
 ) -> Path:
-    """Draws `n` pictures into a grid and returns the file's path; a .gif shows how they come about.
+    """Draws `n` pictures into a grid and returns the file's path; a .gif shows how they come about. With walk=N a .png has a
+    row for each picture: the N on the way to it, and itself.
 
     `label` is the class that a conditional model draws (else each in turn); `how` are settings of the model's drawing.
     `inpaint` is a picture file whose transparent part is drawn, n times. Equal seeds give equal pictures. Raises UserError.
@@ -68,8 +69,12 @@ def sample(
         made = drawn(opened, n, label, seed, device, how)
     else:
         made = filled(opened, Path(inpaint), n, label, seed, device, how)
-    shown = kept(made, FRAMES if path.suffix.lower() == ".gif" else 1)
-    write(path, [grid(opened.processor.pixels(frame)) for frame in shown])
+    animated, walked = path.suffix.lower() == ".gif", str(how.get("walk", 0)) != "0"
+    shown = [opened.processor.pixels(frame) for frame in kept(made, FRAMES if animated or walked else 1)]
+    if walked and not animated:
+        write(path, [grid(np.stack(shown, 1).reshape(-1, *shown[0].shape[1:]), len(shown))])
+    else:
+        write(path, [grid(pixels) for pixels in shown])
     return path
 
 
@@ -137,6 +142,8 @@ def labels_of(processor: Unlabelled | Supervised, n: int, label: str | None) -> 
     """int64 [N]: the class that is asked for, or each in turn; None where the data has none. Raises UserError."""
     if label is None:
         return torch.arange(n) % len(processor.classes) if processor.classes else None
+    if not processor.classes:
+        raise UserError("this model was told no classes; train one with --set conditional=true, or leave --class out")
     if label not in processor.classes:
         raise unknown("class", str(label), processor.classes)
     return torch.full((n,), processor.classes.index(label))
@@ -169,10 +176,12 @@ def last(frames: Iterator[Tensor]) -> Tensor:
     return frame
 
 
-def grid(pixels: np.ndarray) -> Picture.Image:
-    """uint8 [N, H, W, C] -> one picture, about square, enlarged by whole numbers so that pixels stay sharp."""
+def grid(pixels: np.ndarray, across: int = 0) -> Picture.Image:
+    """uint8 [N, H, W, C] -> one picture, `across` of them in a row (0: about square), enlarged by whole numbers so that
+    pixels stay sharp.
+    """
     n, h, w, c = pixels.shape
-    across = math.ceil(math.sqrt(n * h / w))
+    across = across or math.ceil(math.sqrt(n * h / w))
     down = math.ceil(n / across)
     sheet = np.full((down * (h + BETWEEN) - BETWEEN, across * (w + BETWEEN) - BETWEEN, c), 255, np.uint8)
     for i, each in enumerate(pixels):

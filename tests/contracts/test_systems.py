@@ -25,8 +25,14 @@ from shendu.run import Folder
 from shendu.verbs.opened import Run, save_model
 
 NAMES = tuple(registry.systems())
-FORMS: dict[str, tuple[dict[str, Any], ...]] = {"lenet": ({}, {"form": "1998"}, {"batch_norm": True})}
-"""Choices that make another network of the same file."""
+FORMS: dict[str, tuple[dict[str, Any], ...]] = {
+    "lenet": ({}, {"form": "1998"}, {"batch_norm": True}),
+    "vae": ({}, {"form": "conv", "maps": (4, 8)}, {"samples": 3, "conditional": True}),
+    "vqvae": ({}, {"conditional": True}),
+    "gan": ({}, {"form": "wgan-gp", "conditional": False}),
+    "diffusion": ({}, {"process": "flow"}, {"process": "linear", "predicts": "eps", "conditional": False}),
+}
+"""Choices that make another network, or another way to learn, of the same file."""
 MEMORISED = {"bert": 120, "dbn": 120}
 """Steps in which 16 rows are learned by heart, where 60 are too few."""
 UNMIXED = ("perceptron", "siamese", "face")

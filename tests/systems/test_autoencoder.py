@@ -106,6 +106,23 @@ def test_missing_numbers_do_not_count() -> None:
         torch.testing.assert_close(model(row)[0, 0], error)
 
 
+def test_a_value_that_most_rows_lack_is_judged_by_those_that_have_it() -> None:
+    model = Config(shape=(3,), numeric=(0, 1, 2), hidden=(2,)).build()
+    learn = Reconstruction(model, corruption=0.0, contraction=0.0)
+    x = torch.randn(4000, 3)
+    x[torch.rand(4000) < 0.9, 1] = torch.nan
+    x[:, 2] = torch.nan
+    learn(model, {"x": x}, torch.tensor(0))
+    learn.update(model, 0)
+    known = ~x[:, 1].isnan()
+    with torch.no_grad():
+        errors = (model.decode(model.up(x.nan_to_num(0.0))) - x)[known, 1].square()
+        score = model(x)[:, 1]
+    assert float(model.typical[1]) == pytest.approx(float(errors.mean()), rel=1e-4)
+    assert float(model.typical[2]) == 1, "no row says anything of it"
+    assert float(score[known].mean()) == pytest.approx(float(score[~known].mean()), rel=0.2)
+
+
 def test_views_show_rows_codes_and_their_plane() -> None:
     model = Config(shape=(1, 8, 6), hidden=(12, 2)).build().eval()
     with torch.no_grad():

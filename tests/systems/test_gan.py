@@ -168,6 +168,8 @@ def test_diversity_is_one_for_real_rows_and_zero_for_a_collapse_within_classes()
     one_each = torch.randn(3, 1, 8, 8)[y]
     assert float(diversity(one_each, x, y, y)) == 0
     assert float(diversity(one_each, x, None, None)) > 0.3
+    all_different = torch.arange(60)
+    assert float(diversity(x, x, all_different, all_different)) == pytest.approx(1)
 
 
 def test_collapse_is_logged_and_said_in_words() -> None:

@@ -70,6 +70,9 @@ def test_capacity_has_its_knee_between_a_tenth_and_a_fifth() -> None:
     assert below > 0.99
     assert below > at > above
     assert above < 0.8
+    few, many = (hopfield.capacity(units, (0.12, 0.18)) for units in (150, 600))
+    assert min(few[0], many[0]) > 0.97, "below the knee more units do not matter"
+    assert many[1] < few[1] - 0.2, "above it they make the fall steeper"
 
 
 def test_recall_leaves_its_start_alone() -> None:

@@ -97,15 +97,22 @@ def test_the_surrogates_gradient_is_the_rule(learning: str, monkeypatch: pytest.
 
 
 def test_with_all_states_for_dreams_it_is_the_gradient_of_the_likelihood() -> None:
-    net, x = machine(), all_states(4)[[3, 5, 14]]
-    states = all_states(4)
-    share = (-net.free_energy(states)).softmax(0).detach()
-    surrogate = net.free_energy(x).mean() - (share * net.free_energy(states)).sum()
-    exact = net.free_energy(x).mean() + (-net.free_energy(states)).logsumexp(0)
+    net, x, states = machine(), all_states(4)[[3, 5, 14]], all_states(4)
+    shares = (-net.free_energy(states)).softmax(0).detach()
+
+    def sides(v: Tensor) -> tuple[Tensor, Tensor]:
+        return v, net.up(v).sigmoid()
+
+    none = sides(torch.zeros(0, 4))
+    rule = energy.contrast(net, sides(x), none) / len(x)
+    for share, state in zip(shares.tolist(), states, strict=True):
+        rule = rule + energy.contrast(net, none, sides(state[None]), share)
+    pairs = torch.stack([  # -E(v, h) of all 16 x 8 states
+        torch.stack([v @ net.visible + h @ net.hidden + h @ net.weight @ v for h in all_states(3)]) for v in states
+    ])  # fmt: skip
+    exact = pairs.flatten().logsumexp(0) - pairs[[3, 5, 14]].logsumexp(1).mean()
     parameters = [net.weight, net.visible, net.hidden]
-    for mine, wanted in zip(
-        torch.autograd.grad(surrogate, parameters), torch.autograd.grad(exact, parameters), strict=True
-    ):
+    for mine, wanted in zip(torch.autograd.grad(rule, parameters), torch.autograd.grad(exact, parameters), strict=True):
         torch.testing.assert_close(mine, wanted)
 
 
@@ -183,7 +190,9 @@ def test_estimate_says_how_many_runs_count_and_an_explosion_in_words() -> None:
     _, _, counting = rbm.estimate(torch.tensor([300.0] + [0.0] * 99, dtype=torch.float64), 0.0)
     net.counting.fill_(counting)
     assert "1.0% of the runs count" in net.remark()
-    assert "raise ais_steps" in net.remark()
+    assert "log Z is most likely too low and the log-likelihood too high; raise ais_steps" in net.remark()
+    net.counting.fill_(math.nan)
+    assert "exploded" in net.remark()
     net.counting.fill_(0.8)
     assert "give or take" in net.remark()
 
@@ -276,3 +285,12 @@ def test_numbers_have_gaussian_units(one_line: Any) -> None:
         rbm.recipe(data, units="binary")
     one_line(caught.value)
     assert "ema" in rbm.recipe(data, ema=0.9).notes[0]
+
+
+def test_given_weights_keep_their_biases(bench: Any) -> None:
+    recipe = bench.recipe("rbm")
+    for given in (0.0, 0.3):
+        model = recipe.model.build()
+        torch.nn.init.constant_(model.visible, given)
+        recipe.stages[0].objective(model).enter(model, recipe.stages[0].source(model))
+        assert torch.equal(model.visible, model.base if not given else torch.full_like(model.visible, given))

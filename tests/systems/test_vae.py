@@ -144,3 +144,26 @@ def test_draws_of_a_step_are_the_engines(bench: Any) -> None:
         chance.reseed(seed)
         sums.append(float(learn(model, batch, torch.tensor(0)).sums["loss"].detach()))
     assert sums[0] == sums[1] != sums[2]
+
+
+@torch.no_grad()
+def test_a_likelihood_is_not_rounded_to_half_precision() -> None:
+    model, x = small(shape=(1, 28, 28), latent=4), (torch.rand(8, 1, 28, 28) < 0.5).float()
+    model.mean.uniform_(0.001, 0.999)
+    z = torch.randn(8, 5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model.decode(z.flatten(0, 1)).double().view(8, 5, -1)
+        found = model.given(x, z)
+    exact = (x.double().view(8, 1, -1) * logits - torch.nn.functional.softplus(logits)).sum(2)
+    torch.testing.assert_close(found.double(), exact, atol=2e-3, rtol=0)
+
+
+def test_given_weights_keep_their_mean(bench: Any) -> None:
+    recipe = bench.recipe("vae")
+    model = recipe.model.build()
+    enter = recipe.stages[0].objective(model).enter
+    enter(model, recipe.stages[0].source(model))
+    assert (model.mean != 0.5).any()
+    kept = model.mean.fill_(0.3).clone()
+    enter(model, recipe.stages[0].source(model))
+    assert torch.equal(model.mean, kept)

@@ -151,3 +151,23 @@ def test_the_second_stage_leaves_the_codes(bench: Any, tmp_path: Path) -> None:
     differ = {name for name in models[0] if not torch.equal(models[0][name], models[1][name])}
     assert differ
     assert all(name.startswith("prior.") for name in differ)
+
+
+def test_codes_are_those_of_single_precision() -> None:
+    model = small(size=64, width=16)
+    z, model.codebook[:] = torch.randn(4, 16, 3, 2), 10 + 0.02 * torch.randn(64, 16)
+    wanted = model.nearest(z)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.nearest(z), wanted)
+
+
+def test_given_weights_keep_their_codebook(bench: Any) -> None:
+    recipe = bench.recipe("vqvae")
+    model = recipe.model.build()
+    enter, source = recipe.stages[0].objective(model).enter, recipe.stages[0].source(model)
+    before = model.codebook.clone()
+    enter(model, source)
+    assert not torch.equal(model.codebook, before)
+    model.counts[0], kept = 0.5, model.codebook.clone()
+    enter(model, source)
+    assert torch.equal(model.codebook, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,14 @@ def test_collapse_and_copies_are_said_in_words() -> None:
     assert "40% of the pictures" in copies
 
 
+def test_the_few_that_are_looked_at_are_from_all_over() -> None:
+    pictures = np.arange(1000).reshape(1000, 1, 1, 1)
+    looked_at = verb.few(pictures, 100).flatten()
+    assert len(set(looked_at)) == 100
+    assert abs(looked_at.mean() - 500) < 100
+    assert verb.few(pictures, 2000) is pictures
+
+
 def test_pairs_stand_side_by_side() -> None:
     made, training = np.zeros((5, 2, 2, 1), np.uint8), np.full((5, 2, 2, 1), 9, np.uint8)
     assert beside(made, training)[:, 0, 0, 0].tolist() == [0, 9] * 5
@@ -160,12 +169,22 @@ def test_judge_writes_its_figures_and_a_picture(runs: tuple[Run, Run]) -> None:
     weights = (referee.path / "model.safetensors").read_bytes()
     assert result["judge"]["sha256"] == hashlib.sha256(weights).hexdigest()
     assert result["judge"]["accuracy"] == referee.result["metrics"]["test"]["accuracy"]
-    assert result["frechet"] > 5 * result["frechet_of_training_rows"] > 0
+    assert result["frechet"] > 3 * result["frechet_of_training_rows"] > 0
     assert 0 <= result["recognised"] <= 1
     assert result["nearest"]["drawn"] > result["nearest"]["test"]
     assert result["notes"] == notes(result)
     assert Picture.open(drawing.path / "judge.png").size[0] > 60
     assert judge(drawing, referee, n=60, steps=3) == result
+
+
+def test_without_a_test_part_nothing_is_called_a_copy(runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = verb._of_run(runs[0], None)
+    alone = replace(dataset, splits={"train": dataset.splits["train"]})
+    monkeypatch.setattr(verb, "_of_run", lambda *words: alone)
+    found = judge(*runs, n=60, steps=2)
+    assert found["copies"] is None
+    assert "copies" not in [line[0] for line in verb.lines(found)]
+    assert notes(found) == found["notes"]
 
 
 def test_features_are_the_last_layers_input(runs: tuple[Run, Run]) -> None:

@@ -65,6 +65,7 @@ def test_an_animation_keeps_the_last_frame(tmp_path: Path) -> None:
         ({"out": "a.bmp"}, "--out a.bmp is none of .png, .gif; write it like a.png"),
         ({"out": "nowhere/a.png"}, "--out nowhere/a.png: there is no folder nowhere; make it, or choose another file"),
         ({"step": 3}, "unknown setting 'step' of drawing"),
+        ({"walk": "some"}, "walk='some'"),
     ],
 )
 def test_wrong_words_get_one_line(
@@ -73,6 +74,33 @@ def test_wrong_words_get_one_line(
     with pytest.raises(UserError) as caught:
         shendu.sample(run, **{"out": tmp_path / "a.png", **how})
     assert one_line(caught.value).startswith(line)
+
+
+def test_a_walk_is_a_row_of_a_picture_and_frames_of_an_animation(run: shendu.Run, tmp_path: Path) -> None:
+    sheet = Image.open(shendu.sample(run, n=3, walk=4, out=tmp_path / "walk.png"))
+    assert sheet.width / sheet.height == pytest.approx(5 * 10 / (3 * 10), rel=0.05)
+    end = np.asarray(Image.open(shendu.sample(run, n=1, walk=4, out=tmp_path / "one.png")).resize((48, 8), 0))
+    assert (end[:, :8] != end[:, 40:]).any()
+    with Image.open(shendu.sample(run, n=2, walk=4, out=tmp_path / "walk.gif")) as animation:
+        assert animation.n_frames == 5
+
+
+@pytest.mark.parametrize("system", ["diffusion", "rbm"])
+def test_an_animation_shows_how_pictures_come_about(system: str, tmp_path: Path) -> None:
+    more = {"ais_steps": 20, "ais_runs": 10} if system == "rbm" else {}
+    made = shendu.train(system, "digits", out=tmp_path / "run", **more, **TRAINED)
+    with Image.open(shendu.sample(made, n=4, out=tmp_path / "a.gif")) as animation:
+        assert animation.n_frames > 5
+        first = np.asarray(animation.convert("L"))
+        animation.seek(animation.n_frames - 1)
+        assert (np.asarray(animation.convert("L")) != first).any()
+
+
+def test_a_class_of_a_model_that_was_told_none_gets_one_line(one_line: Any, tmp_path: Path) -> None:
+    plain = shendu.train("vae", "digits", out=tmp_path / "run", **TRAINED)
+    with pytest.raises(UserError) as caught:
+        shendu.sample(plain, label="7", out=tmp_path / "a.png")
+    assert one_line(caught.value).startswith("this model was told no classes; train one with --set conditional=true")
 
 
 def test_a_classifier_draws_nothing(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def stack(config: Config, width: int) -> Iterator[Full | Convolved]:
 class Autoencoder(nn.Module):
     """A stack of layers up to the code and down again. In [B, …] out each row's errors [B, 2] (see `SCORES`).
 
-    `typical` [V] is the mean squared error of each value over the training rows, kept while it is trained.
+    `typical` [V] is the mean squared error of each value over the training rows that have it, kept while it is trained.
     """
 
     typical: Tensor
@@ -251,14 +251,14 @@ class Reconstruction(Objective):
     """
 
     errors: Tensor
-    rows: Tensor
+    known: Tensor
 
     def __init__(self, model: Any, *, corruption: float, contraction: float, layer: int | None = None) -> None:
         super().__init__()
         self.corruption, self.contraction, self.layer = corruption, contraction, layer
         self.noisy = corruption > 0
         self.register_buffer("errors", torch.zeros_like(model.typical), persistent=False)
-        self.register_buffer("rows", torch.zeros(()), persistent=False)
+        self.register_buffer("known", torch.zeros_like(model.typical), persistent=False)
 
     def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:
         values, counts = model.values(batch["x"])
@@ -278,7 +278,7 @@ class Reconstruction(Objective):
         if self.layer is None:
             with torch.no_grad():
                 self.errors += errors.sum(0)
-                self.rows += len(errors)
+                self.known += len(errors) if counts is None else counts.sum(0)
         loss = errors.sum() + self.contraction * norm
         return Loss({"loss": loss}, {"contraction": norm.detach() / len(errors)} if self.contraction else {})
 
@@ -291,9 +291,10 @@ class Reconstruction(Objective):
 
     def update(self, model: Any, step: int) -> None:
         if self.layer is None:
-            model.typical.lerp_(self.errors / self.rows.clamp(min=1), max(RATE, 1 / (1 + step)))
+            share = max(RATE, 1 / (1 + step)) * (self.known > 0)  # a value that no row had says nothing
+            model.typical.lerp_(self.errors / self.known.clamp(min=1), share)
             self.errors.zero_()
-            self.rows.zero_()
+            self.known.zero_()
 
 
 def jacobian(layer: Full, h: Tensor, name: str) -> Tensor:

@@ -168,7 +168,8 @@ class Likelihood(Objective):
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         assert isinstance(model, Boltzmann)
         v = model.seen(batch["x"])
-        return Loss({"loss": model.free_energy(v).sum() + len(v) * model.log_z()})
+        with torch.autocast(v.device.type, enabled=False):
+            return Loss({"loss": model.free_energy(v).sum() + len(v) * model.log_z()})
 
 
 class Equilibrium(Objective):

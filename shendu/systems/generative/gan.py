@@ -238,12 +238,15 @@ def diversity(drawn: Tensor, real: Tensor, labels: Tensor | None, theirs: Tensor
 
 
 def apart(x: Tensor, labels: Tensor | None) -> Tensor:
-    """The mean distance of neighbouring rows [B, C, H, W], of those of one class where labels [B] are given."""
+    """The mean distance of neighbouring rows [B, C, H, W], of those of one class where labels [B] are given and any agree."""
     order = torch.arange(len(x), device=x.device) if labels is None else labels.argsort(stable=True)
     rows = x.detach().flatten(1)[order].float()
     distance = (rows[1:] - rows[:-1]).norm(dim=1)
-    alike = torch.ones_like(distance) if labels is None else (labels[order][1:] == labels[order][:-1]).float()
-    return (distance * alike).sum() / alike.sum().clamp(min=1)
+    if labels is None:
+        return distance.mean()
+    alike = labels[order][1:] == labels[order][:-1]
+    alike = (alike | ~alike.any()).float()  # no two of one class: all neighbours
+    return (distance * alike).sum() / alike.sum()
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------

@@ -188,10 +188,10 @@ class RBM(nn.Module):
     def remark(self) -> str:
         """How far the log-likelihood can be trusted, in words."""
         error, share = float(self.log_z_error), float(self.counting)
-        if share < FEW:
+        if not share >= FEW:
             return (
-                f"the weights of importance sampling exploded: {100 * share:.1f}% of the runs count, so log Z (and the "
-                "log-likelihood) is most likely too low; raise ais_steps, or train with a smaller lr"
+                f"the weights of importance sampling exploded: {100 * share:.1f}% of the runs count, so log Z is most likely "
+                "too low and the log-likelihood too high; raise ais_steps, or train with a smaller lr"
             )
         return f"log Z is {float(self.log_z):.2f}, give or take {error:.2f} nats; {100 * share:.0f}% of the runs count"
 
@@ -218,7 +218,8 @@ class Contrast(Objective):
     def enter(self, model: nn.Module, source: Source) -> None:
         assert isinstance(model, RBM)
         model.base.copy_(base_rates(model, source))
-        model.visible.data.copy_(model.base)
+        if not model.visible.any():  # given weights keep their biases
+            model.visible.data.copy_(model.base)
         if self.how.learning == "pcd":
             self.chains.copy_(chance.bernoulli(torch.full_like(self.chains, 0.5)))
 

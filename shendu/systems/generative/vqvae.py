@@ -180,7 +180,8 @@ class VQVAE(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """[B, D, h, w] -> int64 [B, h, w]: the codebook's nearest vector at each place."""
         flat = z.float().permute(0, 2, 3, 1)
-        return (self.codebook.square().sum(1) - 2 * flat @ self.codebook.T).argmin(3)
+        with torch.autocast(z.device.type, enabled=False):
+            return (self.codebook.square().sum(1) - 2 * flat @ self.codebook.T).argmin(3)
 
     def vectors(self, index: Tensor) -> Tensor:
         """int64 [B, h, w] -> [B, D, h, w]."""
@@ -251,6 +252,8 @@ class Quantising(Objective):
 
     @torch.no_grad()
     def enter(self, model: Any, source: Source) -> None:
+        if (model.counts != 1).any():  # given weights keep their codebook
+            return
         x = source.batch(0, min(FIRST_ROWS, source.rows), None)["x"].to(model.codebook)
         model.codebook.copy_(chosen(model.encoder(x), len(model.codebook)))
         model.totals.copy_(model.codebook)
