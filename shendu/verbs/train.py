@@ -194,6 +194,7 @@ def fitting(module: ModuleType, recipe: Recipe, dataset: Dataset, order: Order, 
         say(f"{', '.join(f'{name}={value}' for name, value in found.items())}: as {Path(path).name} has it")
         order.choices = {**order.choices, **found}
         recipe = module.recipe(dataset, **order.choices)
+    published.check_vocabulary(recipe.processor, path, dataset.name)
     published.load_published(module, recipe.model, path, say)
     return recipe
 

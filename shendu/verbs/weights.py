@@ -105,6 +105,28 @@ def settings(module: ModuleType, net: Config, path: str | Path) -> dict[str, Any
     return {}
 
 
+def check_vocabulary(processor: Any, path: str | Path, data: str) -> None:
+    """Raises UserError where a run's weights (its processor.json lies beside them) are of another vocabulary than `data` has.
+
+    Names and shapes may agree all the same: each vector would then stand for another word than the one it was learned for.
+    """
+    file = file_of(path)
+    theirs, ours = vocabulary(beside(file, "processor.json")), vocabulary(processor.to_json())
+    if theirs and ours and theirs != ours:
+        raise UserError(
+            f"{file} was trained with another vocabulary than that of {data}, so its vectors would stand for other words; "
+            "leave --weights out, or give the texts that it was trained on"
+        )
+
+
+def vocabulary(values: Any) -> Any:
+    """What codes of text stand for, as processor.json has it: a tokenizer, or a column's words; None where there are none."""
+    try:
+        return values.get("tokenizer") or (values["input"]["names"] if values["input"]["kind"] == "text" else None)
+    except (AttributeError, LookupError, TypeError):
+        return None
+
+
 def about(path: str | Path) -> dict[str, str]:
     """What recipe.json keeps of a file of weights: its path and the hash of its bytes."""
     file = file_of(path)
@@ -161,12 +183,20 @@ def plain(error: SafetensorError) -> str:
     return str(error).splitlines()[0].rpartition("header: ")[2][:120]
 
 
+def beside(file: Path, name: str) -> Any:
+    """What a run keeps beside its weights as JSON; None where there is none."""
+    try:
+        return json.loads(file.with_name(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def aliases(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Names of tied tensors that a run stores once; none for other files."""
     try:
-        kept = json.loads(file.with_name("config.json").read_text(encoding="utf-8"))["aliases"]
+        kept = beside(file, "config.json")["aliases"]
         return {name: target for name, target in kept.items() if target in tensors}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError):
         return {}
 
 

@@ -249,6 +249,79 @@ def test_the_file_settles_the_network(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+# ---- vocabularies
+
+OTHER_WORDS = "was trained with another vocabulary than that of {}, so its vectors would stand for other words; leave --weights out, "
+
+
+def texts(folder: Path, words: str, classes: tuple[str, ...] = ("good", "bad")) -> Path:
+    """Class folders of short texts, made of some words."""
+    for i, label in enumerate(classes):
+        (folder / label).mkdir(parents=True)
+        for j in range(12):
+            (folder / label / f"{j}.txt").write_text(f"{words} {words.split()[i]}", encoding="utf-8")
+    return folder
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "gpt": {"layers": 1, "width": 16, "heads": 2, "context": 8},
+    "lstm": {"width": 8, "units": 8},
+    "fasttext": {"buckets": 64},
+    "bert": {"layers": 1, "width": 16, "heads": 2, "length": 12, "pretrain_steps": 1},
+    "transformer": {"layers": 1, "width": 16, "heads": 2, "inner": 16, "vocabulary": 262, "longest": 8, "beam": 1},
+}
+
+
+def small(system: str, data: Any, out: Path, **more: Any) -> shendu.Run:
+    return shendu.train(system, str(data), out=out, steps=1, batch_size=4, quiet=True, **SMALL[system], **more)
+
+
+@pytest.mark.parametrize("system", ["gpt", "lstm"])
+def test_letters_of_another_text_are_refused_though_all_shapes_agree(
+    system: str, tmp_path: Path, one_line: Any
+) -> None:
+    for name, letters in (("one", "abcd efgh "), ("other", "ijkl mnop ")):
+        (tmp_path / f"{name}.txt").write_text(letters * 50, encoding="utf-8")
+    more = {"units": 8, "context": 8} if system == "lstm" else SMALL["gpt"]
+    how: dict[str, Any] = {"steps": 1, "batch_size": 4, "quiet": True, **more}
+    first = shendu.train(system, str(tmp_path / "one.txt"), out=tmp_path / "first", **how)
+    with pytest.raises(UserError) as caught:
+        shendu.train(system, str(tmp_path / "other.txt"), out=tmp_path / "run", weights=first.path, **how)
+    assert OTHER_WORDS.format("other") in one_line(caught.value)
+    assert not (tmp_path / "run").exists()
+    shendu.train(system, str(tmp_path / "one.txt"), out=tmp_path / "again", weights=first.path, **how)
+
+
+@pytest.mark.parametrize("system", ["lstm", "fasttext", "bert"])
+def test_words_of_other_texts_are_refused_though_all_shapes_agree(system: str, tmp_path: Path, one_line: Any) -> None:
+    first = small(system, texts(tmp_path / "one", "a fine film"), tmp_path / "first")
+    texts(tmp_path / "other", "the dull play")
+    with pytest.raises(UserError) as caught:
+        small(system, tmp_path / "other", tmp_path / "run", weights=first.path)
+    assert OTHER_WORDS.format("other") in one_line(caught.value)
+    small(system, tmp_path / "one", tmp_path / "again", weights=first.path)
+
+
+def test_codes_of_other_sentences_are_refused_though_all_shapes_agree(tmp_path: Path, one_line: Any) -> None:
+    for name, lines in (("one", "ein mann\n"), ("other", "une femme\n")):
+        (tmp_path / name).mkdir()
+        for language in ("de", "en"):
+            (tmp_path / name / f"train.{language}").write_text(lines * 8, encoding="utf-8")
+    first = small("transformer", tmp_path / "one", tmp_path / "first")
+    with pytest.raises(UserError) as caught:
+        small("transformer", tmp_path / "other", tmp_path / "run", weights=first.path)
+    assert OTHER_WORDS.format("other") in one_line(caught.value)
+
+
+def test_a_damaged_processor_beside_the_weights_says_nothing(tmp_path: Path) -> None:
+    file = stored(tmp_path / "model.safetensors", state())
+    for content in ("[1]", "{", '{"input": 3}', "[" * 100_000):
+        (tmp_path / "processor.json").write_text(content, encoding="utf-8")
+        (tmp_path / "config.json").write_text(content, encoding="utf-8")
+        weights.check_vocabulary(lenet.recipe(shendu.open_data("digits").split_off()).processor, file, "digits")
+        assert weights.load_published(lenet, NET, file).keys() == state().keys()
+
+
 # ---- torch files
 
 
