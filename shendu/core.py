@@ -133,6 +133,10 @@ class Processor(Protocol):
         """A person's input -> a prepared batch, through the same functions as the training columns."""
         ...
 
+    def doubt(self, rows: Any) -> str:
+        """Why what the model says of rows, as they are stored, may not be worth much: a line; empty where nothing is known."""
+        ...
+
     def decode(self, outputs: Any) -> Json:
         """Outputs -> labels with probabilities, numbers, text, boxes, a move; one entry per row."""
         ...

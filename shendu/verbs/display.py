@@ -28,6 +28,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
+def aside(message: str) -> None:
+    """A line for the person beside a result."""
+    print(message, file=sys.stderr, flush=True)
+
+
 class Display:
     """Progress and messages on standard error, so that standard output stays for results."""
 

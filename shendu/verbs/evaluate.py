@@ -19,10 +19,13 @@ from shendu.data.columns import Category, Column, Image
 from shendu.data.dataset import Dataset, Split
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
+from shendu.data.processors.translation import Translation
 from shendu.data.reading import Reading
 from shendu.data.texts import prose
+from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.measure import Outputs, intervals, measure
+from shendu.verbs.display import aside
 from shendu.verbs.opened import Run
 
 
@@ -34,6 +37,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     data_dir: str | Path | None = None,
+    say: Callable[[str], None] = aside,
     **how: Any,
 ) -> dict[str, Any]:
     """`{"run", "data", "part", "rows", "metrics", "intervals"}` for a part of the run's data, or of `data` (a name, path, arrays).
@@ -41,7 +45,8 @@ def evaluate(
     The run's own data, named again, is its own test part, not the rows that it has learned. Other data is encoded by the
     run's own columns: unseen categories and words have the code of what is unseen, pictures are brought to the run's size.
     Data without a test part is measured whole (`part` says so). `intervals` are the 95%
-    intervals of the figures. Raises UserError where the data does not fit the model.
+    intervals of the figures. `say` is told what makes the figures doubtful. Raises UserError where the data does not fit the
+    model.
     """
     opened = run if isinstance(run, Run) else Run(run)
     own = data is None or (not how and _is_own(opened, data))
@@ -51,6 +56,8 @@ def evaluate(
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
         part = "validation" if "validation" in dataset.splits else "train"
     check_fits(opened, dataset)
+    if doubt := opened.processor.doubt(dataset.splits[part].column(dataset.input)):
+        say(doubt)
     chosen = parallel.choose_device(device)
     model = parallel.place(opened.model, chosen)
     source, shown = recipes.held(dataset, opened.processor, part), Outputs()
@@ -122,7 +129,7 @@ def check_fits(run: Run, dataset: Dataset) -> None:
     """Raises UserError where the data's columns are not those that the model was trained on."""
     mine, theirs = run.processor, dataset
     pairs = [(mine.input, theirs.fields[theirs.input])]
-    if isinstance(mine, Supervised):
+    if isinstance(mine, Supervised | Translation):
         pairs.append((mine.target, theirs.fields[theirs.target]))
     for ours, other in pairs:
         if ours != other:
@@ -135,5 +142,7 @@ def brief(column: Column) -> str:
     """A column in some words."""
     if isinstance(column, Image):
         return f"pictures of {column.height}x{column.width} pixels with {column.channels} channel{'s' * (column.channels > 1)}"
+    if isinstance(column, Sentence):
+        return f"sentences of {column.language}" if column.language else "sentences of a language without a name"
     text = repr(column)
     return text if len(text) <= 100 else f"{text[:97]}…"

@@ -28,6 +28,7 @@ from shendu.data.signals.series import Line, Series
 from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
+from shendu.verbs.display import aside
 from shendu.verbs.opened import Run
 
 
@@ -51,25 +52,41 @@ class Piece:
         return {self.key: self.names, **self.processor.columns(self.outputs)}
 
 
-def predict(run: Run | str | Path, *inputs: Any, device: str = "auto", precision: str = "auto") -> list[dict[str, Any]]:
+def predict(
+    run: Run | str | Path,
+    *inputs: Any,
+    device: str = "auto",
+    precision: str = "auto",
+    say: Callable[[str], None] = aside,
+) -> list[dict[str, Any]]:
     """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`, or several `values`).
 
     An input is what the run's kind of data is made of: a picture, recording or text file, a folder of them, a table
-    (its columns are found by name), a text, an array. Raises UserError.
+    (its columns are found by name), a text, an array. `say` is told, once, what makes the answers doubtful. Raises
+    UserError.
     """
-    return list(itertools.chain.from_iterable(predictions(run, *inputs, device=device, precision=precision)))
+    return list(itertools.chain.from_iterable(predictions(run, *inputs, device=device, precision=precision, say=say)))
 
 
 def predictions(
-    run: Run | str | Path, *inputs: Any, device: str = "auto", precision: str = "auto"
+    run: Run | str | Path,
+    *inputs: Any,
+    device: str = "auto",
+    precision: str = "auto",
+    say: Callable[[str], None] = aside,
 ) -> Iterator[list[dict[str, Any]]]:
     """The same as `predict`, in lists of some rows: for what does not fit into memory. Raises UserError on the way."""
-    for piece in pieces(run, inputs, device, precision):
+    for piece in pieces(run, inputs, device, precision, say):
         yield piece.rows()
 
 
 def write(
-    run: Run | str | Path, *inputs: Any, out: str | Path, device: str = "auto", precision: str = "auto"
+    run: Run | str | Path,
+    *inputs: Any,
+    out: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    say: Callable[[str], None] = aside,
 ) -> tuple[Path, int]:
     """Predictions into a .csv, .jsonl or .parquet file, which is there whole or not at all; (its path, rows).
 
@@ -80,14 +97,16 @@ def write(
     kind = check_out(path, inputs)
     rows = 0
     with whole(path) as temporary, WRITERS[kind](temporary) as put:
-        for piece in pieces(run, inputs, device, precision):
+        for piece in pieces(run, inputs, device, precision, say):
             put(piece)
             rows += len(piece.names)
     return path, rows
 
 
-def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision: str) -> Iterator[Piece]:
-    """The model's outputs for all inputs, some thousand rows at a time."""
+def pieces(
+    run: Run | str | Path, inputs: Iterable[Any], device: str, precision: str, say: Callable[[str], None]
+) -> Iterator[Piece]:
+    """The model's outputs for all inputs, some thousand rows at a time; the first doubt about them is said."""
     opened = run if isinstance(run, Run) else Run(run)
     chosen = parallel.choose_device(device)
     processor = opened.processor
@@ -98,8 +117,10 @@ def pieces(run: Run | str | Path, inputs: Iterable[Any], device: str, precision:
     if isinstance(processor, Language):
         yield from read_texts(model, processor, inputs, chosen, cast)
         return
-    nothing = True
+    nothing, doubt = True, ""
     for key, names, stored in gathered(processor, inputs):
+        if not doubt and (doubt := processor.doubt(stored)):
+            say(doubt)
         parts = []
         with parallel.evaluating(model):
             for i in range(0, len(stored), BATCH):

@@ -443,3 +443,75 @@ def test_nothing_at_all(run: Run) -> None:
     with pytest.raises(UserError) as caught:
         run.predict()
     assert str(caught.value) == f"nothing to predict: shendu predict {run.path} INPUT"
+
+
+# ---- texts of another language ---------------------------------------------------------------------------------------
+
+RUSSIAN = "скучный фильм, плохая игра"
+
+
+def opinions_in(folder: Path, good: str, bad: str) -> Path:
+    for label, text in (("good", good), ("bad", bad)):
+        (folder / label).mkdir(parents=True)
+        for i in range(12):
+            (folder / label / f"{i}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("films")
+    data = opinions_in(folder / "data", "a fine film with a fine end", "a dull film with a dull end")
+    return shendu.train("lstm", str(data), out=folder / "run", quiet=True, steps=2, batch_size=8, width=4, units=4)
+
+
+def test_words_that_were_never_learned_are_said_once(
+    films: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    films.predict("a fine film", say=said.append)
+    films.predict("a fine удивительный film", say=said.append)
+    assert said == []
+    films.predict(RUSSIAN, "плохо", say=said.append)
+    assert said == ["100% of the words are none that the model has learned, so its answers say little"]
+    monkeypatch.setattr(verb, "BATCH", 2)
+    films.predict(*[RUSSIAN] * 7, say=said.append)
+    assert len(said) == 2
+    code, out, err = call(monkeypatch, capsys, "predict", films.path, RUSSIAN)
+    assert (code, err) == (0, f"{said[0]}\n")
+    assert RUSSIAN in out
+
+
+def test_figures_on_texts_of_another_language_are_doubted(films: Run, tmp_path: Path) -> None:
+    said: list[str] = []
+    english = opinions_in(tmp_path / "english", "a fine film", "a dull film")
+    russian = opinions_in(tmp_path / "russian", "хороший фильм a", RUSSIAN)
+    films.evaluate(str(english), say=said.append)
+    assert said == []
+    assert films.evaluate(str(russian), say=said.append)["rows"] == 24
+    assert said == ["86% of the words are none that the model has learned, so its answers say little"]
+
+
+def parallel_lines(folder: Path, **texts: str) -> Path:
+    folder.mkdir(parents=True)
+    for language, line in texts.items():
+        (folder / f"train.{language}").write_text(f"{line}\n" * 8, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("german")
+    data = parallel_lines(folder / "data", de="ein mann liest", en="a man reads")
+    how = {"width": 16, "heads": 2, "layers": 1, "inner": 16, "vocabulary": 262, "longest": 16, "beam": 1}
+    return shendu.train("transformer", str(data), out=folder / "run", quiet=True, steps=1, batch_size=4, **how)
+
+
+def test_a_translator_is_not_measured_on_other_languages(german: Run, tmp_path: Path, one_line: Any) -> None:
+    french = parallel_lines(tmp_path / "french", de="ein mann liest", fr="un homme lit")
+    with pytest.raises(UserError) as caught:
+        german.evaluate(str(french))
+    assert one_line(caught.value) == (
+        f"{german.path} was trained on sentences of en, french holds sentences of fr; give data of the same size and kind"
+    )
+    assert german.evaluate(str(parallel_lines(tmp_path / "more", de="ein kind", en="a child")))["rows"] == 8

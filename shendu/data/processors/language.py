@@ -90,6 +90,10 @@ class Language:
         self._read = [*self._read[-2:], (column, self.tokens(column.tobytes()))]
         return self._read[-1][1]
 
+    def doubt(self, rows: Any) -> str:
+        """Nothing: a text in strange letters is refused (see `tokens`)."""
+        return ""
+
     def strange(self, found: np.ndarray) -> int:
         """How many of a text's tokens are characters that the training text does not have."""
         return int((found == UNKNOWN).sum()) if isinstance(self.tokenizer, Characters) else 0

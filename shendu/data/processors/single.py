@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shendu.core import Batch
 from shendu.data.columns import Column
+from shendu.data.texts.text import Text
 from shendu.errors import UserError
 
 
@@ -40,6 +41,10 @@ class Single:
         if not rows:
             raise UserError(f"nothing to {self.purpose}: give at least one input")
         return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
+
+    def doubt(self, rows: Any) -> str:
+        """Why what the model says of rows, as they are stored, may not be worth much: a line; empty where nothing is known."""
+        return self.input.doubt(rows) if isinstance(self.input, Text) else ""
 
     def pixels(self, x: Tensor) -> np.ndarray:
         """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""

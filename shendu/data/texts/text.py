@@ -42,6 +42,8 @@ WORDS_MOST, SHARE_WHOLE = 1024, 0.98
 """So many words of a text are kept as this share of the training texts has, at most so many."""
 CHARACTERS_MOST, BYTES_MOST, SHOWN = 100_000, 1 << 20, 300
 """Of a text only the beginning is looked at, of its file too; and less is shown."""
+STRANGE = 0.5
+"""Texts of whose words more than this share is unknown are not in the language that was learned."""
 FILES = "text"
 """The column of a table that is given to a model of texts in files."""
 
@@ -159,6 +161,13 @@ class Text:
             yield from table.pieces(given, wanted)
         else:
             yield [type(given).__name__], given
+
+    def doubt(self, rows: np.ndarray) -> str:
+        """A line where most words of stored rows [N, length] are not in the vocabulary; else empty."""
+        words, unknown = int((rows != PADDING).sum()), int((rows == UNKNOWN).sum())
+        if unknown <= STRANGE * words:
+            return ""
+        return f"{unknown / words:.0%} of the words are none that the model has learned, so its answers say little"
 
     def show(self, row: np.ndarray) -> str:
         """The words again, without what the vocabulary lacks (…), cut to a few lines."""
