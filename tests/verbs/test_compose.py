@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import shendu
 from shendu.cli import cli
+from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.verbs.compose import Text, compose, pieces
 from shendu.verbs.opened import Run
@@ -71,6 +72,16 @@ def test_what_cannot_be_written(how: dict[str, Any], line: str, run: Run) -> Non
     with pytest.raises(UserError) as caught:
         compose(run, **how)
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "bpe:300"])
+def test_a_prompt_in_bytes_that_are_no_text(tokenizer: str) -> None:
+    """As a shell hands on $'one\\xff'."""
+    processor = Language.of(shendu.open_data("counting"), tokenizer, 8)
+    with pytest.raises(UserError) as caught:
+        processor.prompt(b"one\xff".decode("utf-8", "surrogateescape"))
+    assert str(caught.value) == "the prompt is not UTF-8 after its first 3 characters; type it anew"
+    assert processor.text(processor.prompt("one")) == "one"
 
 
 def test_the_command(run: Run) -> None:

@@ -99,10 +99,15 @@ class Language:
         return int((found == UNKNOWN).sum()) if isinstance(self.tokenizer, Characters) else 0
 
     def prompt(self, text: str) -> Tensor:
-        """int64 [N] to go on from, a new line where the text is empty; raises UserError for a character that is unknown."""
+        """int64 [N] to go on from, a new line where the text is empty; raises UserError for a character that is unknown, and
+        for bytes that a shell handed on and that are none of UTF-8."""
         if not text:
             found = self.tokenizer.encode("\n")
             return torch.from_numpy(found[:1] if not self.strange(found) else found[:1] + 1).long()
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(f"the prompt is not UTF-8 after its first {error.start:,} characters; type it anew") from None
         found = self.tokenizer.encode(text)
         if self.strange(found):
             letters = sorted({text[i] for i in np.flatnonzero(found == UNKNOWN)})
