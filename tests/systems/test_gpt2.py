@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import shendu
 from shendu.data.texts.tokens import BPE
@@ -125,7 +126,19 @@ def test_wrong_checkpoints_get_one_line(folder: Path, tmp_path: Path, one_line: 
             {"n_embd": "wide"},
             f"{folder / 'config.json'} describes no GPT-2 (UserError: width='wide' is not of type int",
         ),
-        ({"activation_function": "relu"}, f"{folder / 'config.json'} describes a variant of GPT-2"),
+        *(
+            (
+                {name: value},
+                f"{folder / 'config.json'} describes a variant of GPT-2 that is not known here: {name}={shown}; name a folder",
+            )
+            for name, value, shown in (
+                ("activation_function", "relu", '"relu"'),
+                ("layer_norm_epsilon", 1e-6, "1e-06"),
+                ("scale_attn_by_inverse_layer_idx", True, "true"),
+                ("scale_attn_weights", False, "false"),
+                ("tie_word_embeddings", False, "false"),
+            )
+        ),
     ):
         (folder / "config.json").write_text(json.dumps({**said, **changed}), encoding="utf-8")
         assert refused(folder).startswith(line)
@@ -136,6 +149,41 @@ def test_wrong_checkpoints_get_one_line(folder: Path, tmp_path: Path, one_line: 
     assert refused(folder) == f"{folder} has a tokenizer of 270 tokens and a network of 280"
     (folder / "model.safetensors").write_bytes(b"nonsense")
     assert refused(folder).startswith(f"{folder / 'model.safetensors'} does not fit config.json")
+
+
+def test_a_head_of_its_own_is_refused(folder: Path, tmp_path: Path, one_line: Any) -> None:
+    """A file may hold one whatever config.json says; where it is the tokens' vectors once more, it is left out."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    tokens = weights["transformer.wte.weight"]
+    save_file({**weights, "lm_head.weight": tokens.clone()}, file)
+    gpt2.from_folder(folder)
+    save_file({**weights, "lm_head.weight": tokens + 1e-3}, file)
+    with pytest.raises(UserError) as caught:
+        gpt2.from_folder(folder)
+    assert "lm_head.weight" in one_line(caught.value)
+    (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        shendu.train("gpt2", tmp_path / "book.txt", weights=folder, out=tmp_path / "run", quiet=True)
+    assert "1 extra (lm_head.weight)" in one_line(caught.value)
+
+
+@pytest.mark.parametrize("said", [
+    {"pre_tokenizer": {"type": "Whitespace"}}, {"pre_tokenizer": None}, {"normalizer": {"type": "Lowercase"}},
+    {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}},
+    {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}},
+    {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "ByteLevel"}]}},
+])  # fmt: skip
+def test_a_tokenizer_that_cuts_otherwise_is_refused(said: dict[str, Any], folder: Path, one_line: Any) -> None:
+    file = folder / "tokenizer.json"
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**whole, **said}), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        gpt2.from_folder(folder)
+    assert one_line(caught.value).startswith(f"{file} cuts or changes a text otherwise than GPT-2 does")
+    older = {key: value for key, value in whole["pre_tokenizer"].items() if key != "use_regex"}
+    file.write_text(json.dumps({**whole, "pre_tokenizer": older}), encoding="utf-8")
+    gpt2.from_folder(folder)
 
 
 def test_what_a_folder_says_of_its_tokenizer(folder: Path, tmp_path: Path) -> None:

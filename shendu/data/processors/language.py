@@ -107,7 +107,9 @@ class Language:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise UserError(f"the prompt is not UTF-8 after its first {error.start:,} characters; type it anew") from None
+            raise UserError(
+                f"the prompt is not UTF-8 after its first {error.start:,} characters; type it anew"
+            ) from None
         found = self.tokenizer.encode(text)
         if self.strange(found):
             letters = sorted({text[i] for i in np.flatnonzero(found == UNKNOWN)})

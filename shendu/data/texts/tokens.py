@@ -133,10 +133,12 @@ class BPE:
 
     @classmethod
     def from_folder(cls, folder: Path) -> BPE:
-        """A published tokenizer: tokenizer.json, or vocab.json with merges.txt. Raises UserError for what is none."""
+        """A published tokenizer: tokenizer.json, or vocab.json with merges.txt. Raises UserError for what is none, and for
+        one that cuts a text in another way before it joins bytes."""
         whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+        said = _json(whole) if whole.is_file() else {}
         if whole.is_file():
-            model = _json(whole).get("model")
+            model = said.get("model") if isinstance(said, dict) else None
         elif vocabulary.is_file() and merges.is_file():
             lines = _text(merges).splitlines()
             model = {
@@ -146,9 +148,12 @@ class BPE:
         else:
             raise UserError(f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
         try:
-            return cls(*_read(model))
+            found = cls(*_read(model))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder} holds a tokenizer of another kind than byte-level BPE ({error})") from None
+        if said:
+            _check_cuts(said, whole)
+        return found
 
     @property
     def size(self) -> int:
@@ -196,6 +201,21 @@ def _lines(text: str) -> Iterator[str]:
 def _bytes_of(token: str) -> bytes:
     """A token's bytes; one that is not written in the alphabet (an added word) stands for itself."""
     return bytes(ALPHABET[letter] for letter in token) if set(token) <= ALPHABET.keys() else token.encode()
+
+
+CUTS = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+"""How GPT-2 cuts a text into words before it joins bytes, as a tokenizer's file says it."""
+
+
+def _check_cuts(said: dict[str, Any], path: Path) -> None:
+    """Raises UserError where a tokenizer's file has a text cut in another way than it is cut here."""
+    cuts = said.get("pre_tokenizer")
+    cuts = {"use_regex": True, **cuts} if isinstance(cuts, dict) else {}
+    if said.get("normalizer") or any(cuts.get(key) != value for key, value in CUTS.items()):
+        raise UserError(
+            f"{path} cuts or changes a text otherwise than GPT-2 does, which is not known here; name the folder of a "
+            "tokenizer whose pre_tokenizer is ByteLevel, without a prefix space, and whose normalizer is null"
+        )
 
 
 def _read(model: Any) -> tuple[list[str], list[tuple[str, str]]]:

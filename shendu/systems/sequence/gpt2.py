@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -52,6 +53,11 @@ CONFIG = {
     "width": "n_embd",
 }
 """What a checkpoint's config.json calls the sizes."""
+FIXED = {
+    "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False, "tie_word_embeddings": True,
+}  # fmt: skip
+"""What it may say beside them that this network does: other values have the same weights and mean other logits."""
 RENAMED = {
     "wte": "tokens", "wpe": "positions", "h": "blocks", "ln_f": "norm", "ln_1": "norm1", "ln_2": "norm2",
     "attn.c_attn": "attention.project", "attn.c_proj": "attention.out", "mlp.c_fc": "up", "mlp.c_proj": "down",
@@ -143,11 +149,15 @@ class Block(nn.Module):
 
 
 def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names and shapes of Hugging Face's GPT2LMHeadModel -> this network's; its matrices are stored the other way round."""
-    found = {}
+    """The names and shapes of Hugging Face's GPT2LMHeadModel -> this network's; its matrices are stored the other way round.
+
+    A head of its own keeps its name, so that it is seen to be none of this network.
+    """
+    found, vectors = {}, weights.get("transformer.wte.weight", weights.get("wte.weight"))
     for name, t in weights.items():
         name = name.removeprefix("transformer.")
-        if name == "lm_head.weight" or re.search(r"(^|\.)attn\.(masked_)?bias$", name):
+        again = name == "lm_head.weight" and vectors is not None and torch.equal(t, vectors)
+        if again or re.search(r"(^|\.)attn\.(masked_)?bias$", name):
             continue  # the tokens' vectors once more; the mask, which is no weight
         matrix = re.search(r"\.c_\w+\.weight$", name) is not None
         found[renamed(name)] = t.T.contiguous() if matrix else t
@@ -181,8 +191,12 @@ def config_of(folder: Path) -> Config:
         raise UserError(
             f"{path} describes no GPT-2 ({type(error).__name__}: {error}); name a folder that does"
         ) from None
-    if said.get("activation_function", "gelu_new") != "gelu_new" or said.get("layer_norm_epsilon", 1e-5) != 1e-5:
-        raise UserError(f"{path} describes a variant of GPT-2, with another activation or norm; it is not known here")
+    for name, wanted in FIXED.items():
+        if (value := said.get(name, wanted)) != wanted:
+            raise UserError(
+                f"{path} describes a variant of GPT-2 that is not known here: {name}={json.dumps(value)}; name a folder with "
+                f"{name}={json.dumps(wanted)}"
+            )
     return Config(**sizes)
 
 
