@@ -1,7 +1,8 @@
 """weights: published weights as the beginning of a run; read whole, checked whole, and only then used.
 
 A file holds a system's weights under its own names (a run's model.safetensors), or under those that a library gave them;
-the system's `published(weights)` then renames what it knows and passes on what it does not.
+the system's `published(weights)` then renames what it knows and passes on what it does not. Where a library's weights are of no
+use here, the system's `unusable(weights)` says why.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SHOWN, SHOWN_WIDTH = 5, 140
 LIKELY, SURE = 0.5, 0.8
 """The share of its tensors that a file must have in common with a network to be called that network's, and from which it is
 clearly that of the one it is for."""
-FROM_DATA = ("channels", "classes", "vocabulary")
+FROM_DATA = ("channels", "classes", "codes", "outputs", "reads", "vocabulary")
 """Settings that data decide, whatever a file holds."""
 WRAPPERS = ("module.", "_orig_mod.")
 """What data parallelism and compilation put before every name."""
@@ -73,7 +74,7 @@ def load_published(
     UserError that names all missing, extra and misshapen tensors, and the network that the file looks like.
     """
     file = file_of(path)
-    found = read(file)
+    found = usable(module, file)
     match = matched(module, net, found)
     if match.wrong:
         raise UserError(f"{file} does not fit {named(module)}: {match.words()}{likely(module, net, found)}")
@@ -87,7 +88,7 @@ def load_published(
 
 def settings(module: ModuleType, net: Config, path: str | Path) -> dict[str, Any]:
     """What must be set on a network for a file to fit it, as JSON; empty where it fits, or fits none of the paper's sizes."""
-    found = read(file_of(path))
+    found = usable(module, file_of(path))
     if not matched(module, net, found).wrong:
         return {}
     if hasattr(module, "settings_of") and (said := module.settings_of(file_of(path))):
@@ -176,6 +177,14 @@ def read(file: Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"{file} holds no tensors")
     return unwrapped(unaliased(tensors, aliases(file, tensors)))
+
+
+def usable(module: ModuleType, file: Path) -> dict[str, Tensor]:
+    """The tensors of a file; raises UserError where the system says that nothing can begin with them."""
+    found = read(file)
+    if hasattr(module, "unusable") and (why := module.unusable(found)):
+        raise UserError(f"{file} {why}")
+    return found
 
 
 def plain(error: SafetensorError) -> str:

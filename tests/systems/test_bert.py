@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+import shendu
 import shendu.data
 from shendu.core import MASKED
 from shendu.data.columns import Category
@@ -106,6 +108,21 @@ def test_older_names_are_known_too() -> None:
     assert bert.published(weights).keys() == ours(model, outputs=0).state_dict().keys()
     lonely = {name: t for name, t in weights.items() if ".key." not in name}
     assert "encoder.blocks.0.attention.self.query.weight" in bert.published(lonely)
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "BertForPreTraining", "BertForSequenceClassification"])
+def test_a_published_checkpoint_is_refused_in_one_line(kind: str, tmp_path: Path, one_line: Any) -> None:
+    """Even where its sizes are those that were asked for."""
+    weights = {name: t.clone() for name, t in theirs(kind).state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    sizes = {"layers": 3, "heads": 4, "width": 32, "length": 24, "words": 88, "pretrain": False}
+    for more in ({}, sizes):
+        with pytest.raises(UserError) as caught:
+            shendu.train("bert", "opinions", weights=tmp_path, out=tmp_path / "run", quiet=True, **more)
+        assert one_line(caught.value) == (
+            f"{tmp_path / 'model.safetensors'} holds vectors of pieces of words, and here texts are read in whole words of their "
+            "own; begin with a run of bert on these texts, or leave --weights out to pretrain on them"
+        )
 
 
 def small(**more: Any) -> bert.BERT:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -250,6 +250,16 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         elif apart[2] == "query":
             found[renamed(f"{apart[1]}.project.{apart[3]}")] = torch.cat(three)
     return found
+
+
+def unusable(weights: Mapping[str, Tensor]) -> str:
+    """Why training cannot begin with a checkpoint; empty for weights under this network's own names."""
+    if not any("embeddings.word_embeddings." in name for name in weights):
+        return ""
+    return (
+        "holds vectors of pieces of words, and here texts are read in whole words of their own; begin with a run of bert on these "
+        "texts, or leave --weights out to pretrain on them"
+    )
 
 
 def beside(apart: re.Match[str]) -> list[str]:
