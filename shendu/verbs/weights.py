@@ -221,10 +221,8 @@ def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def matched(module: ModuleType, net: Config, found: dict[str, Tensor]) -> Match:
     """The better match of the file's own names and of those that the system gives them."""
-    blank, classes = outline(net), getattr(net, "classes", 0)
-    return min(
-        (compared(weights, blank, classes) for weights in readings(module, found)), key=lambda match: match.wrong
-    )
+    blank = outline(net)
+    return min((compared(weights, blank, net) for weights in readings(module, found)), key=lambda match: match.wrong)
 
 
 def readings(module: ModuleType, found: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -248,12 +246,25 @@ def outline(net: Config) -> dict[str, Tensor]:
             return net.build().state_dict()
 
 
-def compared(weights: Mapping[str, Tensor], blank: Mapping[str, Tensor], classes: int) -> Match:
+def deciding(net: Any, blank: Mapping[str, Tensor]) -> set[str]:
+    """The tensors of a network that grow with its number of classes alone: those of its classifiers."""
+    for name in ("classes", "outputs"):
+        if number := getattr(net, name, 0):
+            more = outline(dataclasses.replace(net, **{name: number + 1}))
+            return {key for key, t in blank.items() if t.shape != more[key].shape}
+    return set()
+
+
+def compared(weights: Mapping[str, Tensor], blank: Mapping[str, Tensor], net: Config) -> Match:
     """Weights against a network's tensors, by name, shape and kind of number."""
     both = [name for name in blank if name in weights]
     right = {name: alike(weights[name], blank[name]) for name in both}
-    head = heads({name: (weights[name], blank[name]) for name in both if not right[name]}, classes)
-    note = f"head: {len(weights[head[0]]):,} classes in the file, {classes:,} here: begun anew" if head else ""
+    decided = set() if all(right.values()) else deciding(net, blank)
+    head = heads({name: (weights[name], blank[name]) for name in both if not right[name] and name in decided})
+    note = ""
+    if head:
+        theirs, ours = len(weights[head[0]]), len(blank[head[0]])
+        note = f"head: {theirs:,} classes in the file, {ours:,} here: begun anew"
     return Match(
         weights={name: weights[name] for name in both if right[name]},
         missing=tuple(name for name in blank if name not in weights and not name.endswith("num_batches_tracked")),
@@ -277,12 +288,12 @@ def described(t: Tensor, beside: Tensor) -> str:
     return f"{kind}{list(t.shape)}"
 
 
-def heads(differing: Mapping[str, tuple[Tensor, Tensor]], classes: int) -> list[str]:
-    """The tensors of classifiers: those that differ in the number of classes alone, if all have the same number in the file."""
+def heads(differing: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
+    """Those tensors of classifiers that differ in the number of classes alone, if all have the same number in the file."""
     names = [
         name
         for name, (theirs, ours) in differing.items()
-        if ours.dim() and theirs.dim() == ours.dim() and len(ours) == classes and theirs.shape[1:] == ours.shape[1:]
+        if ours.dim() and theirs.dim() == ours.dim() and theirs.shape[1:] == ours.shape[1:]
         and theirs.is_floating_point() and len(theirs) > 1
     ]  # fmt: skip
     return names if len({len(differing[name][0]) for name in names}) == 1 else []

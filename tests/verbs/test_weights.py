@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import json
 import struct
 import sys
@@ -20,6 +21,7 @@ from torch import Tensor
 import shendu
 from shendu import cli
 from shendu.errors import UserError
+from shendu.systems.sequence import lstm
 from shendu.systems.vision import lenet, resnet
 from shendu.verbs import convert_weights as converting
 from shendu.verbs import weights
@@ -300,6 +302,36 @@ def test_words_of_other_texts_are_refused_though_all_shapes_agree(system: str, t
         small(system, tmp_path / "other", tmp_path / "run", weights=first.path)
     assert OTHER_WORDS.format("other") in one_line(caught.value)
     small(system, tmp_path / "one", tmp_path / "again", weights=first.path)
+
+
+@pytest.mark.parametrize("system", ["lstm", "gru", "rnn", "fasttext", "bert"])
+def test_a_head_for_more_classes_of_the_same_texts(system: str, tmp_path: Path) -> None:
+    """The same words in the same order, so one vocabulary; all but the head is as it was."""
+    how = {"steps": 1, "batch_size": 4, **SMALL.get(system, SMALL["lstm"])}
+    line = "a fine dull film a fine dull a fine a"
+    for name, classes in (("two", ("bad", "good")), ("three", ("bad", "good", "so"))):
+        for label in classes:
+            (tmp_path / name / label).mkdir(parents=True)
+            for j in range(12):
+                (tmp_path / name / label / f"{j}.txt").write_text(line, encoding="utf-8")
+    two = shendu.train(system, str(tmp_path / "two"), out=tmp_path / "first", quiet=True, **how)
+    said: list[str] = []
+    how |= {"lr": 1e-12, "weights": two.path, **({"pretrain_lr": 1e-12} if system == "bert" else {})}
+    three = shendu.train(system, str(tmp_path / "three"), out=tmp_path / "run", say=said.append, **how)
+    assert "head: 2 classes in the file, 3 here: begun anew" in said
+    before, after = two.model.state_dict(), three.model.state_dict()
+    differing = {name for name in after if before[name].shape != after[name].shape}
+    assert differing == {name for name in after if len(after[name]) == 3 and name.startswith("decide")}
+    assert len(differing) == 2
+    for name in after.keys() - differing:
+        torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+
+
+def test_letters_vectors_are_no_head(tmp_path: Path, one_line: Any) -> None:
+    """Where a run's weights lie alone, without what says its vocabulary."""
+    net = lstm.Config(words=30, outputs=30, units=8, width=8, reads="prose")
+    path = stored(tmp_path / "w.safetensors", state(dataclasses.replace(net, words=20, outputs=20)))
+    assert "1 misshapen (vectors.weight [20, 8] in the file, [30, 8] here)" in refused(one_line, path, lstm, net)
 
 
 def test_codes_of_other_sentences_are_refused_though_all_shapes_agree(tmp_path: Path, one_line: Any) -> None:
