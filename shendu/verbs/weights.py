@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,8 +28,8 @@ from shendu.verbs.opened import unaliased
 
 MOST_BYTES = 64 << 30
 """No file of weights is larger."""
-SHOWN, SHOWN_WIDTH = 5, 140
-"""Tensors of a kind that are named in an error, and the characters they may take together."""
+SHOWN_WIDTH = 140
+"""Characters that the tensors of a kind may take in an error; longer lists are folded."""
 LIKELY, SURE = 0.5, 0.8
 """The share of its tensors that a file must have in common with a network to be called that network's, and from which it is
 clearly that of the one it is for."""
@@ -299,17 +299,24 @@ def heads(differing: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
     return names if len({len(differing[name][0]) for name in names}) == 1 else []
 
 
-def listed(names: Iterable[str]) -> str:
-    """The first few names, and that there are more."""
-    names = list(names)
-    shown: list[str] = []
-    width = 0
-    for name in names[:SHOWN]:
-        width += len(name) + 2
-        if shown and width > SHOWN_WIDTH:
-            break
-        shown.append(name)
-    return ", ".join(shown) + (", …" if len(shown) < len(names) else "")
+def listed(names: Sequence[str]) -> str:
+    """All names in one line; where they are many, those with a common beginning folded as deep as it takes: `stages.2.* (60)`."""
+    text = ", ".join(names)
+    depth = max(name.count(".") for name in names)
+    while len(text) > SHOWN_WIDTH and depth >= 0:
+        text, depth = folded(names, depth), depth - 1
+    return text
+
+
+def folded(names: Sequence[str], depth: int) -> str:
+    """Names by their first `depth` parts, and how many have them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        bare = name.partition(" ")[0]
+        groups.setdefault(".".join(bare.split(".")[:depth]), []).append(bare)
+    return ", ".join(
+        each[0] if len(each) == 1 else f"{stem}.* ({len(each):,})".lstrip(".") for stem, each in groups.items()
+    )
 
 
 # ---- which network a file looks like ---------------------------------------------------------------------------------

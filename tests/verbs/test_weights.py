@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import json
+import re
 import struct
 import sys
 import zipfile
@@ -22,7 +23,7 @@ import shendu
 from shendu import cli
 from shendu.errors import UserError
 from shendu.systems.sequence import lstm
-from shendu.systems.vision import lenet, resnet
+from shendu.systems.vision import lenet, resnet, vgg
 from shendu.verbs import convert_weights as converting
 from shendu.verbs import weights
 from shendu.verbs.convert_weights import convert_weights
@@ -120,12 +121,48 @@ def test_batchnorm_counters_may_lack(tmp_path: Path) -> None:
 def test_weights_of_another_network_name_it(tmp_path: Path, one_line: Any) -> None:
     path = stored(tmp_path / "w.safetensors", state(resnet.Config(depth=20)))
     text = refused(one_line, path)
-    assert text.startswith("FILE does not fit lenet: 10 missing (features.0.weight, features.0.bias, ")
+    missing = "features.0.* (2), features.3.* (2), classifier.1.* (2), classifier.4.* (2), classifier.7.* (2)"
+    assert text.startswith(f"FILE does not fit lenet: 10 missing ({missing}), ")
     assert text.endswith("it looks like resnet: shendu train resnet DATA")
     deeper = stored(tmp_path / "v.safetensors", state(resnet.Config(depth=32, classes=7)))
     assert refused(one_line, deeper, resnet, resnet.Config()).endswith(
         "it looks like resnet: shendu train resnet DATA --set depth=32"
     )
+
+
+def test_many_tensors_are_folded_and_none_is_left_out(tmp_path: Path, one_line: Any) -> None:
+    """VGG's weights for a deep residual network."""
+    ours, theirs = resnet.Config(depth=50, stem="large", classes=1000), vgg.Config(depth=11, classes=1000)
+    with torch.device("meta"):
+        theirs_by_name = theirs.build().state_dict()
+    file = stored(tmp_path / "w.safetensors", {name: torch.zeros(1) for name in theirs_by_name})
+    text = refused(one_line, file, resnet, ours)
+    with torch.device("meta"):
+        wanted = [name for name in ours.build().state_dict() if not name.endswith("num_batches_tracked")]
+    found = re.search(r"missing \((.*)\), \d+ extra \((.*)\)$", text)
+    assert found
+    missing, extra = found.groups()
+    for shown, names in ((missing, wanted), (extra, list(theirs_by_name))):
+        left = list(names)
+        for part in shown.split(", "):
+            if fold := re.fullmatch(r"(.+\.)\* \((\d+)\)", part):
+                covered = [name for name in left if name.startswith(fold[1])]
+                assert len(covered) == int(fold[2]) > 1, part
+            else:
+                covered = [part]
+            left = [name for name in left if name not in covered]
+        assert left == []
+
+
+@pytest.mark.parametrize(("names", "line"), [
+    (["a.b", "c"], "a.b, c"),
+    ([f"stages.{i}.{j}.weight" for i in (1, 2) for j in range(30)], "stages.1.* (30), stages.2.* (30)"),
+    ([*(f"body.{i}.weight" for i in range(60)), "head.bias"], "body.* (60), head.bias"),
+    ([f"w{i}" for i in range(200)], "* (200)"),
+    ([f"body.{i}.weight [3, 3] in the file, [5, 5] here" for i in range(60)], "body.* (60)"),
+])  # fmt: skip
+def test_names_fold_as_deep_as_it_takes(names: list[str], line: str) -> None:
+    assert weights.listed(names) == line
 
 
 def test_a_rename_that_fails_on_foreign_names_is_no_traceback(tmp_path: Path, one_line: Any) -> None:
