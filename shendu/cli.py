@@ -214,6 +214,8 @@ def evaluate(run: str, data: str | None, as_json: bool, **options: Any) -> None:
         ["metric", "figure", "95% interval"],
         *([name, f"{value:.4f}", "–".join(f"{end:.4f}" for end in sure.get(name, ()))] for name, value in result["metrics"].items()),
     ])  # fmt: skip
+    for name, signature in result.get("signatures", {}).items():
+        click.echo(f"{name}: {signature}")
     return None
 
 

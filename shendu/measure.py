@@ -68,6 +68,20 @@ def measure(
     return {name: metric.compute() for name, metric in running.items()}
 
 
+@runtime_checkable
+class Signed(Protocol):
+    """A metric of which there are variants: its figures compare with those that have its signature."""
+
+    @property
+    def signature(self) -> str: ...
+
+
+def signatures(metrics: dict[str, Callable[[], Metric]]) -> dict[str, str]:
+    """Name -> signature, of those metrics that have one."""
+    built = {name: build() for name, build in metrics.items()}
+    return {name: metric.signature for name, metric in built.items() if isinstance(metric, Signed)}
+
+
 class Outputs:
     """Not a figure but the outputs and targets themselves, gathered in the same pass as the figures."""
 

@@ -286,17 +286,23 @@ class BitsPerCharacter(NatsPerToken):
 class BLEU:
     """Corpus BLEU (Papineni et al. 2002), 0 to 100, of lower-cased texts with one reference each, as sacrebleu has it.
 
-    Its signature: nrefs:1|case:lc|eff:no|tok:13a|smooth:exp. `texts` turns codes [B, L] into B texts. A row's share of the
-    figure are counts [10]: the lengths of its translation and its reference, n-grams matched and n-grams in all, n = 1 … 4.
+    `texts` turns codes [B, L] into B texts. A row's share of the figure are counts [10]: the lengths of its translation and
+    its reference, n-grams matched and n-grams in all, n = 1 … 4.
     """
 
     higher = True
-    signature = "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp"
 
     def __init__(self, texts: Callable[[Tensor], list[str]]) -> None:
         self.texts = texts
         self.sentence = _sacrebleu()(lowercase=True, effective_order=True)
         self.total = torch.zeros(10, dtype=torch.float64)
+
+    @property
+    def signature(self) -> str:
+        """In sacrebleu's own words (Post 2018): what a figure must share to be compared with this one."""
+        from sacrebleu import __version__
+
+        return f"nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:{__version__}"
 
     def counts(self, outputs: Tensor, target: Tensor) -> Tensor:
         """float64 [B, 10]; their sums are all that the figure needs."""

@@ -18,13 +18,15 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
         for part, figures in result["metrics"].items()
         for name, value in figures.items()
     ]
+    signed = [f"{name}: `{signature}`." for name, signature in result.get("signatures", {}).items()]
     return "\n".join([
         "---", "library_name: shendu", f"datasets: [{result['data']}]", "---", "",
         f"# {result['system']} on {result['data']}", "", f"{entry(result['system']).summary}.", "",
         f"Made by `{command(recipe)}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
         f"{result['device']} in {result['precision']}); {result['parameters']:,} parameters.", "",
         "| part | metric | figure | 95% interval |", "|---|---|---|---|", *rows, "",
-        "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.", "",
+        "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.",
+        *signed, "",
         "## Use", "", "```sh", f"shendu predict {folder.path} INPUT", f"shendu evaluate {folder.path}", "```", "",
     ])  # fmt: skip
 

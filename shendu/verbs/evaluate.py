@@ -24,7 +24,7 @@ from shendu.data.reading import Reading
 from shendu.data.texts import prose
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
-from shendu.measure import Outputs, intervals, measure
+from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.verbs.display import aside
 from shendu.verbs.opened import Run
 
@@ -44,9 +44,9 @@ def evaluate(
 
     The run's own data, named again, is its own test part, not the rows that it has learned. Other data is encoded by the
     run's own columns: unseen categories and words have the code of what is unseen, pictures are brought to the run's size.
-    Data without a test part is measured whole (`part` says so). `intervals` are the 95%
-    intervals of the figures. `say` is told what makes the figures doubtful. Raises UserError where the data does not fit the
-    model.
+    Data without a test part is measured whole (`part` says so). `intervals` are the 95% intervals of the figures;
+    `signatures`, where a metric has variants (BLEU), say which one it is. `say` is told what makes the figures doubtful.
+    Raises UserError where the data does not fit the model.
     """
     opened = run if isinstance(run, Run) else Run(run)
     own = data is None or (not how and _is_own(opened, data))
@@ -66,10 +66,12 @@ def evaluate(
     cast = parallel.choose_precision(precision, chosen, model)
     measured = measure(model, opened.processor, source, gathered, chosen, cast)
     sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), metrics, dataset.overlap)
-    return {
+    result = {
         "run": str(opened.path), "data": dataset.name, "part": part, "rows": source.rows,
         "metrics": {name: measured[name] for name in metrics}, "intervals": sure,
     }  # fmt: skip
+    signed = signatures(metrics)
+    return {**result, "signatures": signed} if signed else result
 
 
 def _is_own(run: Run, data: Any) -> bool:

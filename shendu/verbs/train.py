@@ -33,7 +33,7 @@ from shendu.data.processors.unlabelled import Unlabelled
 from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
-from shendu.measure import Outputs, intervals, measure
+from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.metrics import compared, equal_error, roc, threshold_at
 from shendu.run import LOCK, Folder, write_text
 from shendu.verbs import choose, report
@@ -367,6 +367,8 @@ def finish(
     }  # fmt: skip
     if doubt := doubtful(recipe.processor, shown, sure[part], part):
         result["doubt"] = doubt
+    if signed := signatures(recipe.metrics):
+        result["signatures"] = signed
     folder.write("result.json", result)
     display.result(result, folder)
     if doubt:
