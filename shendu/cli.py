@@ -296,18 +296,18 @@ def sample(run: str, settings: tuple[str, ...], **options: Any) -> None:
     shendu sample runs/2026-11-22_gpt_tinyshakespeare_1 --prompt "ROMEO:" --length 300
     """
     from shendu.verbs import compose
-    from shendu.verbs.opened import Run
+    from shendu.verbs.opened import opened
     from shendu.verbs.sample import sample as draw
 
-    opened, how = Run(run), {key: value for key, value in options.items() if value is not None}
+    found, how = opened(run), {key: value for key, value in options.items() if value is not None}
     more: dict[str, Any] = dict(config.parse_settings(settings))
-    if not compose.writes(opened) and how.keys().isdisjoint(compose.OPTIONS):
-        click.echo(draw(opened, **how, **more))
+    if not compose.writes(found) and how.keys().isdisjoint(compose.OPTIONS):
+        click.echo(draw(found, **how, **more))
         return
     for key in ("label", "out", "inpaint", *(("set",) if settings else ())):
         if key in how or key == "set":
             raise UserError(f"--{key.replace('label', 'class')} is for models that draw pictures; leave it out")
-    texts = compose.pieces(opened, **how, say=lambda text: click.echo(text, err=True))
+    texts = compose.pieces(found, **how, say=lambda text: click.echo(text, err=True))
     write_on(texts, how.get("prompt", ""), how.get("n", 1))
 
 

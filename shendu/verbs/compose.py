@@ -18,7 +18,7 @@ from shendu.core import Steps
 from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.nn.generate import generate
-from shendu.verbs.opened import Run
+from shendu.verbs.opened import Run, opened
 
 OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "stop")
 """What only the writing of text takes."""
@@ -44,21 +44,21 @@ def pieces(
     device: str = "auto",
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[list[str]]:
-    """What is new of each of N continuations of the prompt, after every token.
+    """What is new of each of N continuations of the prompt, after every token; `run` may be a published checkpoint's folder.
 
     At most `length` tokens are written, to before the first `stop` where one is given; see `shendu.nn.generate` for
     `temperature`, `top_k` and `top_p`. Equal seeds write equal texts, and the first of several is the one alone. `say` is
     told what the person should know. Raises UserError.
     """
-    opened = run if isinstance(run, Run) else Run(run)
-    if not writes(opened):
+    found = opened(run)
+    if not writes(found):
         raise UserError(
-            f"{opened.path} is a run of {opened.recipe['system']}, which writes no text; train one that does: gpt, gpt2, lstm"
+            f"{found.path} is a run of {found.recipe['system']}, which writes no text; train one that does: gpt, gpt2, lstm"
         )
     if not 1 <= n <= MOST:
         raise UserError(f"cannot write {n} texts; write it like --n 3 (at most {MOST:,})")
-    processor, chosen = opened.processor, parallel.choose_device(device)
-    model = parallel.place(opened.model, chosen)
+    processor, chosen = found.processor, parallel.choose_device(device)
+    model = parallel.place(found.model, chosen)
     assert isinstance(model, Steps)
     begun = processor.prompt(prompt)
     if model.context and len(begun) > model.context:

@@ -26,7 +26,7 @@ from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.verbs.display import aside
-from shendu.verbs.opened import Run
+from shendu.verbs.opened import Run, opened
 
 
 def evaluate(
@@ -48,26 +48,26 @@ def evaluate(
     `signatures`, where a metric has variants (BLEU), say which one it is. `say` is told what makes the figures doubtful.
     Raises UserError where the data does not fit the model.
     """
-    opened = run if isinstance(run, Run) else Run(run)
-    own = data is None or (not how and _is_own(opened, data))
-    dataset = _of_run(opened, data_dir) if own else _other(opened, data, data_dir, how)
+    found = opened(run)
+    own = data is None or (not how and _is_own(found, data))
+    dataset = _of_run(found, data_dir) if own else _other(found, data, data_dir, how)
     if part not in dataset.splits:
         if part != "test":
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
         part = "validation" if "validation" in dataset.splits else "train"
-    check_fits(opened, dataset)
-    if doubt := opened.processor.doubt(dataset.splits[part].column(dataset.input)):
+    check_fits(found, dataset)
+    if doubt := found.processor.doubt(dataset.splits[part].column(dataset.input)):
         say(doubt)
     chosen = parallel.choose_device(device)
-    model = parallel.place(opened.model, chosen)
-    source, shown = recipes.held(dataset, opened.processor, part), Outputs()
-    metrics = recipes.metrics_for(dataset, opened.processor)
+    model = parallel.place(found.model, chosen)
+    source, shown = recipes.held(dataset, found.processor, part), Outputs()
+    metrics = recipes.metrics_for(dataset, found.processor)
     gathered: dict[str, Callable[[], Metric]] = {**metrics, "outputs": lambda: shown}
     cast = parallel.choose_precision(precision, chosen, model)
-    measured = measure(model, opened.processor, source, gathered, chosen, cast)
+    measured = measure(model, found.processor, source, gathered, chosen, cast)
     sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), metrics, dataset.overlap)
     result = {
-        "run": str(opened.path), "data": dataset.name, "part": part, "rows": source.rows,
+        "run": str(found.path), "data": dataset.name, "part": part, "rows": source.rows,
         "metrics": {name: measured[name] for name in metrics}, "intervals": sure,
     }  # fmt: skip
     signed = signatures(metrics)
@@ -84,9 +84,13 @@ def _is_own(run: Run, data: Any) -> bool:
 
 def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
     about = run.recipe["data"]
+    if not about["source"]:
+        raise UserError(
+            f"{run.path} was not trained here; say on what it is to be measured: shendu evaluate {run.path} DATA"
+        )
     reading = config.from_json(Reading, about["reading"])
-    opened = data_module.open(about["source"], data_dir=data_dir or about["data_dir"], reading=reading)
-    return opened.split_off(reading.split)
+    dataset = data_module.open(about["source"], data_dir=data_dir or about["data_dir"], reading=reading)
+    return dataset.split_off(reading.split)
 
 
 def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:

@@ -123,6 +123,49 @@ class Run:
         )
 
 
+class Checkpoint(Run):
+    """A model's folder as others publish it, read by the system that knows it; how it was trained is not known."""
+
+    def __init__(self, path: str | Path, system: str) -> None:
+        self.folder, self.system = Folder(path), system
+        self.path = self.folder.path
+
+    @property
+    def recipe(self) -> Any:
+        return {
+            "system": self.system,
+            "choices": {},
+            "data": {"given": "", "source": "", "reading": {}, "data_dir": None},
+        }
+
+    @cached_property
+    def _read(self) -> tuple[nn.Module, Any]:
+        return registry.load(self.system).from_folder(self.path)
+
+    @cached_property
+    def processor(self) -> Any:
+        return self._read[1]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return parallel.place(self._read[0].eval(), torch.device("cpu"))
+
+
+def opened(run: Run | str | Path) -> Run:
+    """A run, or the checkpoint that a folder holds in another library's form; raises UserError where it is neither."""
+    if isinstance(run, Run):
+        return run
+    system = published_as(Folder(run))
+    return Checkpoint(run, system) if system else Run(run)
+
+
+def published_as(folder: Folder) -> str:
+    """The system that reads a folder which is no run: the one that config.json names as its type; empty: there is none."""
+    stored = None if folder.read("recipe.json") else folder.read("config.json")
+    system = str(stored.get("model_type")) if isinstance(stored, dict) else ""
+    return system if system in registry.systems() and hasattr(registry.load(system), "from_folder") else ""
+
+
 def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processor: Any) -> None:
     """config.json, model.safetensors and processor.json: what loads and shares a model."""
     tensors: dict[str, torch.Tensor] = {}

@@ -29,7 +29,7 @@ from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.display import aside
-from shendu.verbs.opened import Run
+from shendu.verbs.opened import Run, opened
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ def pieces(
     run: Run | str | Path, inputs: Iterable[Any], device: str, precision: str, say: Callable[[str], None]
 ) -> Iterator[Piece]:
     """The model's outputs for all inputs, some thousand rows at a time; the first doubt about them is said."""
-    opened = run if isinstance(run, Run) else Run(run)
+    found = opened(run)
     chosen = parallel.choose_device(device)
-    processor = opened.processor
-    model = parallel.place(opened.model, chosen)
+    processor = found.processor
+    model = parallel.place(found.model, chosen)
     cast = parallel.choose_precision(precision, chosen, model)
     if not inputs:
-        raise UserError(f"nothing to predict: shendu predict {opened.path} INPUT")
+        raise UserError(f"nothing to predict: shendu predict {found.path} INPUT")
     if isinstance(processor, Language):
         yield from read_texts(model, processor, inputs, chosen, cast)
         return

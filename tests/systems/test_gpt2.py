@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 import shendu
+from shendu import cli
 from shendu.data.texts.tokens import BPE
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.systems.sequence import gpt2
+from shendu.verbs.compose import compose
 
 TEXT = "Forty winks, forty thieves.\nOne swallow, two swallows, makes no summer!\n" * 30
 SMALL = {"n_layer": 3, "n_head": 4, "n_embd": 32, "n_positions": 24}
@@ -96,6 +100,36 @@ def test_a_checkpoint_is_read(folder: Path) -> None:
         torch.testing.assert_close(model(x), expected(x).logits, rtol=0, atol=1e-4)
     assert language.text(language.tokens(TEXT)) == TEXT
     assert (language.context, model.context) == (24, 24)
+
+
+def test_a_checkpoint_writes_and_is_measured_without_training(
+    folder: Path, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, language = gpt2.from_folder(folder)
+    begun = language.prompt("One swallow")
+    wanted = torch.stack(list(generate(model, begun[None], 9, temperature=0)), 1)[0]
+    (found,) = compose(folder, prompt="One swallow", length=9, temperature=0)
+    assert found == language.text(wanted)
+    words = ["shendu", "sample", str(folder), "--prompt", "One swallow", "--length", "9", "--temperature", "0"]
+    monkeypatch.setattr(sys, "argv", words)
+    cli.main()
+    assert capsys.readouterr().out == f"One swallow{found}\n"
+    (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
+    tokens = language.tokens(TEXT).long()
+    windows = [tokens[i : i + 25] for i in range(0, len(tokens) - 1, 24)]
+    with torch.no_grad():
+        nats = [F.cross_entropy(theirs(280)(w[None, :-1]).logits[0], w[1:], reduction="sum") for w in windows]
+    mean = float(sum(nats)) / (len(tokens) - 1)
+    assert shendu.evaluate(folder, tmp_path / "book.txt")["metrics"]["loss"] == pytest.approx(mean, rel=1e-4)
+    assert shendu.predict(folder, TEXT)[0]["nats"] == pytest.approx(mean, rel=1e-4)
+    with pytest.raises(UserError) as caught:
+        shendu.evaluate(folder)
+    assert one_line(caught.value) == (
+        f"{folder} was not trained here; say on what it is to be measured: shendu evaluate {folder} DATA"
+    )
+    (folder / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(UserError, match="is no run"):
+        compose(folder, prompt="One")
 
 
 def test_training_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path) -> None:
