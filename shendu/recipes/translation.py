@@ -12,7 +12,7 @@ from torch import nn
 from shendu import optim
 from shendu.core import Config, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.translation import BEGIN, PADDING, Translation
+from shendu.data.processors.translation import BEGIN, PADDING, Translation, texts_of
 from shendu.errors import UserError
 from shendu.metrics import BLEU
 from shendu.objectives.translation import Translation as TranslationObjective
@@ -49,8 +49,20 @@ def translation(data: Dataset, net: Config, how: Training, processor: Translatio
             how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, betas=BETAS
         ),
     )
-    notes = (f"{processor.codes:,} codes for both languages, of the lower-cased training sentences",)
+    notes = (
+        f"{processor.codes:,} codes for both languages, of the lower-cased training sentences",
+        *cut(data, processor),
+    )
     return recipe_of(data, net, how, processor, (learning,), notes)
+
+
+def cut(data: Dataset, processor: Translation) -> tuple[str, ...]:
+    """A note of how many training sentences are too long to be read whole; none where all are short enough."""
+    train = data.splits["train"]
+    longer = sum(processor.cut(texts_of(train.column(field))) for field in (data.input, data.target))
+    many = "1 training sentence is" if longer == 1 else f"{longer:,} training sentences are"
+    longest = processor.wording.longest
+    return (f"{many} cut to the first {longest:,} codes (longest={2 * longest} reads more)",) if longer else ()
 
 
 def bucketed(data: Dataset, processor: Translation, size: int, seed: int, device: torch.device) -> Bucketed:

@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 import shendu
 from shendu import Run, UserError, cli
+from shendu.systems.sequence import transformer
 from shendu.verbs import predict as verb
 
 JOBS = ("nurse", "baker", "pilot")
@@ -505,6 +506,41 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = parallel_lines(folder / "data", de="ein mann liest", en="a man reads")
     how = {"width": 16, "heads": 2, "layers": 1, "inner": 16, "vocabulary": 262, "longest": 16, "beam": 1}
     return shendu.train("transformer", str(data), out=folder / "run", quiet=True, steps=1, batch_size=4, **how)
+
+
+def test_sentences_that_are_cut_are_said_once(
+    german: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 16 codes that are read the last is the end: 15 letters fit."""
+    said: list[str] = []
+    fits, longer = "q" * 14, "q" * 15  # and a blank before the word
+    german.predict(fits, say=said.append)
+    assert said == []
+    assert german.processor.encode(fits)["x"].shape == german.processor.encode(longer)["x"].shape == (1, 16)
+    german.predict(longer, longer, fits, longer, say=said.append)
+    line = "3 sentences have more than the 16 codes that the network reads: what comes after them is left out"
+    assert said == [line]
+    monkeypatch.setattr(verb, "BATCH", 1)
+    assert (
+        call(monkeypatch, capsys, "predict", german.path, longer, longer)[2]
+        == line.replace("3 sentences have", "1 sentence has") + "\n"
+    )
+    data = parallel_lines(tmp_path / "long", de=longer, en="a man")
+    german.evaluate(str(data), say=said.append)
+    assert said[1:] == [line.replace("3", "8")]
+
+
+def test_training_sentences_that_are_cut_are_noted(tmp_path: Path) -> None:
+    folder = parallel_lines(tmp_path / "long", de="ein mann", en="a man")
+    for language, line in (("de", "zyxwvuts" * 3), ("en", "fgh" * 9)):
+        with (folder / f"train.{language}").open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    notes = []
+    for longest in (8, 64):
+        data = shendu.open_data(str(folder)).split_off()
+        notes.append(transformer.recipe(data, vocabulary=260, longest=longest).notes)
+    assert len(notes[1]) == 1
+    assert notes[0][1:] == ("10 training sentences are cut to the first 8 codes (longest=16 reads more)",)
 
 
 def test_a_translator_is_not_measured_on_other_languages(german: Run, tmp_path: Path, one_line: Any) -> None:

@@ -138,8 +138,18 @@ class Translation:
         return self.prepare({"x": torch.from_numpy(self.input.store(raw))})
 
     def doubt(self, rows: Any) -> str:
-        """Nothing: whatever a person writes has codes."""
-        return ""
+        """A line where sentences, as they are stored, are longer than the network reads; else empty."""
+        longer, longest = self.cut([text_of(row) for row in rows]), self.wording.longest
+        if not longer:
+            return ""
+        many = "1 sentence has" if longer == 1 else f"{longer:,} sentences have"
+        return f"{many} more than the {longest:,} codes that the network reads: what comes after them is left out"
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many of the texts have more codes, END among them, than are read."""
+        spelled = [normalised(text) for text in texts]
+        could = [text for text in spelled if len(text.encode()) >= self.wording.longest]  # a code has at least one byte
+        return sum(len(codes) >= self.wording.longest for codes in self.tokenizer.encode_each(could))
 
     def decode(self, outputs: Tensor) -> Json:
         """Per row its `translation`."""
