@@ -19,9 +19,12 @@ from shendu.data.dataset import Split
 from shendu.data.texts.text import KNOWN, PADDING, UNKNOWN
 from shendu.sources.bucketed import Bucketed
 
-PAIR, HIDE = 5, 6
+PAIR, HIDE, TIES = 5, 6, 7
 AS_MASK, AS_ANY = 0.8, 0.1
 """Of the hidden words, so many become [MASK] and so many any word; the rest stay as they are, and are guessed all the same."""
+NEAR, NEAR_LEAST = 0.05, 20
+"""A stranger is one of this share of the texts, those that are next in length (and of so many at least): with any text as
+a stranger, a short one would shorten the stretch, and its batch would be padding."""
 MARKS = 3
 """[CLS] before both stretches, [SEP] after each."""
 
@@ -59,8 +62,8 @@ class Stretches:
     """Samples start … start+size-1 of epochs through the texts; batches hold texts of similar length.
 
     A sample is a stretch of at most `length` - 3 words of a text, cut in two; half of the time the second part is replaced by
-    as many words of another text. A share `hidden` of the known words is to be guessed, at least one. Texts are codes of
-    words [N, L] in `column`, 0 after the last.
+    as many words of another text of about its length. A share `hidden` of the known words is to be guessed, at least one.
+    Texts are codes of words [N, L] in `column`, 0 after the last.
     """
 
     acts = False
@@ -83,6 +86,9 @@ class Stretches:
         )
         self.rows, self.device = len(split), torch.device(device)
         self.codes, self.length, self.hidden, self.seed = codes, length, hidden, seed
+        drawn = chance.permute(torch.arange(self.rows), self.rows, seed, TIES)  # rows that lie together may be alike
+        self.by_length = drawn[self.texts.lengths["x"][drawn].clamp(max=length - MARKS).argsort(stable=True)]
+        self.rank = self.by_length.argsort()
 
     def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
         """`x` and `segments` int64 [B, T], `places` and `words` [B, M] (MASKED: a row has fewer), `other` [B] (0 the second
@@ -103,7 +109,7 @@ class Stretches:
         first = torch.where(both > 1, 1 + whole(cut, both - 1), both)
         second, second_from, of = both - first, first_from + first, rows
 
-        others = (rows + 1 + whole(strange, torch.tensor(self.rows - 1))) % self.rows
+        others = self.strangers(rows, strange)
         fewer = torch.minimum(second, words[others])
         swapped = (swap < 0.5) & (others != rows) & (fewer > 0)
         second_from = torch.where(swapped, whole(place, words[others] - fewer + 1), second_from)
@@ -111,6 +117,13 @@ class Stretches:
         other = torch.where(second > 0, swapped.long(), MASKED)
         x, segments = self.laid(rows, first_from, first, of, second_from, second)
         return x, segments, other
+
+    def strangers(self, rows: Tensor, u: Tensor) -> Tensor:
+        """Texts other than `rows` [B] by numbers u [B] in [0, 1): of the next in length, of the last ones before the longest."""
+        near = min(self.rows - 1, max(NEAR_LEAST, round(NEAR * self.rows)))
+        rank = self.rank[rows]
+        place = rank.clamp(max=self.rows - 1 - near) + whole(u, torch.tensor(near))
+        return self.by_length[place + (place >= rank)] if near else rows
 
     def laid(
         self, rows: Tensor, first_from: Tensor, first: Tensor, of: Tensor, second_from: Tensor, second: Tensor

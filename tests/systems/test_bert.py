@@ -198,12 +198,11 @@ def test_pairs_are_what_they_are_said_to_be() -> None:
             assert other == MASKED
             continue
         own = LENGTHS[min(texts[0])]
-        assert len(first) + len(second) <= min(own, 17)
+        assert len(first) + len(second) == min(own, 17)
         if other:
             assert texts[0] != texts[1]
         else:
             assert second[0] == first[-1] + 1
-            assert len(first) + len(second) == min(own, 17)
         others.append(other)
         firsts.add((own, len(first)))
     assert sum(others) / len(others) == pytest.approx(0.5, abs=0.03)
@@ -254,6 +253,38 @@ def test_each_sample_depends_on_seed_and_number_alone() -> None:
     later, other = source.batch(32 + len(LENGTHS) * 16, 16), stretches(seed=1).batch(32, 16)
     assert whole(later) != whole(batch)
     assert whole(other) != whole(batch)
+
+
+def test_strangers_are_the_next_in_length() -> None:
+    """All of them come up, a text itself never does; of equal lengths it is chance that says which are next, not their order."""
+    lengths = [3] * 200 + [9] * 200
+    source, u = stretches(lengths), (torch.arange(1000) + 0.5) / 1000
+    found = {row: set(source.strangers(torch.full((1000,), row), u).tolist()) for row in (0, 150, 200, 399)}
+    for row, strangers in found.items():
+        assert len(strangers) == 20
+        assert row not in strangers
+        assert all(lengths[other] >= lengths[row] for other in strangers)
+        assert max(strangers) - min(strangers) > 100
+    for few in ([5, 5], [5, 7, 9]):
+        some = stretches(few)
+        for row in range(len(few)):
+            assert set(some.strangers(torch.full((1000,), row), u).tolist()) == set(range(len(few))) - {row}
+
+
+@pytest.mark.parametrize("kind", ["gamma", "lognormal"])
+def test_short_and_uneven_texts_leave_little_padding(kind: str) -> None:
+    """Tweets (25 words on average) and posts (a median of 100): at most a tenth of what is computed is padding."""
+    rng, rows = np.random.default_rng(0), 2000
+    drawn = rng.gamma(2, 12.5, rows) if kind == "gamma" else rng.lognormal(np.log(100), 0.8, rows)
+    lengths = drawn.round().astype(int).clip(1, 1024)
+    texts = (np.arange(lengths.max()) < lengths[:, None]) * np.int32(5)
+    processor = Supervised(Text(names=("a",) * 10, length=texts.shape[1]), Category(names=("a",)), [0.0], [1.0])
+    split = Split({"text": texts, "label": np.zeros(rows, np.int64)})
+    source = Stretches(split, processor, column="text", codes=Codes(words=12), length=256, hidden=0.15, batch_size=32)
+    batches = [source.batch(start, 32) for start in range(0, 2 * rows, 32)]
+    assert sum(int((b["x"] == 0).sum()) for b in batches) <= 0.1 * sum(b["x"].numel() for b in batches)
+    other = torch.cat([b["other"] for b in batches])
+    assert float((other == 1).sum() / (other != MASKED).sum()) == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_single_text_has_no_strangers() -> None:
