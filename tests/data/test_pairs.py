@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from shendu.errors import UserError
 from shendu.measure import intervals
 from shendu.metrics import BLEU
 from shendu.recipes import translation as recipes
+from shendu.verbs import alignment
 from shendu.verbs.evaluate import evaluate
 from shendu.verbs.predict import predict
 from shendu.verbs.train import train
@@ -258,6 +260,24 @@ def test_train_evaluate_predict_and_report(tmp_path: Path) -> None:
     assert all(
         word in page for word in ("Alignment", "Translations", "zwei hunde laufen schnell.", "two dogs run fast.")
     )
+
+
+def test_the_report_shows_what_the_recurrent_network_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own weights, a row for each code written and a column for each code read; as a picture on the page."""
+    drawn: list[Any] = []
+    pictures = alignment.pictures
+    monkeypatch.setattr(alignment, "pictures", lambda given: pictures(drawn.extend(given) or given))
+    place = folder(tmp_path / "p", train_de=GERMAN, train_en=ENGLISH, test_de=GERMAN[:3], test_en=ENGLISH[:3])
+    run = train("seq2seq", place, out=tmp_path / "run", quiet=True, steps=30, batch_size=10, embedding=16, hidden=16, aligned=8,
+                vocabulary=300, longest=24, beam=1, lr=0.01)  # fmt: skip
+    page = run.report.read_text(encoding="utf-8")
+    assert re.search(r"Alignment.{0,600}?data:image/", page, re.DOTALL)
+    assert len(drawn) == 3
+    for sentence, (weights, source, target) in zip(GERMAN, drawn, strict=False):
+        assert "".join(source).startswith("".join(sentence.lower().split()))
+        assert weights.shape == (len(target), len(source))
+        np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)
+        assert weights.std() > 0
 
 
 def test_audit_finds_sentences_that_are_there_twice(tmp_path: Path) -> None:

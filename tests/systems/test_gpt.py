@@ -14,6 +14,7 @@ import shendu
 from shendu.core import Steps
 from shendu.errors import UserError
 from shendu.nn.generate import Afresh, generate
+from shendu.nn.norms import EPSILON, norm
 from shendu.systems.sequence import gpt
 
 FORMS: list[dict[str, Any]] = [
@@ -57,6 +58,34 @@ def test_the_cache_changes_no_token(form: dict[str, Any], how: dict[str, Any], p
         cached = torch.stack(list(generate(net, begun, 30, seed=2, **how)))
         afresh = torch.stack(list(generate(Afresh(net, 16), begun, 30, seed=2, **how)))
     assert torch.equal(cached, afresh)
+
+
+def test_swiglu_is_its_formula() -> None:
+    """Shazeer 2020: (SiLU(x W) * (x V)) U, with two thirds of four widths between."""
+    layer = gpt.FeedForward(12, gated=True, bias=False)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.normal_()
+    x = torch.randn(2, 3, 12)
+    gate, value = layer.up.weight.chunk(2)
+    a = x @ gate.T
+    torch.testing.assert_close(layer(x), (a / (1 + (-a).exp()) * (x @ value.T)) @ layer.down.weight.T)
+    assert gate.shape == (32, 12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rms_norm_is_its_formula(dtype: torch.dtype) -> None:
+    """Zhang and Sennrich 2019: divided by the root of the mean square, times gains; no mean is taken off."""
+    layer = norm("rms", 6)
+    gain = torch.rand(6) + 0.5
+    layer.load_state_dict({"weight": gain})
+    x = (3 + torch.randn(2, 4, 6)).to(dtype)
+    expected = x.float() / (x.float().square().mean(-1, keepdim=True) + EPSILON).sqrt() * gain
+    found = layer(x).detach()
+    assert found.dtype == dtype
+    close = {torch.float32: 1e-6, torch.bfloat16: 2e-2}[dtype]
+    torch.testing.assert_close(found.float(), expected, rtol=close, atol=close)
+    assert abs(float(found.float().mean())) > 0.5
 
 
 def test_several_tokens_at_once_are_read_on() -> None:

@@ -23,7 +23,7 @@ import shendu
 from shendu import cli
 from shendu.errors import UserError
 from shendu.systems.sequence import lstm
-from shendu.systems.vision import lenet, resnet, vgg
+from shendu.systems.vision import lenet, mobilenet, resnet, vgg
 from shendu.verbs import convert_weights as converting
 from shendu.verbs import weights
 from shendu.verbs.convert_weights import convert_weights
@@ -61,6 +61,9 @@ def refused(one_line: Any, path: Path, module: ModuleType = lenet, net: Any = NE
     with pytest.raises(UserError) as caught:
         weights.load_published(module, net, path)
     return one_line(caught.value).replace(str(path), "FILE")
+
+
+EVERY = weights.candidates
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +131,12 @@ def test_weights_of_another_network_name_it(tmp_path: Path, one_line: Any) -> No
     assert refused(one_line, deeper, resnet, resnet.Config()).endswith(
         "it looks like resnet: shendu train resnet DATA --set depth=32"
     )
+
+
+def test_the_likely_network_is_found_among_all(tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "candidates", EVERY)
+    path = stored(tmp_path / "w.safetensors", state(mobilenet.Config(version=2, classes=7)))
+    assert refused(one_line, path).endswith("; it looks like mobilenet: shendu train mobilenet DATA --set version=2")
 
 
 def test_many_tensors_are_folded_and_none_is_left_out(tmp_path: Path, one_line: Any) -> None:
