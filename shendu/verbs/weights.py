@@ -182,9 +182,13 @@ def read(file: Path) -> dict[str, Tensor]:
 def usable(module: ModuleType, file: Path) -> dict[str, Tensor]:
     """The tensors of a file; raises UserError where the system says that nothing can begin with them."""
     found = read(file)
-    if hasattr(module, "unusable") and (why := module.unusable(found)):
+    if why := refusal(module, found):
         raise UserError(f"{file} {why}")
     return found
+
+
+def refusal(module: ModuleType, found: Mapping[str, Tensor]) -> str:
+    return module.unusable(found) if hasattr(module, "unusable") else ""
 
 
 def plain(error: SafetensorError) -> str:
@@ -346,7 +350,7 @@ def likely(module: ModuleType, net: Config, found: dict[str, Tensor]) -> str:
     best: tuple[ModuleType, Config] | None = None
     share = max(LIKELY, matched(module, net, found).share)
     for other in candidates(module) if share < SURE else ():
-        for size in sizes(other):
+        for size in sizes(other) if not refusal(other, found) else ():
             nearness = matched(other, size, found).share
             if nearness > share:
                 best, share = (other, size), nearness

@@ -133,6 +133,17 @@ def test_weights_of_another_network_name_it(tmp_path: Path, one_line: Any) -> No
     )
 
 
+def test_a_network_that_refuses_the_file_is_not_recommended(
+    tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picky = ModuleType("shendu.systems.vision.resnet")
+    picky.__dict__.update(resnet.__dict__, __name__=resnet.__name__, unusable=lambda found: "is of no use")
+    path = stored(tmp_path / "w.safetensors", state(resnet.Config(depth=20)))
+    monkeypatch.setattr(weights, "candidates", lambda module: (lenet, picky))
+    assert "it looks like" not in refused(one_line, path)
+    assert refused(one_line, path, picky, resnet.Config()) == "FILE is of no use"
+
+
 def test_the_likely_network_is_found_among_all(tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "candidates", EVERY)
     path = stored(tmp_path / "w.safetensors", state(mobilenet.Config(version=2, classes=7)))
