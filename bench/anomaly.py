@@ -1,4 +1,5 @@
-"""One-class-out on Fashion-MNIST: how well rows of other classes are told from those of the one that was learned.
+"""One-class-out on Fashion-MNIST: how well rows of other classes are told from those of the one that was learned (the usual protocol,
+Ruff et al. 2018; not the reverse, in which nine classes are learned and the tenth is to be found).
 
 Protocol: for each of the ten classes, the autoencoder is trained on that class's training pictures alone (a tenth of them
 set aside for validation, no labels used), and scores all 10,000 test pictures; the figure is the area under the ROC curve
