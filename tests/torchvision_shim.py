@@ -1,7 +1,7 @@
 """Makes torchvision importable beside a CPU build of torch: import this first. Its compiled operators exist by name alone."""
 
-import torch
+from torch import library
 
-LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
+LIBRARY = library.Library("torchvision", "FRAGMENT")
 for name in ("nms", "qnms"):
     LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -79,7 +79,7 @@ def drawings(recipe: Recipe, model: nn.Module) -> list[Gallery]:
     if not (isinstance(model, Draws) and isinstance(processor, Supervised | Unlabelled)) or not pictured(processor):
         return []
     try:
-        frame = last(frames(model, SHOWN, labels_of(processor, SHOWN, None), recipe.seed, {}))
+        frame = last(frames(model, SHOWN, labels_of(model, processor.classes, SHOWN, None), recipe.seed, {}))
     except UserError:  # it could draw, had it been trained to
         return []
     picture = data_uri(grid(processor.pixels(frame)))

@@ -92,7 +92,7 @@ def drawn(
         )
     if not 1 <= n <= MOST:
         raise UserError(f"cannot draw {n} pictures; write it like --n 64 (at most {MOST:,})")
-    classes = labels_of(processor, n, label)
+    classes = labels_of(model, processor.classes, n, label)
     settings = settle(model.draw, how or {})
     yield from frames(model, n, classes, seed, settings)
 
@@ -107,7 +107,7 @@ def filled(
     x, known = holed(path, run.processor)
     place = next(iter(model.parameters())).device
     x, known = (t.expand(n, *run.processor.shape).to(place) for t in (x, known))
-    classes = None if label is None else labels_of(run.processor, n, label)
+    classes = None if label is None else labels_of(model, run.processor.classes, n, label)
     settings = settle(model.inpaint, how)
     with parallel.evaluating(model):
         chance.reseed(seed, SAMPLE)
@@ -138,15 +138,17 @@ def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: 
             yield frame.float().cpu()
 
 
-def labels_of(processor: Unlabelled | Supervised, n: int, label: str | None) -> Tensor | None:
+def labels_of(model: nn.Module, classes: tuple[str, ...], n: int, label: str | None) -> Tensor | None:
     """int64 [N]: the class that is asked for, or each in turn; None where the data has none. Raises UserError."""
     if label is None:
-        return torch.arange(n) % len(processor.classes) if processor.classes else None
-    if not processor.classes:
-        raise UserError("this model was told no classes; train one with --set conditional=true, or leave --class out")
-    if label not in processor.classes:
-        raise unknown("class", str(label), processor.classes)
-    return torch.full((n,), processor.classes.index(label))
+        return torch.arange(n) % len(classes) if classes else None
+    if not classes:
+        can = hasattr(getattr(model, "config", None), "conditional")
+        other = "train one with --set conditional=true, or " if can else ""
+        raise UserError(f"this model was told no classes; {other}leave --class out")
+    if label not in classes:
+        raise unknown("class", str(label), classes)
+    return torch.full((n,), classes.index(label))
 
 
 def settle(drawing: Callable[..., Any], how: dict[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def test_equal_seeds_draw_equal_pictures(run: shendu.Run, tmp_path: Path) -> Non
 
 
 def test_the_class_that_is_asked_for(run: shendu.Run) -> None:
-    assert sample.labels_of(run.processor, 12, None).tolist() == [*range(10), 0, 1]  # type: ignore[union-attr]
-    assert sample.labels_of(run.processor, 3, "7").tolist() == [7, 7, 7]  # type: ignore[union-attr]
+    assert sample.labels_of(run.model, run.processor.classes, 12, None).tolist() == [*range(10), 0, 1]  # type: ignore[union-attr]
+    assert sample.labels_of(run.model, run.processor.classes, 3, "7").tolist() == [7, 7, 7]  # type: ignore[union-attr]
 
 
 def test_a_grid_is_square_and_its_pixels_stay_sharp() -> None:
@@ -101,6 +101,13 @@ def test_a_class_of_a_model_that_was_told_none_gets_one_line(one_line: Any, tmp_
     with pytest.raises(UserError) as caught:
         shendu.sample(plain, label="7", out=tmp_path / "a.png")
     assert one_line(caught.value).startswith("this model was told no classes; train one with --set conditional=true")
+
+
+def test_a_machine_that_knows_no_classes_is_not_told_to_be_trained_with_them(one_line: Any, tmp_path: Path) -> None:
+    machine = shendu.train("rbm", "digits", out=tmp_path / "run", ais_steps=20, ais_runs=10, **TRAINED)
+    with pytest.raises(UserError) as caught:
+        shendu.sample(machine, label="7", out=tmp_path / "a.png")
+    assert one_line(caught.value) == "this model was told no classes; leave --class out"
 
 
 def test_a_classifier_draws_nothing(tmp_path: Path) -> None:
