@@ -11,7 +11,8 @@ settings of nanoGPT's configuration for a processor, and by our recipe; validati
 the same function. `tokens`: training tokens per second of nanoGPT's configuration for a GPU, by the plain loop, by Hugging
 Face's Trainer and by our recipe. `translate`: target tokens per second of our Transformer on Multi30k, and of a network of
 the same sizes (Marian's form) by Hugging Face's Seq2SeqTrainer as it is, and with rows of like lengths together. `generate`:
-tokens per second of the same weights, with a cache, without one, and by Hugging Face. `recurrent`: rnn, lstm and gru by
+tokens per second of the same weights, as `shendu sample` reads them (in half precision) with a cache and without, in float32,
+and by Hugging Face. `recurrent`: rnn, lstm and gru by
 torch.nn's kernels, by their equations compiled, and by their equations as they are. Data is read from $SHENDU_DATA; Hugging
 Face's trainers run in .bench/torch (see environments.py).
 """
@@ -41,6 +42,7 @@ from shendu.core import Recipe, Steps
 from shendu.fit import Learner, named_groups
 from shendu.measure import measure
 from shendu.nn.generate import Afresh, generate
+from shendu.nn.halved import halved
 
 CPU = torch.device("cpu")
 SMALL = {"layers": 4, "heads": 4, "width": 128, "context": 64}
@@ -301,8 +303,9 @@ def generated(length: int, runs: int) -> None:
 def side_by_side(model: nn.Module, theirs: nn.Module, prompt: Tensor, length: int, runs: int) -> None:
     batch, context = len(prompt), model.context
     ways: dict[str, Callable[[], Tensor]] = {
-        "with a cache": lambda: drawn(model, prompt, length),
-        "without": lambda: drawn(Afresh(model, context), prompt, length),
+        "with a cache": lambda: drawn(halved(model), prompt, length),
+        "without": lambda: drawn(Afresh(halved(model), context), prompt, length),
+        "with a cache, float32": lambda: drawn(model, prompt, length),
         "Hugging Face": lambda: theirs.generate(
             prompt, max_new_tokens=length, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(prompt)
         )[:, 4:],
@@ -316,7 +319,7 @@ def side_by_side(model: nn.Module, theirs: nn.Module, prompt: Tensor, length: in
                 texts[name] = write()
             times.append(time.perf_counter() - begun)
         rate = batch * length / statistics.median(times)
-        print(f"batch {batch:2}, {length} tokens, {name:14} {rate:8,.0f} tokens/s", flush=True)
+        print(f"batch {batch:2}, {length} tokens, {name:22} {rate:8,.0f} tokens/s", flush=True)
     same = [name for name in texts if torch.equal(texts[name], texts["with a cache"])]
     print(f"batch {batch:2}, the same text: {', '.join(same)}", flush=True)
 

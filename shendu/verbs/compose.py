@@ -18,6 +18,7 @@ from shendu.core import Steps
 from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.nn.generate import generate
+from shendu.nn.halved import halved
 from shendu.verbs.opened import Run, opened
 
 OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "stop")
@@ -47,8 +48,8 @@ def pieces(
     """What is new of each of N continuations of the prompt, after every token; `run` may be a published checkpoint's folder.
 
     At most `length` tokens are written, to before the first `stop` where one is given; see `shendu.nn.generate` for
-    `temperature`, `top_k` and `top_p`. Equal seeds write equal texts, and the first of several is the one alone. `say` is
-    told what the person should know. Raises UserError.
+    `temperature`, `top_k` and `top_p`. A large network's matrices are read in half precision (`shendu.nn.halved`). Equal seeds
+    write equal texts, and the first of several is the one alone. `say` is told what the person should know. Raises UserError.
     """
     found = opened(run)
     if not writes(found):
@@ -58,7 +59,7 @@ def pieces(
     if not 1 <= n <= MOST:
         raise UserError(f"cannot write {n} texts; write it like --n 3 (at most {MOST:,})")
     processor, chosen = found.processor, parallel.choose_device(device)
-    model = parallel.place(found.model, chosen)
+    model = halved(parallel.place(found.model, chosen))
     assert isinstance(model, Steps)
     begun = processor.prompt(prompt)
     if model.context and len(begun) > model.context:
