@@ -31,6 +31,7 @@ from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
+from shendu.nn.depthwise import Depthwise
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, check_reads, supervised
 
@@ -78,19 +79,24 @@ def eights(maps: float) -> int:
     return near if near >= 0.9 * maps else near + 8
 
 
-def convolution(entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def convolution(entering: int, leaving: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution, BatchNorm, ReLU6."""
-    return nn.Sequential(
-        nn.Conv2d(entering, leaving, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(leaving),
-        nn.ReLU6(inplace=True),
-    )
+    return bent(nn.Conv2d(entering, leaving, kernel, stride, kernel // 2, bias=False))
+
+
+def depthwise(maps: int, stride: int) -> nn.Sequential:
+    """A 3x3 of each map by itself, BatchNorm, ReLU6."""
+    return bent(Depthwise(maps, 3, stride))
+
+
+def bent(layer: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.ReLU6(inplace=True))
 
 
 def separable(entering: int, leaving: int, stride: int) -> nn.Sequential:
     """Version 1: each map by itself, then all of them at each position."""
     return nn.Sequential(
-        convolution(entering, entering, 3, stride, groups=entering),
+        depthwise(entering, stride),
         convolution(entering, leaving, 1),
     )
 
@@ -103,7 +109,7 @@ class Inverted(nn.Module):
         wide = entering * expansion
         self.conv = nn.Sequential(
             *([convolution(entering, wide, 1)] if expansion > 1 else []),
-            convolution(wide, wide, 3, stride, groups=wide),
+            depthwise(wide, stride),
             nn.Conv2d(wide, leaving, 1, bias=False),
             nn.BatchNorm2d(leaving),
         )
