@@ -28,7 +28,7 @@ from shendu.systems.sequence import bert
 # ---- the network
 
 SMALL = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "max_position_embeddings": 24}
-OURS = {"layers": 3, "heads": 4, "width": 32, "length": 24, "words": 88}
+OURS = {"layers": 3, "heads": 4, "width": 32, "length": 24, "words": 88, "position": "learned"}
 SEEN = (torch.arange(24) < torch.tensor([[24], [9], [17]])).long()
 
 
@@ -137,6 +137,21 @@ def test_padding_and_neighbours_change_nothing() -> None:
     alone = torch.cat([model(row[row > 0][None] if row.any() else row[None]) for row in TEXTS])
     torch.testing.assert_close(model(TEXTS), alone, atol=1e-12, rtol=0)
     torch.testing.assert_close(model(nn.functional.pad(TEXTS, (0, 50))), alone, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [{"width": 128, "heads": 4}, {"width": 64, "heads": 2}])
+def test_heads_begin_with_the_places_beside(sizes: dict[str, int]) -> None:
+    """One looks one place back, one ahead, the next two two places: there is most of their weight."""
+    encoder = small(words=500, length=40, **sizes).eval().encoder
+    x = encoder.norm(encoder.words(torch.randint(2, 500, (20, 40))))
+    assert encoder.turned is not None
+    with torch.no_grad():
+        q, k, _ = encoder.blocks[0].attention.heads_of(x, encoder.turned)
+    looked = (q @ k.mT / q.shape[3] ** 0.5).softmax(3).mean(0)
+    for head, away in zip(looked, (-1, 1, -2, 2), strict=False):
+        beside = {by: float(head.diagonal(by).mean()) for by in range(-8, 9)}
+        assert max(beside, key=lambda by: beside[by]) == away
+        assert beside[away] > 0.4
 
 
 def test_of_long_texts_both_ends_are_read() -> None:
