@@ -79,6 +79,23 @@ def test_overfits_one_batch(name: str, form: dict[str, Any], bench: Any, tmp_pat
         assert losses[-1] < 0.3 * losses[0] + 1e-6
 
 
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_learns_in_half_precision(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
+    """Its weights stay float32 and finite, and its first losses are those of single precision, rounded."""
+    data, choices = bench.opened(name)
+    short = {key: 3 for key in choices if key.endswith("steps")} | ({"steps": 3} if steps(name) else {})
+    losses = []
+    for precision in ("fp32", "bf16"):
+        recipe = bench.recipe(name, data, **{**form, **bench.quiet(name), **short})
+        model, _ = bench.train(recipe, tmp_path / precision, precision=precision)
+        losses.append([line["loss"] for line in Folder(tmp_path / precision).history() if "loss" in line])
+        for key, p in model.state_dict().items():
+            assert p.dtype != torch.bfloat16, key
+            assert not p.is_floating_point() or p.isfinite().all(), key
+    single, half = (np.array(found[:1]) for found in losses)
+    np.testing.assert_allclose(half, single, rtol=0.05, atol=0.05)
+
+
 # ---- it resumes
 
 

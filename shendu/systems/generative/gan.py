@@ -297,7 +297,9 @@ class Adversarial(Objective):
     def lipschitz(self, model: GAN, real: Tensor, drawn: Tensor, label: Tensor | None) -> Tensor:
         """(|slope| - 1)² [B] at random places between real and drawn pictures."""
         share = torch.rand(len(real), 1, 1, 1, device=real.device)
-        return (slope(model.discriminator, torch.lerp(drawn, real, share), label).norm(dim=1) - 1).square()
+        return (
+            slope(model.discriminator, torch.lerp(drawn.to(real.dtype), real, share), label).norm(dim=1) - 1
+        ).square()
 
 
 def penalised(rows: int) -> int:
