@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--sides", default="32,224")
-    parser.add_argument("--batch", type=int, default=0, help="0: 64 pictures of 32 pixels, 16 of 224")
+    parser.add_argument("--batch", type=int, default=0, help="0: 128 pictures of 32 pixels, 16 of 224")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--peers", default="32-true,bf16-mixed", help="Lightning's precisions")
     parser.add_argument("--side", choices=("shendu",), help=argparse.SUPPRESS)
@@ -90,7 +90,7 @@ def main() -> None:
     for name in said.networks.split(","):
         for side in sides:
             side = max(side, 64) if name == "alexnet" else side
-            batch = said.batch or (16 if side > 64 else 64)
+            batch = said.batch or (16 if side > 64 else 128)
             shape = ["--networks", name, "--sides", side, "--batch", batch, "--steps", said.steps]
             mine = result_of([sys.executable, BENCH / "vision.py", "--side", "shendu", *shape])
             print(f"{name:10} {side:4} pixels  {'shendu':22} {mine['images_per_s']:9.1f} images/s  {mine['parameters']:,} parameters",
