@@ -11,10 +11,14 @@ from torch import Tensor
 BASE = 10_000.0
 
 
+def rates(features: int, base: float = BASE) -> Tensor:
+    """By how much each pair of D features turns from place to place, base^(-2i/D): float64 [D / 2]."""
+    return base ** -(torch.arange(0, features, 2, dtype=torch.float64) / features)
+
+
 def angles(places: int, features: int, base: float = BASE) -> Tensor:
     """Cosine and sine [2, places, D / 2] of place · base^(-2i/D)."""
-    rates = base ** -(torch.arange(0, features, 2, dtype=torch.float64) / features)
-    turned = torch.arange(places, dtype=torch.float64)[:, None] * rates
+    turned = torch.arange(places, dtype=torch.float64)[:, None] * rates(features, base)
     return torch.stack([turned.cos(), turned.sin()]).float()
 
 

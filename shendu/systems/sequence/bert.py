@@ -41,8 +41,7 @@ from shendu.data.texts.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.dropout import Dropout
-from shendu.nn.positions import BASE as TURNS
-from shendu.nn.positions import angles
+from shendu.nn.positions import angles, rates
 from shendu.nn.precision import lowered
 from shendu.nn.recurrent import ends
 from shendu.objectives.masked import MaskedWords
@@ -249,13 +248,12 @@ def look_beside(attention: SelfAttention) -> None:
     A key's bias points along the faster half of the rotations, a query's along the same turned by as many places, so that their
     product, which sees only the distance, is largest there.
     """
-    half = attention.size // 2
-    rates = TURNS ** -(torch.arange(half) / half)
-    fast = FOCUS * (torch.arange(half) < max(1, half // 2))
-    queries, keys, _ = attention.project.bias.view(3, attention.heads, 2, half)
+    turns = rates(attention.size).float()
+    fast = FOCUS * (torch.arange(len(turns)) < max(1, len(turns) // 2))
+    queries, keys, _ = attention.project.bias.view(3, attention.heads, 2, len(turns))
     for head in range(attention.heads):
         away = (head // 2 + 1) * (1 if head % 2 else -1)
-        queries[head] = fast * torch.stack([(away * rates).cos(), (away * rates).sin()])
+        queries[head] = fast * torch.stack([(away * turns).cos(), (away * turns).sin()])
         keys[head] = fast * torch.tensor([[1.0], [0.0]])
 
 
