@@ -11,10 +11,9 @@ settings of nanoGPT's configuration for a processor, and by our recipe; validati
 the same function. `tokens`: training tokens per second of nanoGPT's configuration for a GPU, by the plain loop, by Hugging
 Face's Trainer and by our recipe. `translate`: target tokens per second of our Transformer on Multi30k, and of a network of
 the same sizes (Marian's form) by Hugging Face's Seq2SeqTrainer as it is, and with rows of like lengths together. `generate`:
-tokens per second of the same weights, as `shendu sample` reads them (in half precision) with a cache and without, in float32,
-and by Hugging Face. `recurrent`: rnn, lstm and gru by
-torch.nn's kernels, by their equations compiled, and by their equations as they are. Data is read from $SHENDU_DATA; Hugging
-Face's trainers run in .bench/torch (see environments.py).
+tokens per second of the same weights, as `shendu sample` reads them (in half precision) with a cache and without, in
+float32, and by Hugging Face. `recurrent`: rnn, lstm and gru by torch.nn's kernels, by their equations compiled, and by their
+equations as they are. Data is read from $SHENDU_DATA; Hugging Face's trainers run in .bench/torch (see environments.py).
 """
 
 from __future__ import annotations

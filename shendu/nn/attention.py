@@ -234,10 +234,16 @@ def later(places: int, before: int, device: torch.device) -> Tensor:
     return torch.ones(places, before + places, dtype=torch.bool, device=device).tril(before)
 
 
-def check_heads(width: int, heads: int, kv_heads: int) -> None:
+def check_heads(width: int, heads: int, kv_heads: int, position: str = "") -> None:
+    """Raises UserError for heads that do not divide, or whose size cannot be turned (position="rope")."""
     if heads < 1 or width < heads or width % heads:
         raise UserError(f"heads={heads} do not share a width of {width} equally; write it like width=128, heads=4")
     if kv_heads < 1 or heads % kv_heads:
         raise UserError(
             f"kv_heads={kv_heads} is no divisor of heads={heads}; write it like kv_heads={1 if heads < 4 else heads // 4}"
+        )
+    if position == "rope" and width // heads % 2:
+        raise UserError(
+            f"heads={heads} of a width of {width} have an odd size, which cannot be turned; "
+            "write it like width=128, heads=4, or position=learned"
         )

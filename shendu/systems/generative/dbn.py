@@ -10,9 +10,8 @@ G. Hinton, R. Salakhutdinov: Reducing the dimensionality of data with neural net
 Deviations: (1) classes are answered by the fine-tuned feed-forward network; 2006: by the memory's free energy for each
 class; (2) the memory's Gibbs chains go on from step to step (Tieleman 2008), holding one class after another, and drawings
 begin where they ended; 2006: they begin at the rows, with 3, then 6, then 10 steps; (3) fine-tuning by AdamW; 2006: conjugate
-gradients; (4) dropout in fine-tuning (Srivastava et al. 2014) as a choice,
-with shifted pictures; (5) the class weights of the memory are where the
-last layer of the feed-forward network begins; 2006: small random ones.
+gradients; (4) dropout in fine-tuning (Srivastava et al. 2014) as a choice, of less than a half and with shifted pictures; (5) the
+class weights of the memory are where the last layer of the feed-forward network begins; 2006: small random ones.
 
 Shape letters: B rows, V visible units, K classes, F units of the last but one layer, H units of a layer.
 """

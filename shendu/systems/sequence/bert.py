@@ -87,12 +87,7 @@ class Config:
                 raise UserError(f"{name}={getattr(self, name)} is below {least}; write it like {name}={like}")
         if not 0 <= self.word_dropout < 1:
             raise UserError(f"word_dropout={self.word_dropout} is no share below 1; write it like word_dropout=0.15")
-        check_heads(self.width, self.heads, self.heads)
-        if self.position == "rope" and self.width // self.heads % 2:
-            raise UserError(
-                f"heads={self.heads} of a width of {self.width} have an odd size, which cannot be turned; "
-                "write it like width=128, heads=4, or position=learned"
-            )
+        check_heads(self.width, self.heads, self.heads, self.position)
 
     @property
     def codes(self) -> Codes:

@@ -72,12 +72,7 @@ class Config:
         for name, like in (("vocabulary", 65), ("context", 64), ("layers", 4)):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
-        check_heads(self.width, self.heads, self.kv_heads or self.heads)
-        if self.position == "rope" and self.width // self.heads % 2:
-            raise UserError(
-                f"heads={self.heads} of a width of {self.width} have an odd size, which cannot be turned; "
-                "write it like width=128, heads=4, or position=learned"
-            )
+        check_heads(self.width, self.heads, self.kv_heads or self.heads, self.position)
 
     def build(self) -> GPT:
         return GPT(self)
