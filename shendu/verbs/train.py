@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,10 @@ def train(
                 f"stopped at once; continue from the last checkpoint with: shendu train --resume {folder.path}",
                 signal.SIGINT,
             ) from None
+        except UserError:
+            if begun_only(folder.path, "recipe.json", "env.json"):  # what cannot be built leaves no run behind
+                shutil.rmtree(folder.path)
+            raise
     return Run(folder.path)
 
 
@@ -267,10 +272,12 @@ def known_data(word: str) -> str:
     return word
 
 
-def begun_only(path: Path) -> bool:
-    """Whether a folder holds nothing, or what a run leaves that dies before its recipe.json is there."""
+def begun_only(path: Path, *more: str) -> bool:
+    """Whether a folder holds nothing, or what a run leaves that dies before its recipe.json is there, or `more` files."""
     return all(
-        (p.name == "checkpoints" and not any(p.iterdir())) or p.name == LOCK or p.name.startswith(".recipe.json.")
+        (p.name == "checkpoints" and not any(p.iterdir()))
+        or p.name in (LOCK, *more)
+        or p.name.startswith(".recipe.json.")
         for p in path.iterdir()
     )
 

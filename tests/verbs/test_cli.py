@@ -369,3 +369,15 @@ def test_runs_are_dated_folders_by_default(monkeypatch, tmp_path):
     assert first.path.name.endswith("_neuron_and_1")
     assert second.path.name.endswith("_neuron_and_2")
     assert first.path.parent == Path("runs")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_cannot_be_built_leaves_no_run_behind(tmp_path, monkeypatch, kept) -> None:
+    """A network that is refused as it is built; the same folder is then free."""
+    monkeypatch.chdir(tmp_path)
+    folder = {"out": tmp_path / "run"} if kept else {}
+    with pytest.raises(UserError, match=r"dropout=1.2 is no probability"):
+        shendu.train("mlp", "digits", dropout=1.2, quiet=True, **folder)
+    assert not list(tmp_path.rglob("recipe.json"))
+    assert not list((tmp_path / "runs").glob("*"))
+    assert shendu.train("mlp", "digits", steps=3, quiet=True, **folder).result
