@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/data
 WORKERS ?= 2
 
-.PHONY: demo setup test test-data test-faults bench check docs clean
+.PHONY: demo setup test test-data test-faults test-gpu bench check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/shendu train lenet digits
@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not data and not faults"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not data and not faults and not gpu"
 
 test-data: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "no data sets in $(DATA); give their folder: make test-data DATA=DIR"; exit 2; }
@@ -22,6 +22,9 @@ test-data: $(VENV)/.dev
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m faults tests/faults
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m gpu tests/contracts
 
 bench: $(VENV)/.dev
 	SHENDU_DATA="$(abspath $(DATA))" $(BIN)/python bench/run.py $(BENCH)

@@ -16,6 +16,11 @@ def python(environment: str) -> Path:
     return Path(sys.executable) if environment == "shendu" else HOME / environment / "bin" / "python"
 
 
+def of_peers(device: str) -> str:
+    """Peers run in .bench/torch; on a GPU beside Shendu, whose environment has its driver's build of torch and theirs."""
+    return "torch" if device == "cpu" else "shendu"
+
+
 def ready(environment: str) -> None:
     """Builds the environment where it is missing or its pins have changed.
 

@@ -1,7 +1,7 @@
 """Language models side by side, each comparison in one run on this machine.
 
     python bench/language.py to-loss [--loss 1.88] [--limit SECONDS]
-    python bench/language.py tokens [--steps N] [--dropout 0.2]
+    python bench/language.py tokens [--steps N] [--dropout 0.2] [--device cuda]
     python bench/language.py translate [--system seq2seq] [--steps N]
     python bench/language.py generate [--length N]
     python bench/language.py recurrent
@@ -13,7 +13,8 @@ Face's Trainer and by our recipe. `translate`: target tokens per second of our T
 the same sizes (Marian's form) by Hugging Face's Seq2SeqTrainer as it is, and with rows of like lengths together. `generate`:
 tokens per second of the same weights, as `shendu sample` reads them (in half precision) with a cache and without, in
 float32, and by Hugging Face. `recurrent`: rnn, lstm and gru by torch.nn's kernels, by their equations compiled, and by their
-equations as they are. Data is read from $SHENDU_DATA; Hugging Face's trainers run in .bench/torch (see environments.py).
+equations as they are. Data is read from $SHENDU_DATA; Hugging Face's trainers run in .bench/torch, on a GPU in Shendu's
+own environment (see environments.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import environments
 import numpy as np
@@ -42,8 +44,10 @@ from shendu.fit import Learner, named_groups
 from shendu.measure import measure
 from shendu.nn.generate import Afresh, generate
 from shendu.nn.halved import halved
+from shendu.recipes import device_of
 
 CPU = torch.device("cpu")
+"""Where all is computed but the tokens of `--device`."""
 SMALL = {"layers": 4, "heads": 4, "width": 128, "context": 64}
 LARGE = {"layers": 6, "heads": 6, "width": 384, "context": 256}
 EVERY = 50
@@ -95,6 +99,12 @@ class PlainBlock(nn.Module):
         return x + self.drop(self.think["back"](F.gelu(self.think["up"](self.norms[1](x)))))
 
 
+def finished(device: torch.device) -> None:
+    """Waits for a GPU, so that a stopwatch sees the work and not the order for it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def plain_steps(model: nn.Module, tokens: Tensor, batch: int, context: int, steps: int, lr: float) -> Iterator[int]:
     """Windows at random places; AdamW (0.9, 0.99) with decay 0.1 of matrices, clipped at 1, up for 100 steps, then a cosine to
     a tenth. Yields after each step.
@@ -104,7 +114,7 @@ def plain_steps(model: nn.Module, tokens: Tensor, batch: int, context: int, step
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99))
-    generator = chance.generator(1337)
+    generator, device = chance.generator(1337), device_of(model)
     model.train()
     for step in range(steps):
         done = max(0, step - 100) / max(1, steps - 100)
@@ -112,27 +122,30 @@ def plain_steps(model: nn.Module, tokens: Tensor, batch: int, context: int, step
         for group in optimizer.param_groups:
             group["lr"] = rate
         at = torch.randint(len(tokens) - context, (batch,), generator=generator)
-        windows = torch.stack([tokens[i : i + context + 1] for i in at.tolist()])
+        windows = torch.stack([tokens[i : i + context + 1] for i in at.tolist()]).to(device)
         logits = model(windows[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        finished(device)
         yield batch * context
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------
 
 
-def our_steps(recipe: Recipe, model: nn.Module, precision: str = "fp32") -> Iterator[int]:
+def our_steps(recipe: Recipe, model: nn.Module, precision: str = "fp32", compiled: bool = False) -> Iterator[int]:
     """The loop's steps, one by one, without checkpoints and log; yields what the loss was averaged over."""
-    stage = recipe.stages[0]
+    stage, device = recipe.stages[0], device_of(model)
     objective, source = stage.objective(model), stage.source(model)
     learner = Learner(model, objective)
+    if compiled:
+        learner.compile()
     groups = named_groups(learner, stage.trains)
     optimizer = stage.optimizer(groups)
-    step = torch.tensor(0)
+    step = torch.tensor(0, device=device)
     model.train()
     for number in range(stage.steps):
         for group in optimizer.param_groups:
@@ -141,12 +154,13 @@ def our_steps(recipe: Recipe, model: nn.Module, precision: str = "fp32") -> Iter
         chance.reseed(recipe.seed, 0, number, 0, 0)
         optimizer.zero_grad(set_to_none=True)
         units = objective.units(batch)["loss"]
-        with parallel.autocast(CPU, precision):
+        with parallel.autocast(device, precision):
             loss = learner(batch, step.fill_(number)).sums["loss"] / units
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), stage.clip, foreach=True)
-        with parallel.autocast(CPU, precision):
+        with parallel.autocast(device, precision):
             optimizer.step()
+        finished(device)
         yield int(units)
 
 
@@ -187,22 +201,30 @@ def to_loss(wanted: float, limit: float, most: int) -> None:
         print(f"{name:50} {'reached' if reached else 'did not reach'} {wanted} in {seconds:.1f} s", flush=True)
 
 
-def tokens_per_second(steps: int, dropout: float) -> None:
+def tokens_per_second(steps: int, dropout: float, device: torch.device) -> None:
     data, gpt = data_module.open("tinyshakespeare").split_off(), registry.load("gpt")
     recipe = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps)
     text = recipe.processor.tokens(data.splits["train"].column(data.input)).long()
-    plain = Plain(recipe.model.vocabulary, 256, 6, 6, 384, dropout)
+    plain = Plain(recipe.model.vocabulary, 256, 6, 6, 384, dropout).to(device)
     adamw = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps, optimizer="adamw")
-    precision = parallel.choose_precision("auto", CPU, recipe.model.build())
+    precision = parallel.choose_precision("auto", device, recipe.model.build())
+
+    def ours(how: Recipe, *more: Any) -> Callable[[], float]:
+        return lambda: rate(our_steps(how, how.model.build().to(device), *more))
+
     sizes = {**LARGE, "vocabulary": recipe.model.vocabulary, "dropout": dropout}
     ways: dict[str, Callable[[], float]] = {
         "plain PyTorch loop, fp32": lambda: rate(plain_steps(plain, text, 64, 256, steps, 1e-3)),
-        "Hugging Face Trainer, bf16": lambda: peer("tokens", steps, 64, sizes, text=text.numpy()),
-        f"shendu, AdamW, {precision}": lambda: rate(our_steps(adamw, adamw.model.build(), precision)),
-        f"shendu, its recipe (Muon), {precision}": lambda: rate(our_steps(recipe, recipe.model.build(), precision)),
-        "shendu, its recipe (Muon), fp32": lambda: rate(our_steps(recipe, recipe.model.build())),
+        "Hugging Face Trainer, bf16": lambda: peer(
+            "tokens", steps, 64, sizes, "--device", device.type, text=text.numpy()
+        ),
+        f"shendu, AdamW, {precision}": ours(adamw, precision),
+        f"shendu, its recipe (Muon), {precision}": ours(recipe, precision),
+        "shendu, its recipe (Muon), fp32": ours(recipe),
     }
-    compared(ways, "tokens/s")
+    if device.type == "cuda":
+        ways[f"shendu, its recipe, compiled, {precision}"] = ours(recipe, precision, True)
+    compared(ways, "tokens/s", f"shendu, its recipe (Muon), {precision}")
 
 
 def translate(system: str, steps: int) -> None:
@@ -225,7 +247,7 @@ def translate(system: str, steps: int) -> None:
         "Seq2SeqTrainer, bf16, grouped by length": theirs("--grouped"),
         f"shendu train {system}, {precision}": lambda: rate(our_steps(recipe, recipe.model.build(), precision), whole=True),
         f"shendu train {system}, fp32": lambda: rate(our_steps(recipe, recipe.model.build()), whole=True),
-    }, "target tokens/s")  # fmt: skip
+    }, "target tokens/s", f"shendu train {system}, {precision}")  # fmt: skip
 
 
 WARM = 2
@@ -245,13 +267,12 @@ def rate(steps: Iterator[int], whole: bool = False) -> float:
     return counts[-1] / statistics.median(times[warm:])
 
 
-def compared(ways: dict[str, Callable[[], float]], unit: str) -> None:
-    """Every way's figure, and the last but one of ours, the recipe as it trains here, over each."""
+def compared(ways: dict[str, Callable[[], float]], unit: str, ours: str) -> None:
+    """Every way's figure, and that of `ours`, the recipe as it trains here, over each."""
     found = {}
     for name, measured in ways.items():
         found[name] = measured()
         print(f"{name:42} {found[name]:9,.0f} {unit}", flush=True)
-    ours = list(found)[-2]
     for name, figure in found.items():
         if not name.startswith("shendu"):
             print(f"{ours} over {name}: {found[ours] / figure:.2f}", flush=True)
@@ -259,12 +280,13 @@ def compared(ways: dict[str, Callable[[], float]], unit: str) -> None:
 
 def peer(what: str, steps: int, batch: int, sizes: dict[str, object], *options: str, **arrays: np.ndarray) -> float:
     """Tokens per second of bench/peers/hf_language.py."""
-    environments.ready("torch")
+    environment = environments.of_peers("cuda" if "cuda" in options else "cpu")
+    environments.ready(environment)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "codes.npz"
         np.savez(file, sizes=json.dumps(sizes), **arrays)
         script = Path(__file__).parent / "peers" / "hf_language.py"
-        command = [environments.python("torch"), script, what, file, "--steps", steps, "--batch", batch, *options]
+        command = [environments.python(environment), script, what, file, "--steps", steps, "--batch", batch, *options]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=folder)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
@@ -355,12 +377,13 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--system", choices=("transformer", "seq2seq"), default="transformer", help="translate: ours")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="tokens: where all are trained")
     parser.add_argument("--runs", type=int, default=3)
     said = parser.parse_args()
     if said.what == "to-loss":
         to_loss(said.loss, said.limit, said.steps)
     elif said.what == "tokens":
-        tokens_per_second(said.steps or 5, said.dropout)
+        tokens_per_second(said.steps or 5, said.dropout, torch.device(said.device))
     elif said.what == "translate":
         translate(said.system, said.steps or 20)
     elif said.what == "recurrent":

@@ -1,11 +1,13 @@
 """Training of the landmark networks, images per second: Shendu against torchvision's network in Lightning, in one run.
 
     python bench/vision.py [--networks alexnet,vgg,…] [--sides 32,224] [--batch N] [--steps N] [--peers 32-true,bf16-mixed]
+                           [--device cpu]
 
 Both sides train the same network (the paper's form at both sizes; VGG-11, MobileNet v2, ResNeXt-50) on the same random
 pictures, with crops, flips and Nesterov's momentum; ours is `shendu.train` as it is, Lightning's precision is its default
 first. Medians over the steps after the first. torchvision's AlexNet leaves nothing of 32 pixels, so that it has 64.
-The peers run in .bench/torch (see environments.py). Prints a table.
+The peers run in .bench/torch (see environments.py), on a GPU in Shendu's own environment, with eight processes that load.
+Prints a table.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ SAME = {"optimizer": "nesterov", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e
         "augment": ("crop:4", "flip"), "validations": 1, "select_by": "none", "epochs": 1}  # fmt: skip
 
 
-def ours(name: str, side: int, batch: int, steps: int) -> dict[str, Any]:
+def ours(name: str, side: int, batch: int, steps: int, device: str) -> dict[str, Any]:
     from shendu_side import watched
 
     import shendu
@@ -50,18 +52,20 @@ def ours(name: str, side: int, batch: int, steps: int) -> dict[str, Any]:
     stamps = watched()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SHENDU_CACHE"] = f"{folder}/cache"
-        run = shendu.train(name, data, out=f"{folder}/run", quiet=True, batch_size=batch, **{**SAME, **NETWORKS[name]})
+        choices = {"batch_size": batch, **SAME, **NETWORKS[name]}
+        run = shendu.train(name, data, out=f"{folder}/run", quiet=True, device=device, **choices)
         parameters = run.result["parameters"]
     times = [after - before for (_, before), (_, after) in pairwise(stamps[1:])]
     return {"images_per_s": batch / statistics.median(times), "parameters": parameters}
 
 
-def theirs(name: str, side: int, batch: int, steps: int, precision: str) -> dict[str, Any]:
-    environments.ready("torch")
+def theirs(name: str, side: int, batch: int, steps: int, precision: str, device: str) -> dict[str, Any]:
+    environment = environments.of_peers(device)
+    environments.ready(environment)
     numbers = {"side": side, "batch": batch, "steps": steps}
     options = [word for key, value in numbers.items() for word in (f"--{key}", str(value))]
-    command = [environments.python("torch"), BENCH / "peers" / "lightning_vision.py", name, *options]
-    return result_of([*command, "--precision", precision])
+    command = [environments.python(environment), BENCH / "peers" / "lightning_vision.py", name, *options]
+    return result_of([*command, "--precision", precision, "--device", device])
 
 
 def result_of(command: list[Any]) -> dict[str, Any]:
@@ -81,22 +85,23 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0, help="0: 128 pictures of 32 pixels, 16 of 224")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--peers", default="32-true,bf16-mixed", help="Lightning's precisions")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--side", choices=("shendu",), help=argparse.SUPPRESS)
     said = parser.parse_args()
     sides = [int(side) for side in said.sides.split(",")]
     if said.side:
-        print("RESULT " + json.dumps(ours(said.networks, sides[0], said.batch, said.steps)))
+        print("RESULT " + json.dumps(ours(said.networks, sides[0], said.batch, said.steps, said.device)))
         return
     for name in said.networks.split(","):
         for side in sides:
             side = max(side, 64) if name == "alexnet" else side
             batch = said.batch or (16 if side > 64 else 128)
             shape = ["--networks", name, "--sides", side, "--batch", batch, "--steps", said.steps]
-            mine = result_of([sys.executable, BENCH / "vision.py", "--side", "shendu", *shape])
+            mine = result_of([sys.executable, BENCH / "vision.py", "--side", "shendu", "--device", said.device, *shape])
             print(f"{name:10} {side:4} pixels  {'shendu':22} {mine['images_per_s']:9.1f} images/s  {mine['parameters']:,} parameters",
                   flush=True)  # fmt: skip
             for precision in said.peers.split(","):
-                other = theirs(name, side, batch, said.steps, precision)
+                other = theirs(name, side, batch, said.steps, precision, said.device)
                 times = mine["images_per_s"] / other["images_per_s"]
                 print(f"{name:10} {side:4} pixels  {'Lightning ' + precision:22} {other['images_per_s']:9.1f} images/s  "
                       f"{other['parameters']:,} parameters  shendu is {times:.2f} times as fast", flush=True)  # fmt: skip

@@ -477,9 +477,9 @@ class Session:
         if self.setup.time_limit:
             left = min(left, self.setup.time_limit - self.elapsed())
         self.at.compiled = False
-        if left > parallel.TRIAL_WORTH:
+        if left > parallel.TRIAL_WORTH[self.setup.device.type]:
             self.setup.say(
-                f"about {left / 60:.0f} min of training left: trying whether compiling pays (a minute or two)"
+                f"about {left / 60:.0f} min of training left: trying whether compiling pays (half a minute to two)"
             )
             batches = self.fetch()
             units = self.units(batches)

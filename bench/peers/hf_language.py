@@ -50,6 +50,8 @@ class Watch(TrainerCallback):
         self.ends: list[float] = []
 
     def on_step_end(self, *args, **rest) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
 
 
@@ -78,8 +80,8 @@ class Pairs:
 def settings(said: argparse.Namespace, kind: type, **more):
     return kind(
         output_dir="hf", max_steps=said.steps + WARM, per_device_train_batch_size=said.batch, learning_rate=1e-3, max_grad_norm=1.0,
-        use_cpu=True, bf16=said.precision == "bf16", report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
-        remove_unused_columns=False, **more,
+        use_cpu=said.device == "cpu", bf16=said.precision == "bf16", report_to="none", save_strategy="no",
+        logging_strategy="no", disable_tqdm=True, remove_unused_columns=False, **more,
     )  # fmt: skip
 
 
@@ -146,6 +148,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument("--grouped", action="store_true")
+    parser.add_argument("--device", default="cpu")
     said = parser.parse_args()
     torch.manual_seed(0)
     {"tokens": tokens, "translate": translate}[said.what](said)

@@ -29,6 +29,8 @@ NETWORKS = {
     "mobilenet": "mobilenet_v2",
     "resnext": "resnext50_32x4d",
 }
+WORKERS = 8
+"""Processes that load beside a GPU."""
 AUXILIARY = 0.3
 """Weight of GoogLeNet's two auxiliary losses."""
 
@@ -68,6 +70,7 @@ if __name__ == "__main__":
     for name in ("side", "batch", "steps"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--device", default="cpu")
     said = parser.parse_args()
     torch.manual_seed(0)
     rows, random = said.batch * said.steps, np.random.default_rng(0)
@@ -76,8 +79,10 @@ if __name__ == "__main__":
     transform = transforms.Compose([*augmented, to_tensor(CIFAR_MEAN, CIFAR_STD)])
     data = Pictures(images, random.integers(0, 10, rows), transform)
     watch, model = Watch(), Classifier(said.suite)
-    trainer = L.Trainer(max_epochs=1, callbacks=[watch], precision=said.precision, **QUIET)
-    trainer.fit(model, loader(data, said.batch))
+    trainer = L.Trainer(
+        max_epochs=1, callbacks=[watch], precision=said.precision, **{**QUIET, "accelerator": said.device}
+    )
+    trainer.fit(model, loader(data, said.batch, workers=0 if said.device == "cpu" else WORKERS))
     count = sum(p.numel() for p in model.parameters())
     emit(said, f"lightning-{said.precision}", LIBRARIES, parameters=count,
          images_per_s=said.batch / statistics.median(np.diff(watch.ends)))  # fmt: skip

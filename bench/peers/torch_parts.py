@@ -72,9 +72,11 @@ def pictures(suite: str, rows: int) -> Pictures:
     return Pictures(*cifar(rows), transforms.Compose([*augment, to_tensor(CIFAR_MEAN, CIFAR_STD)]))
 
 
-def loader(dataset, batch: int = BATCH, shuffle: bool = True) -> torch.utils.data.DataLoader:
+def loader(dataset, batch: int = BATCH, shuffle: bool = True, workers: int = 0) -> torch.utils.data.DataLoader:
     """A DataLoader with the tutorials' defaults: workers start new processes, which two cores do not pay for."""
-    return torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=shuffle)
+    return torch.utils.data.DataLoader(
+        dataset, batch_size=batch, shuffle=shuffle, num_workers=workers, pin_memory=workers > 0
+    )
 
 
 def accuracy(model: nn.Module, batches) -> float:

@@ -67,6 +67,11 @@ def choices(entry: dict[str, Any]) -> str:
     return f" ({', '.join(f'{k}={v}' for k, v in entry['choices'].items())})" if entry.get("choices") else ""
 
 
+def on(entry: dict[str, Any]) -> str:
+    """` (cuda)` for what was not measured on a processor."""
+    return "" if entry["device"] == "cpu" else f" ({entry['device']})"
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table; bars in cells are escaped."""
     head = list(head)
@@ -97,7 +102,7 @@ def results_page(found: dict[str, list[dict[str, Any]]]) -> str:
 def readme_table(found: dict[str, list[dict[str, Any]]]) -> str:
     rows = [
         (f"[{e['system']}](docs/systems/{e['system']}.md){choices(e)}", e["data"], e["metric"], figure(e["metric"], e["published"]),
-         measured(e), f"{e['seconds']:,.0f} s", f"`{e['command']}`")
+         measured(e), f"{e['seconds']:,.0f} s{on(e)}", f"`{e['command']}`")
         for entries in found.values() for e in entries
     ]  # fmt: skip
     if not rows:
@@ -213,9 +218,9 @@ def references(module: ModuleType, entries: list[dict[str, Any]]) -> str:
     for wanted in module.REFERENCES:
         metric = wanted["metric"]
         mine = [e for e in entries if all(e[k] == wanted.get(k, {}) for k in ("data", "choices", "metric"))]
-        ours = (measured(mine[0]), f"{mine[0]['seconds']:,.0f}") if mine else ("not measured yet", "–")
         due = (figure(metric, wanted["published"]), figure(metric, wanted["target"]))
-        rows.append((wanted["data"] + choices(wanted), metric, *due, *ours, wanted["source"] or "our own target"))
+        for ours in [(measured(e), f"{e['seconds']:,.0f}{on(e)}") for e in mine] or [("not measured yet", "–")]:
+            rows.append((wanted["data"] + choices(wanted), metric, *due, *ours, wanted["source"] or "our own target"))
     return table(("data", "metric", "published", "target", "ours", "seconds", "source"), rows)
 
 

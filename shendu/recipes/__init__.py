@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import nn
@@ -183,7 +184,8 @@ def metrics_for(data: Dataset, processor: Reads) -> dict[str, Callable[[], Metri
 
 
 def device_of(model: nn.Module) -> torch.device:
-    return next(iter(model.parameters()), torch.empty(0)).device
+    """Where its parameters lie, or its buffers where it has none; the processor for a model without either."""
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def stage(

@@ -22,6 +22,7 @@ from shendu.data.processors.supervised import Supervised
 from shendu.data.tables.row import _shown
 from shendu.data.texts.text import KNOWN
 from shendu.measure import BATCH
+from shendu.recipes import device_of
 
 if TYPE_CHECKING:
     from shendu.verbs.report import Rows
@@ -89,7 +90,7 @@ def explain(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric
 
 def attributions(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor | None:
     """Gradient times input (Shrikumar et al. 2016) of each row's predicted output, in x's shape; None without gradients."""
-    x = x.detach().to(device_of(model, x)).requires_grad_()
+    x = x.detach().to(device_of(model)).requires_grad_()
     with parallel.evaluating(model), torch.enable_grad():
         outputs = processor.call(model, {"x": x}).float()
         predicted = outputs.amax(1) if processor.labels else outputs
@@ -97,10 +98,6 @@ def attributions(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor |
             return None
         (gradient,) = torch.autograd.grad(predicted.sum(), x, allow_unused=True)
     return None if gradient is None else (gradient * x).detach().cpu().nan_to_num()
-
-
-def device_of(model: nn.Module, otherwise: Tensor) -> torch.device:
-    return next(iter([*model.parameters(), *model.buffers()]), otherwise).device
 
 
 def pictures(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
@@ -266,7 +263,7 @@ def forecasts(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
 
 def outputs_of(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor:
     """Outputs for prepared inputs, some hundred at a time, on the processor's side."""
-    device = device_of(model, x)
+    device = device_of(model)
     with parallel.evaluating(model):
         parts = [processor.call(model, {"x": part.to(device)}).float().cpu() for part in x.split(BATCH)]
     return torch.cat(parts)

@@ -27,6 +27,7 @@ from shendu.errors import UserError
 from shendu.measure import Outputs
 from shendu.metrics import Curve, compared, equal_error, roc
 from shendu.nn.generate import generate
+from shendu.recipes import device_of
 from shendu.sources.static import Static
 from shendu.verbs import alignment
 from shendu.verbs.drawing import INK, MAIN, SECOND, data_uri, drawing, figure, labelled, share_axis, svg
@@ -63,7 +64,7 @@ def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
 
     few = source.batch(0, min(SHOWN, source.rows), None)["x"]
     with parallel.evaluating(model):
-        place = next(iter(model.parameters()), few).device
+        place = device_of(model)
         for title, pictures in (model.views(few.to(place)) if isinstance(model, Views) else {}).items():
             add(title, "", processor.pixels(pictures.float().cpu()))
     for title, rows in (("Suit the model least", order[:SHOWN]), ("Suit it most", order[::-1][:SHOWN])):
@@ -122,7 +123,7 @@ def continued(processor: Language, model: Steps, source: Source) -> list[str]:
     rows = sorted({number * source.rows // 3 for number in range(3)})
     begun = [source.batch(row, 1, None)["x"][0] for row in rows]
     network = cast(nn.Module, model)
-    prompts = torch.stack([x[:PROMPT] for x in begun]).to(next(network.parameters()).device)
+    prompts = torch.stack([x[:PROMPT] for x in begun]).to(device_of(network))
     with parallel.evaluating(network):
         drawn = list(generate(model, prompts, WRITTEN, temperature=WARMTH, never=processor.unwritten))
     written = torch.stack(drawn, 1).cpu()
@@ -145,7 +146,7 @@ def of_translation(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) 
     ]
     looked = []
     with parallel.evaluating(model):
-        place = next(model.parameters()).device
+        place = device_of(model)
         for x, y in zip(rows[:ALIGNED].split(1), outputs[:ALIGNED].split(1), strict=True):
             x, y = (codes[:, : max(1, int((codes != PADDING).sum()))] for codes in (x, y))
             weights = model.alignment(x.to(place), y.to(place))[0].float().cpu().numpy()

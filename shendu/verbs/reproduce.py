@@ -86,23 +86,30 @@ def _measured(
         "seconds": statistics.fmean(r["seconds"] for r in done),
         "samples_per_second": statistics.fmean(r["samples_per_second"] for r in done),
         "parameters": done[0]["parameters"], "steps": done[0]["steps"], "device": done[0]["device"], "precision": done[0]["precision"],
-        "machine": f"{where['processor']}, {where['cores']} cores", "torch": where["torch"], "commit": where["commit"],
+        "machine": hardware(where, done[0]["device"]), "torch": where["torch"], "commit": where["commit"],
         "date": datetime.date.today().isoformat(),
-        "command": command(system, number, reference, seeds),
+        "command": command(system, number, reference, seeds, done[0]["device"]),
     }  # fmt: skip
 
 
-def command(system: str, number: int, reference: dict[str, Any], seeds: int) -> str:
+def hardware(where: dict[str, Any], device: str) -> str:
+    """The processor and its cores, after the GPU where one computed."""
+    gpu = f"{where['gpu']}, " if device.startswith("cuda") else ""
+    return f"{gpu}{where['processor']}, {where['cores']} cores"
+
+
+def command(system: str, number: int, reference: dict[str, Any], seeds: int, device: str = "cpu") -> str:
     """What measures this one again, and nothing else."""
     same = [r for r in registry.load(system).REFERENCES if r["data"] == reference["data"]]
     which = f" --reference {number}" if len(same) > 1 else ""
-    return f"shendu reproduce {system} --on {reference['data']}{which}" + (f" --seeds {seeds}" if seeds > 1 else "")
+    more = (f" --seeds {seeds}" if seeds > 1 else "") + (f" --device {device}" if device != "cpu" else "")
+    return f"shendu reproduce {system} --on {reference['data']}{which}" + more
 
 
 def _merge(path: Path, entry: dict[str, Any]) -> None:
-    """Replaces the entry of the same data and choices."""
+    """Replaces the entry of the same data and choices on the same kind of device."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    same = ("data", "choices", "metric")
+    same = ("data", "choices", "metric", "device")
     kept = [old for old in kept if any(old[key] != entry[key] for key in same)]
     write_json(path, sorted([*kept, entry], key=lambda e: (e["data"], str(e["choices"]))))

@@ -24,6 +24,7 @@ from shendu.data.pictures.folder import read_picture
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, near, unknown
+from shendu.recipes import device_of
 from shendu.verbs.opened import Run
 
 SAMPLE = 4
@@ -105,7 +106,7 @@ def filled(
     if not isinstance(model, Inpaints) or not 1 <= n <= MOST:
         raise UserError(f"--inpaint is for runs of diffusion, up to {MOST:,} pictures; leave it out for {run.path}")
     x, known = holed(path, run.processor)
-    place = next(iter(model.parameters())).device
+    place = device_of(model)
     x, known = (t.expand(n, *run.processor.shape).to(place) for t in (x, known))
     classes = None if label is None else labels_of(model, run.processor.classes, n, label)
     settings = settle(model.inpaint, how)
@@ -131,7 +132,7 @@ def holed(path: Path, processor: Unlabelled) -> tuple[Tensor, Tensor]:
 def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
     """What a model that `Draws` yields under a seed, as float32 on the CPU."""
     assert isinstance(model, Draws)
-    place = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = device_of(model)
     with parallel.evaluating(model):
         chance.reseed(seed, SAMPLE)
         for frame in model.draw(n, None if label is None else label.to(place), **settings):

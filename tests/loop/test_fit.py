@@ -963,7 +963,7 @@ def test_the_trials_verdict_is_written_down(
         return pays, "channels_last", "a verdict"
 
     monkeypatch.setattr(parallel, "fastest", trial)
-    monkeypatch.setattr(parallel, "TRIAL_WORTH", 0.0)
+    monkeypatch.setitem(parallel.TRIAL_WORTH, "cpu", 0.0)
     monkeypatch.setattr(nn.Module, "compile", lambda self: None)
     said: list[str] = []
     interrupted(bench, recipe, tmp_path, 15, 0, compile="auto", say=said.append)
@@ -998,7 +998,7 @@ def test_another_memory_format_is_kept_over_a_resume(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "fastest", lambda learner, backward: (True, "contiguous", "a verdict"))
-    monkeypatch.setattr(parallel, "TRIAL_WORTH", 0.0)
+    monkeypatch.setitem(parallel.TRIAL_WORTH, "cpu", 0.0)
     monkeypatch.setattr(nn.Module, "compile", lambda self: None)
     seen: list[bool] = []
     step = fit.Session.step

@@ -90,7 +90,7 @@ def test_figures_are_the_rows_own() -> None:
 
 def test_pixels_are_black_as_often_as_they_say() -> None:
     x = torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0]).repeat(40_001, 1)
-    drawn = vae.inked(x)
+    drawn = chance.bernoulli(x)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.mean(0), x[0], atol=0.01, rtol=0)
     assert not drawn[:, 0].any()

@@ -149,13 +149,14 @@ def test_reproduce_writes_the_ledger(monkeypatch, capsys, tmp_path):
 
 
 def test_one_of_several_references_is_named_by_its_number():
-    assert list(chosen("lenet", None, None)) == [1, 2, 3]
+    assert list(chosen("lenet", None, None)) == [1, 2, 3, 4]
     assert list(chosen("lenet", "mnist", None)) == [1, 2]
     assert chosen("lenet", None, 2) == chosen("lenet", "mnist", 2) != chosen("lenet", "mnist", 1)
-    first, second, third = chosen("lenet", None, None).items()
+    first, second, third, _ = chosen("lenet", None, None).items()
     assert command("lenet", *first, 3) == "shendu reproduce lenet --on mnist --reference 1 --seeds 3"
     assert command("lenet", *second, 1) == "shendu reproduce lenet --on mnist --reference 2"
     assert command("lenet", *third, 1) == "shendu reproduce lenet --on fashion-mnist"
+    assert command("lenet", *third, 1, "cuda") == "shendu reproduce lenet --on fashion-mnist --device cuda"
 
 
 MISTAKES = [

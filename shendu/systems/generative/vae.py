@@ -244,14 +244,6 @@ def own_ink(x: Tensor, key: Tensor) -> Tensor:
     return (u < x).to(x.dtype)
 
 
-def inked(x: Tensor) -> Tensor:
-    """x in [0, 1] -> 0 or 1, drawn anew, four numbers from each draw of the generator, which is serial on a processor."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return torch.bernoulli(x)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    return (draws.view(torch.int16)[: x.numel()].view(x.shape) < x * 65536 - 32768).to(x.dtype)
-
-
 @torch.no_grad()
 def likelihood(model: VAE, x: Tensor, k: int = 5000) -> Tensor:
     """log p(x) [B] in nats of black and white rows x [B, C, H, W], by importance sampling with k codes each.
@@ -289,7 +281,7 @@ class Bound(Objective):
         model.mean.copy_(x.float().mean(0).clamp(LEAST, 1 - LEAST))
 
     def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:
-        x = inked(batch["x"])
+        x = chance.bernoulli(batch["x"])
         y = batch["y"] if model.told else None
         if y is not None and not y.is_floating_point():  # mixed-up rows have shares of classes already
             y = F.one_hot(y, model.told)

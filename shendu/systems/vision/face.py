@@ -132,7 +132,7 @@ class ArcFace(Objective):
         self.people = nn.Parameter(torch.randn(len(codes), dims) * 0.01)
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        cosine = model(batch["x"]).float() @ F.normalize(self.people, dim=1).T
+        cosine = (model(batch["x"]) @ F.normalize(self.people, dim=1).T).float()
         person = torch.searchsorted(self.codes, batch["y"])
         logits = self.scale * with_margin(cosine, person, self.margin)
         hits = (cosine.argmax(1) == person).float().mean()
