@@ -68,3 +68,8 @@ def lattice(low: Tensor, high: Tensor, side: int = 16) -> Tensor:
     """Points of the rectangle between two corners [2], row by row from the top left -> [side², 2]."""
     across, down = (torch.linspace(float(low[i]), float(high[i]), side, device=low.device) for i in (0, 1))
     return torch.stack(torch.meshgrid(down.flip(0), across, indexing="ij")[::-1], -1).reshape(-1, 2)
+
+
+def side(classes: int) -> int:
+    """Rows and columns of a square of pictures with a class per row: eight, or as many as there are classes up to sixteen."""
+    return min(16, max(8, classes))

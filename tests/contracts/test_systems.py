@@ -33,7 +33,7 @@ FORMS: dict[str, tuple[dict[str, Any], ...]] = {
     "diffusion": ({}, {"process": "flow"}, {"process": "linear", "predicts": "eps", "conditional": False}),
 }
 """Choices that make another network, or another way to learn, of the same file."""
-MEMORISED = {"bert": 120, "dbn": 120}
+MEMORISED = {"bert": 120, "dbn": 120, "mobilenet": 200}
 """Steps in which 16 rows are learned by heart, where 60 are too few."""
 UNMIXED = ("perceptron", "siamese", "face")
 """Systems for which blended classes have no meaning, and which say so."""

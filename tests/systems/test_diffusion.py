@@ -242,7 +242,11 @@ def test_frames_end_with_pictures_and_views_are_pictures() -> None:
         assert torch.equal(walked[-1], plainly)
         assert not torch.equal(walked[0], walked[1])
         views = model.views(torch.rand(64, 1, 8, 8) * 2 - 1)
+        of_ten = small(classes=10).eval().views(torch.rand(64, 1, 8, 8))
+        of_none = small(classes=0).eval().views(torch.rand(64, 1, 8, 8))
     assert {len(pictures) for pictures in views.values()} == {64}
+    assert len(of_ten["From one noise to another, a class per row"]) == 100
+    assert len(of_none["From one noise to another"]) == 64
     assert all(pictures.isfinite().all() for pictures in views.values())
 
 

@@ -202,6 +202,11 @@ def test_a_short_training_logs_diversity_and_saves_averaged_weights(bench: Any, 
 # ---- shapes and words
 
 
+def test_views_have_a_row_for_each_class() -> None:
+    views = small(classes=10).eval().views(rows(20)["x"])
+    assert {len(pictures) for pictures in views.values()} == {100}
+
+
 @pytest.mark.parametrize(("shape", "halvings"), [((1, 28, 28), 2), ((3, 9, 7), 1), ((1, 1, 1), 1), ((3, 32, 32), 3)])
 def test_pictures_of_any_size(shape: tuple[int, int, int], halvings: int) -> None:
     channels, height, width = shape

@@ -411,10 +411,10 @@ class Diffusion(nn.Module):
         return self.network.enter.weight.device
 
     def views(self, x: Tensor) -> dict[str, Tensor]:
-        """Eight columns each: what is seen through noise, ways from one noise to another, halves drawn anew."""
-        rows, label = x[:8], None
+        """What is seen through noise, ways from one noise to another, of a class per row where there are any, halves drawn anew."""
+        rows, label, side = x[:8], None, codes.side(self.config.classes)
         if self.config.classes:
-            label = torch.arange(8, device=x.device) % self.config.classes
+            label = torch.arange(side, device=x.device) % self.config.classes
         denoised = []
         for t in self.stops(5)[1:-1]:
             z = self.process.noised(rows, torch.randn_like(rows), torch.full((len(rows),), t, device=x.device))
@@ -424,7 +424,9 @@ class Diffusion(nn.Module):
         filled = last(self.inpaint(rows.repeat(7, 1, 1, 1), known.repeat(7, 1, 1, 1), repeats=3))
         return {
             "Noisy pictures of other rows, and what is seen in them at once": torch.cat(denoised),
-            "From one noise to another, a class per row": last(self.followed(ways(x[:1], 8), repeated(label, 8))),
+            "From one noise to another" + (", a class per row" if self.config.classes else ""): last(
+                self.followed(ways(x[:1], side), repeated(label, side))
+            ),
             "The lower half drawn anew, seven times": torch.cat([torch.where(known, rows, -1.0), filled]),
         }
 

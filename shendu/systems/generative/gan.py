@@ -212,14 +212,16 @@ class GAN(nn.Module):
         return self.generator.first.weight.device
 
     def views(self, x: Tensor) -> dict[str, Tensor]:
-        """Eight columns each: ways from one code to another, the same codes as every class; and a collapse, in words."""
-        label = torch.arange(8, device=x.device) % self.config.classes if self.config.classes else None
-        begin, end = (torch.randn(8, 1, self.config.latent, device=x.device) for _ in range(2))
-        angle = torch.linspace(0, math.pi / 2, 8, device=x.device).view(1, 8, 1)
+        """Squares of eight rows or a row per class: ways from one code to another, the same codes as every class; and a
+        collapse, in words."""
+        side = codes.side(self.config.classes)
+        label = torch.arange(side, device=x.device) % self.config.classes if self.config.classes else None
+        begin, end = (torch.randn(side, 1, self.config.latent, device=x.device) for _ in range(2))
+        angle = torch.linspace(0, math.pi / 2, side, device=x.device).view(1, side, 1)
         between = (angle.cos() * begin + angle.sin() * end).flatten(0, 1)
-        rows = None if label is None else label.repeat_interleave(8)
-        same = rows if rows is not None else torch.zeros(64, dtype=torch.int64, device=x.device)
-        drawn = self.generator(torch.randn(64, self.config.latent, device=x.device), rows)
+        rows = None if label is None else label.repeat_interleave(side)
+        same = rows if rows is not None else torch.zeros(side * side, dtype=torch.int64, device=x.device)
+        drawn = self.generator(torch.randn(side * side, self.config.latent, device=x.device), rows)
         found = float(diversity(drawn, x, same, None))
         said = f"Drawn of one class each: pictures of a class differ by {found:.0%} of what real rows differ by"
         shown = {
@@ -227,7 +229,7 @@ class GAN(nn.Module):
             "From one code to another": self.generator(between, rows),
         }
         if rows is not None:
-            code = torch.randn(8, self.config.latent, device=x.device).repeat(8, 1)
+            code = torch.randn(side, self.config.latent, device=x.device).repeat(side, 1)
             shown["The same codes as every class, a class per row"] = self.generator(code, rows)
         return shown
 

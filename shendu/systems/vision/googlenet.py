@@ -12,7 +12,8 @@ Deviations: (1) BatchNorm (Ioffe and Szegedy 2015) behind each convolution; the 
 paper's; (3) the last pool is 2x2 and auxiliary heads see a grid of 4x4 means, likewise; the paper: 3x3, and means over 5x5
 with stride 3; (4) form=small, taken by itself for pictures up to 64 pixels, begins with 3x3, stride 1, instead of 7x7,
 stride 2, and leaves out the stem's second pool; (5) width=0.25 takes that share of maps and units, and small pictures get it;
-(6) one-cycle with label smoothing; the paper: 4% less every 8 epochs, averaged weights; (7) one view of a picture in use.
+(6) Muon in one cycle with label smoothing; the paper: momentum, 4% less every 8 epochs, averaged weights; (7) one view of a
+picture in use.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
@@ -168,8 +169,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if side <= 64:
         net = replace(net, form="small", width=0.25, dropout=0.1, auxiliary_dropout=0.2)
     how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.1, optimizer="nesterov",
-        schedule="one-cycle", weight_decay=5e-4, label_smoothing=0.1, augment=augment.usual(data), validations=6,
+        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
+        momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=augment.usual(data), validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_side(net, side, data.name)

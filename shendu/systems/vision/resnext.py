@@ -11,7 +11,7 @@ Depths 50 and 101 are the paper's ImageNet networks (cardinality=32, width=4), 2
 stem=small). Deviations: (1) stem=small, the paper's for CIFAR, puts a 3x3 convolution of stride 1 where ImageNet depths have
 a 7x7 of stride 2 and a max-pool; stem=pooled, taken by itself for pictures up to 64 pixels, keeps the max-pool; (2) such
 pictures get depth 29 with 8 paths of 4 maps and maps=32, half of the paper's, since that is meant for processors; (3)
-training is one-cycle with label smoothing, the paper drops the rate in steps (schedule=step); (4) no weight decay on
+training is Muon in one cycle with label smoothing, the paper has momentum and drops the rate in steps (schedule=step); (4) no weight decay on
 BatchNorm and biases.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
@@ -131,8 +131,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if side <= 64:
         net = replace(net, depth=29, stem="pooled", cardinality=8, width=4, maps=32)
     how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.05, optimizer="nesterov",
-        schedule="one-cycle", weight_decay=5e-4, label_smoothing=0.1, augment=augment.usual(data), validations=6,
+        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
+        momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=augment.usual(data), validations=6,
     )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_depth(net, side, data.name)
