@@ -11,8 +11,8 @@ Depths 50 and 101 are the paper's ImageNet networks (cardinality=32, width=4), 2
 stem=small). Deviations: (1) stem=small, the paper's for CIFAR, puts a 3x3 convolution of stride 1 where ImageNet depths have
 a 7x7 of stride 2 and a max-pool; stem=pooled, taken by itself for pictures up to 64 pixels, keeps the max-pool; (2) such
 pictures get depth 29 with 8 paths of 4 maps and maps=32, half of the paper's, since that is meant for processors; (3)
-training is Muon in one cycle with label smoothing, the paper has momentum and drops the rate in steps (schedule=step); (4) no weight decay on
-BatchNorm and biases.
+training is Muon in one cycle with label smoothing, the paper has momentum and drops the rate in steps (schedule=step);
+(4) no weight decay on BatchNorm and biases.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
