@@ -30,12 +30,12 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import check_reads, supervised
+from shendu.recipes.pictures import convolutional
 
 MODULES = {
     "3a": (64, 96, 128, 16, 32, 32), "3b": (128, 128, 192, 32, 96, 64),
@@ -47,8 +47,6 @@ MODULES = {
 AUXILIARY = {"4a": "aux1", "4d": "aux2"}
 """Module -> the head that reads it."""
 SMALLEST = {"large": 32, "small": 8}
-PRESENTED = 240_000
-"""Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +162,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("googlenet", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
-    side, rows = min(picture.height, picture.width), len(data.splits["train"])
+    side = min(picture.height, picture.width)
     net = Config(channels=picture.channels, classes=len(data.classes))
     if side <= 64:
         net = replace(net, form="small", width=0.25, dropout=0.1, auxiliary_dropout=0.2)
-    how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
-        momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=augment.usual(data), validations=6,
-    )  # fmt: skip
+    how = convolutional(data)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_side(net, side, data.name)
     return supervised(data, net, how, coupled=True, auxiliary=net.auxiliary)

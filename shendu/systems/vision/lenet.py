@@ -213,11 +213,13 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     net = Config(channels=picture.channels, classes=len(data.classes))
-    # 61,706 weights underfit crops of clothing (see docs/log.md)
-    words = tuple(word for word in augment.usual(data) if not word.startswith("crop"))
-    how = Training(epochs=15, batch_size=128, lr=4e-3, schedule="one-cycle", weight_decay=0.01, augment=words)
+    how = Training(
+        epochs=15, batch_size=128, lr=4e-3, schedule="one-cycle", weight_decay=0.01, augment=augment.usual(data)
+    )
     if len(data.splits["train"]) < 10_000:
-        how = replace(how, epochs=12, batch_size=32)
+        how = replace(how, epochs=40, batch_size=32)
+    else:  # 61,706 weights underfit many crops (see docs/log.md)
+        how = replace(how, augment=tuple(word for word in how.augment if not word.startswith("crop")))
     net, how = settle(choices, net, how, given=("channels", "classes"))
     if net.form == "1998":
         how = settle(choices, net, replace(how, lr=2e-3))[1]

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.nn.depthwise import Depthwise
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import check_reads, supervised
+from shendu.recipes.pictures import convolutional
 
 SEPARABLE = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
@@ -49,8 +49,6 @@ STRIDES = 5
 """Of 2, the first convolution's included."""
 LEFT = 4
 """Pixels a side that small pictures should be left with."""
-PRESENTED = 240_000
-"""Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,14 +163,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("mobilenet", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
-    side, rows = min(picture.height, picture.width), len(data.splits["train"])
+    side = min(picture.height, picture.width)
     net = Config(channels=picture.channels, classes=len(data.classes))
     if side <= 64:
         net = replace(net, width=0.5, halvings=min(4, max(1, round(math.log2(max(1, side) / LEFT)))))
-    how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
-        momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=augment.usual(data), validations=6,
-    )  # fmt: skip
+    how = convolutional(data)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     if side < 2**net.halvings:
         remedy = f"--set halvings={int(math.log2(side))}" if side >= 4 else "lenet"

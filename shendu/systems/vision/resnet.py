@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import check_reads, supervised
+from shendu.recipes.pictures import convolutional, passes
 
 IMAGENET = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 CIFAR = (20, 32, 44, 56, 110)
@@ -145,12 +145,9 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     net = Config(channels=picture.channels, classes=len(data.classes), stem="large" if side >= 64 else "small")
     if side >= 64:
         net = replace(net, depth=18)
-    how = Training(
-        epochs=20, batch_size=128, lr=0.0125, optimizer="muon", momentum=0.95, schedule="one-cycle", weight_decay=0.1,
-        label_smoothing=0.05, augment=augment.usual(data), validations=6,
-    )  # fmt: skip
-    if len(data.splits["train"]) < 10_000:
-        how = replace(how, batch_size=64)
+    how = replace(convolutional(data), epochs=passes(data, least=20), label_smoothing=0.05)
+    if len(data.splits["train"]) >= 10_000:
+        how = replace(how, batch_size=128)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     if net.depth in CIFAR and net.stem == "large":
         net = replace(net, stem="small")

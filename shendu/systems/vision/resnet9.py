@@ -29,13 +29,12 @@ from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import check_reads, supervised
+from shendu.recipes.pictures import convolutional
 
 SEEN = 20
 """Pixels a side that the stem leaves at least."""
 POOLS = 3
-PRESENTED = 430_000
-"""Pictures that are shown in a training, whatever the set's size; in 8 to 60 passes."""
 LOGITS = 0.125
 """Factor on the last layer: with it the softmax starts soft."""
 
@@ -115,27 +114,20 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("resnet9", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
-    side, rows = min(picture.height, picture.width), len(data.splits["train"])
-    words = augment.usual(data)
-    if "flip" in words:
-        words = (*words, "randaugment:9", f"cutout:{side // 4}")
+    side, how = min(picture.height, picture.width), convolutional(data)
     net = Config(
         channels=picture.channels,
         classes=len(data.classes),
         halvings=max(0, int(math.log2(side / SEEN))) if side else 0,
-        mirrored="flip" in words,
+        mirrored="flip" in how.augment,
     )
-    how = Training(
-        epochs=min(60, max(8, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
-        momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=words, validations=6,
-    )  # fmt: skip
     net, how = settle(choices, net, how, given=("channels", "classes"))
     if side < 2 ** (POOLS + net.halvings):
         raise UserError(
             f"resnet9 halves the picture {POOLS + net.halvings} times and {data.name} has {side} pixels a side, too few; "
             + ("use --set halvings=0" if side >= 2**POOLS else "use lenet")
         )
-    notes = augment.reason(data, words) if "augment" not in choices else ()
+    notes = augment.reason(data, how.augment) if "augment" not in choices else ()
     return supervised(data, net, how, coupled=True, notes=notes)
 
 

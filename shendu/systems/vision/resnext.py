@@ -27,15 +27,13 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import check_reads, supervised
+from shendu.recipes.pictures import convolutional
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 29: (3, 3, 3)}
-PRESENTED = 240_000
-"""Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +124,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("resnext", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
-    side, rows = min(picture.height, picture.width), len(data.splits["train"])
+    side = min(picture.height, picture.width)
     net = Config(channels=picture.channels, classes=len(data.classes))
     if side <= 64:
         net = replace(net, depth=29, stem="pooled", cardinality=8, width=4, maps=32)
-    how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
-        momentum=0.95, schedule="one-cycle", weight_decay=0.1, label_smoothing=0.1, augment=augment.usual(data), validations=6,
-    )  # fmt: skip
+    how = convolutional(data)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_depth(net, side, data.name)
     return supervised(data, net, how, coupled=True)

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import check_reads, supervised
+from shendu.recipes.pictures import convolutional
 
 LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Depth -> convolutions between two pools."""
@@ -40,8 +40,6 @@ GRID = {"large": 7, "small": 1}
 """Positions a side that the full layers see."""
 UNITS = {"large": 4096, "small": 1024}
 SMALLEST = {"large": 32, "small": 8}
-PRESENTED = 240_000
-"""Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +104,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("vgg", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
-    side, rows = min(picture.height, picture.width), len(data.splits["train"])
+    side = min(picture.height, picture.width)
     net = Config(channels=picture.channels, classes=len(data.classes))
     if side <= 64:
         net = replace(net, form="small", width=0.375, dropout=0.2)
-    how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32, lr=0.0125, optimizer="muon",
-        momentum=0.95, schedule="one-cycle", weight_decay=0.1, clip=5.0, label_smoothing=0.1, augment=augment.usual(data), validations=6,
-    )  # fmt: skip
+    how = replace(convolutional(data), clip=5.0)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_side(net, side, data.name)
     if not net.batch_norm and "lr" not in choices:
