@@ -1,11 +1,12 @@
 """Training of the landmark networks, images per second: Shendu against torchvision's network in Lightning, in one run.
 
-    python bench/vision.py [--networks alexnet,vgg,…] [--sides 32,224] [--batch N] [--steps N] [--peers 32-true,bf16-mixed]
-                           [--device cpu]
+    python bench/vision.py [--networks alexnet,vgg,…] [--sides 32,224] [--batch N] [--steps N] [--rounds N]
+                           [--peers 32-true,bf16-mixed] [--device cpu]
 
 Both sides train the same network (the paper's form at both sizes; VGG-11, MobileNet v2, ResNeXt-50) on the same random
 pictures, with crops, flips and Nesterov's momentum; ours is `shendu.train` as it is, Lightning's precision is its default
-first. Medians over the steps after the first. torchvision's AlexNet leaves nothing of 32 pixels, so that it has 64.
+first. A process's figure is the median over its steps after the first, a side's the median over rounds, in which all sides take
+turns. torchvision's AlexNet leaves nothing of 32 pixels, so that it has 64.
 The peers run in .bench/torch (see environments.py), on a GPU in Shendu's own environment, with eight processes that load.
 Prints a table.
 """
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--sides", default="32,224")
     parser.add_argument("--batch", type=int, default=0, help="0: 128 pictures of 32 pixels, 16 of 224")
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="32-true,bf16-mixed", help="Lightning's precisions")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--side", choices=("shendu",), help=argparse.SUPPRESS)
@@ -97,14 +99,22 @@ def main() -> None:
             side = max(side, 64) if name == "alexnet" else side
             batch = said.batch or (16 if side > 64 else 128)
             shape = ["--networks", name, "--sides", side, "--batch", batch, "--steps", said.steps]
-            mine = result_of([sys.executable, BENCH / "vision.py", "--side", "shendu", "--device", said.device, *shape])
-            print(f"{name:10} {side:4} pixels  {'shendu':22} {mine['images_per_s']:9.1f} images/s  {mine['parameters']:,} parameters",
-                  flush=True)  # fmt: skip
-            for precision in said.peers.split(","):
-                other = theirs(name, side, batch, said.steps, precision, said.device)
-                times = mine["images_per_s"] / other["images_per_s"]
-                print(f"{name:10} {side:4} pixels  {'Lightning ' + precision:22} {other['images_per_s']:9.1f} images/s  "
-                      f"{other['parameters']:,} parameters  shendu is {times:.2f} times as fast", flush=True)  # fmt: skip
+            command = [sys.executable, BENCH / "vision.py", "--side", "shendu", "--device", said.device, *shape]
+            peers = said.peers.split(",")
+            rounds: dict[str, list[float]] = {}
+            for _ in range(said.rounds):
+                found = {"shendu": result_of(command)}
+                found |= {
+                    f"Lightning {peer}": theirs(name, side, batch, said.steps, peer, said.device) for peer in peers
+                }
+                for who, result in found.items():
+                    rounds.setdefault(who, []).append(result["images_per_s"])
+            mine = statistics.median(rounds["shendu"])
+            for who, figures in rounds.items():
+                figure, least, most = statistics.median(figures), min(figures), max(figures)
+                more = "" if who == "shendu" else f"  shendu is {mine / figure:.2f} times as fast"
+                print(f"{name:10} {side:4} pixels  {who:22} {figure:9.1f} images/s ({least:.1f} to {most:.1f})  "
+                      f"{found[who]['parameters']:,} parameters{more}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

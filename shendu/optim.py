@@ -44,16 +44,17 @@ def optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     decay_all: bool = False,
-    vectors: tuple[str, ...] = (),
+    by_adamw: tuple[str, ...] = (),
 ) -> Callable[[Groups], torch.optim.Optimizer]:
     """A builder of the named optimiser over named groups; each of its `param_groups` keeps `lr` as `initial_lr`.
 
     `momentum` is for momentum, nesterov and muon, `betas` for adam, adamw and muon's AdamW. Weight decay (added to the
     gradient, except in adamw and muon) goes to parameters of two or more dimensions only, unless `decay_all`.
 
-    `muon`: matrices and convolution kernels (`Muon`); biases and gains go to AdamW, and so do `vectors`: names (or what they
-    begin with, up to a dot) of tables with a row per word or place, of which a batch reads only some. The same `lr` and `weight_decay` suit
-    both, since its updates are scaled to AdamW's usual size.
+    `muon`: matrices and convolution kernels (`Muon`); biases and gains go to AdamW, and so do `by_adamw`: names (or what they
+    begin with, up to a dot) of tables with a row per word or place, of which a batch reads only some, and of layers so large
+    that the iteration would take longer than the rest of a step. The same `lr` and `weight_decay` suit both, since Muon's
+    updates are scaled to AdamW's usual size.
 
     Raises UserError for an unknown name, one that needs a closure, or a number out of range.
     """
@@ -68,7 +69,7 @@ def optimizer(
 
     def build(groups: Groups) -> torch.optim.Optimizer:
         parts = _by_decay(groups, weight_decay, decay_all)
-        built = _build(name, parts, lr, momentum, betas, vectors)
+        built = _build(name, parts, lr, momentum, betas, by_adamw)
         for group in built.param_groups:
             group["initial_lr"] = group["lr"]
         return built
@@ -101,7 +102,7 @@ def _by_decay(groups: Groups, weight_decay: float, decay_all: bool) -> Groups:
 
 
 def _build(
-    name: str, groups: Groups, lr: float, momentum: float, betas: tuple[float, float], vectors: tuple[str, ...]
+    name: str, groups: Groups, lr: float, momentum: float, betas: tuple[float, float], by_adamw: tuple[str, ...]
 ) -> torch.optim.Optimizer:
     fast = _fast(groups)
     match name:
@@ -118,7 +119,7 @@ def _build(
         case "adamw":
             return eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, **fast)
         case _:
-            return _muon(groups, lr, momentum, betas, vectors)
+            return _muon(groups, lr, momentum, betas, by_adamw)
 
 
 class Eager(torch.optim.Optimizer):
@@ -143,9 +144,9 @@ def _fast(groups: Groups) -> dict[str, bool]:
 
 
 def _muon(
-    groups: Groups, lr: float, momentum: float, betas: tuple[float, float], vectors: tuple[str, ...]
+    groups: Groups, lr: float, momentum: float, betas: tuple[float, float], by_adamw: tuple[str, ...]
 ) -> torch.optim.Optimizer:
-    matrices, rest = ([_only(group, matrix, vectors) for group in groups] for matrix in (True, False))
+    matrices, rest = ([_only(group, matrix, by_adamw) for group in groups] for matrix in (True, False))
     matrices, rest = ([group for group in part if group["params"]] for part in (matrices, rest))
     parts: list[torch.optim.Optimizer] = []
     if matrices:
@@ -155,13 +156,13 @@ def _muon(
     return Together(parts)
 
 
-def _only(group: dict[str, Any], matrix: bool, vectors: tuple[str, ...]) -> dict[str, Any]:
-    """The group's matrices and kernels, or the others, tables of vectors among them."""
-    tables = tuple(f"{name}." for name in vectors)
+def _only(group: dict[str, Any], matrix: bool, by_adamw: tuple[str, ...]) -> dict[str, Any]:
+    """The group's matrices and kernels, or the others, those that AdamW is to have among them."""
+    apart = tuple(f"{name}." for name in by_adamw)
     chosen = [
         (p, n)
         for p, n in zip(group["params"], group["names"], strict=True)
-        if (p.ndim >= 2 and not f"{n}.".startswith(tables)) == matrix
+        if (p.ndim >= 2 and not f"{n}.".startswith(apart)) == matrix
     ]
     return {**group, "params": [p for p, _ in chosen], "names": [n for _, n in chosen]}
 

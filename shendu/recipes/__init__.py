@@ -196,8 +196,12 @@ def stage(
     *,
     name: str = "train",
     trains: tuple[str, ...] = ("",),
+    by_adamw: tuple[str, ...] = (),
 ) -> Stage:
-    """One stretch of training over the shuffled training part; raises UserError for settings that do not fit the data."""
+    """One stretch of training over the shuffled training part; raises UserError for settings that do not fit the data.
+
+    `by_adamw` are names of parameters (or what they begin with) that Muon leaves to AdamW.
+    """
     steps, size = steps_of(how, len(data.splits["train"]))
     check_augment(how, data)
 
@@ -208,7 +212,9 @@ def stage(
     return Stage(
         objective=penalised,
         source=lambda model: shuffled(data, processor, how, device_of(model)),
-        optimizer=optim.optimizer(how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay),
+        optimizer=optim.optimizer(
+            how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, by_adamw=by_adamw
+        ),
         schedule=optim.schedule(how.schedule),
         steps=steps,
         batch_size=size,
@@ -259,11 +265,12 @@ def supervised(
     coupled: bool = False,
     auxiliary: float = 0.0,
     objective: Callable[[nn.Module], Objective] | None = None,
+    by_adamw: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Recipe:
     """One stage of supervised training; raises UserError for settings that do not fit the data.
 
-    `coupled` and `auxiliary` are those of the objective, `shendu.objectives.supervised.Supervised`.
+    `coupled` and `auxiliary` are those of the objective, `shendu.objectives.supervised.Supervised`; `by_adamw` is `stage`'s.
     """
     processor = Supervised.of(data)
     loss = ("cross-entropy" if processor.labels else "mse") if how.loss == "auto" else how.loss
@@ -284,7 +291,7 @@ def supervised(
             std=processor.target_std.tolist(), coupled=coupled, auxiliary=auxiliary,
         )  # fmt: skip
 
-    made = stage(data, processor, how, objective or named)
+    made = stage(data, processor, how, objective or named, by_adamw=by_adamw)
     if coupled and made.batch_size == 1:
         raise UserError("BatchNorm normalises over the rows of a batch, so it needs two or more; use batch_size=32")
     return recipe_of(data, net, how, processor, (made,), notes)

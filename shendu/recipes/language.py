@@ -34,12 +34,12 @@ def language(
     how: Training,
     processor: Language,
     *,
-    vectors: tuple[str, ...] = (),
+    by_adamw: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Recipe:
     """One stage of predicting each next token; raises UserError for settings that do not fit the data.
 
-    `vectors` are names of parameters (or what their names begin with) that are tables of vectors, which Muon leaves to AdamW.
+    `by_adamw` are names of parameters (or what their names begin with) that Muon leaves to AdamW: tables of vectors.
     An epoch is as many windows as the training text has.
     """
     check_own_loss(how)
@@ -51,7 +51,7 @@ def language(
         return Windows(train, processor.context, seed=how.seed, shuffle=True, device=device_of(model))
 
     optimizer = optim.optimizer(
-        how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, betas=BETAS, vectors=vectors
+        how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, betas=BETAS, by_adamw=by_adamw
     )
     begun = stage(data, processor, how, lambda model: NextToken())
     made = replace(begun, source=source, steps=steps, batch_size=size, optimizer=optimizer)

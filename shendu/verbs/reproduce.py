@@ -77,7 +77,7 @@ def _measured(
         done.append(run.result)
     part = next(p for p in ("test", "validation", "train") if p in done[0]["metrics"])
     figures = [result["metrics"][part][reference["metric"]] for result in done]
-    where = machine()
+    where, device = machine(), done[0]["device"].partition(":")[0]
     return {
         "system": system, "data": reference["data"], "choices": choices, "part": part, "metric": reference["metric"],
         "figure": statistics.fmean(figures), "spread": statistics.stdev(figures) if len(figures) > 1 else None, "seeds": seeds,
@@ -85,10 +85,10 @@ def _measured(
         "target": reference["target"], "published": reference["published"], "source": reference["source"],
         "seconds": statistics.fmean(r["seconds"] for r in done),
         "samples_per_second": statistics.fmean(r["samples_per_second"] for r in done),
-        "parameters": done[0]["parameters"], "steps": done[0]["steps"], "device": done[0]["device"], "precision": done[0]["precision"],
-        "machine": hardware(where, done[0]["device"]), "torch": where["torch"], "commit": where["commit"],
+        "parameters": done[0]["parameters"], "steps": done[0]["steps"], "device": device, "precision": done[0]["precision"],
+        "machine": hardware(where, device), "torch": where["torch"], "commit": where["commit"],
         "date": datetime.date.today().isoformat(),
-        "command": command(system, number, reference, seeds, done[0]["device"]),
+        "command": command(system, number, reference, seeds, device),
     }  # fmt: skip
 
 

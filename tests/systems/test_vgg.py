@@ -73,7 +73,7 @@ def test_recipe_takes_the_form_that_suits_the_pictures(one_line: Any) -> None:
     for side, form, width in ((28, "small", 0.375), (64, "small", 0.375), (65, "large", 1.0), (224, "large", 1.0)):
         net: Any = vgg.recipe(pictures(side)).model
         assert (net.form, net.width, net.depth, net.batch_norm) == (form, width, 16, True)
-    assert vgg.recipe(pictures(32), batch_norm=False).settings["lr"] == 0.003
+    assert vgg.recipe(pictures(32), batch_norm=False).settings["lr"] == 0.0125 / 4
     assert vgg.recipe(pictures(32), batch_norm=False, lr=0.03).settings["lr"] == 0.03
     vgg.recipe(pictures(32), batch_norm=False, batch_size=1)
     for choices, expected in (

@@ -366,7 +366,7 @@ def fine_tuning(data: Dataset, processor: Supervised, how: Training, begun: Stag
 
 def optimizer(how: Training) -> Callable[[Groups], torch.optim.Optimizer]:
     return optim.optimizer(
-        how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, vectors=VECTORS
+        how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, by_adamw=VECTORS
     )
 
 

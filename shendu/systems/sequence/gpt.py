@@ -199,7 +199,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     usual = training(net) if choices.keys().isdisjoint({"epochs"}) else replace(training(net), steps=0)
     net, how, reads = settle(choices, net, usual, reads)
     processor = Language.of(data, reads.tokenizer, net.context)
-    return language(data, replace(net, vocabulary=processor.vocabulary), how, processor, vectors=VECTORS)
+    return language(data, replace(net, vocabulary=processor.vocabulary), how, processor, by_adamw=VECTORS)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -12,9 +12,9 @@ earlier ones; 2012: 96, 256, 384, 384, 256 in two towers, one per card, that mee
 normalisation. form=2012 undoes both. form=small, taken by itself for pictures up to 64 pixels, is the large one but for (3)
 a first layer of 5x5, stride 1, where 224 pixels have 11x11, stride 4, and pools that are padded; (4) a grid of 4x4 before
 layers of 1024 units, where there are 6x6 and 4096. In all: (5) width=0.5 halves maps and units, and small pictures get it;
-(6) weights begin as He et al. (2015) say, biases at zero; 2012: all with deviation 0.01, some biases at one; (7) AdamW,
-one-cycle, label smoothing; 2012: momentum, the rate divided by ten three times; (8) no changes of the light's colour, and
-one view of a picture in use, not ten.
+(6) weights begin as He et al. (2015) say, biases at zero; 2012: all with deviation 0.01, some biases at one; (7) one
+cycle with label smoothing by AdamW, for small pictures Muon for the kernels and half of the dropout; 2012: momentum, the rate
+divided by ten three times; (8) no changes of the light's colour, and one view of a picture in use, not ten.
 
 Shape letters: B rows, C channels, H, W picture, K classes.
 """
@@ -29,12 +29,12 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes.pictures import passes, varied
 
 MAPS = {"large": (64, 192, 384, 256, 256), "small": (64, 192, 384, 256, 256), "2012": (96, 256, 384, 384, 256)}
 GRID = {"large": 6, "small": 4, "2012": 6}
@@ -42,8 +42,8 @@ GRID = {"large": 6, "small": 4, "2012": 6}
 UNITS = {"large": 4096, "small": 1024, "2012": 4096}
 SMALLEST = {"large": 63, "small": 8, "2012": 63}
 """Pixels a side that leave one for the last pool."""
-PRESENTED = 240_000
-"""Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
+FULL = ("classifier",)
+"""The full layers, whose matrices are so large that Muon's iteration would double a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,16 +119,16 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     assert isinstance(picture, Image)
     side, rows = min(picture.height, picture.width), len(data.splits["train"])
     net = Config(channels=picture.channels, classes=len(data.classes))
-    if side <= 64:
-        net = replace(net, form="small", width=0.5)
     how = Training(
-        epochs=min(60, max(5, round(PRESENTED / rows))), batch_size=64 if rows > 500 else 32,
-        lr=1e-3 if side <= 64 else 3e-4, schedule="one-cycle", weight_decay=0.05, clip=5.0, label_smoothing=0.1,
-        augment=augment.usual(data), validations=6,
+        epochs=passes(data), batch_size=64 if rows > 500 else 32, lr=3e-4, schedule="one-cycle", weight_decay=0.05, clip=5.0,
+        label_smoothing=0.1, augment=varied(data), validations=6,
     )  # fmt: skip
+    if side <= 64:
+        net = replace(net, form="small", width=0.5, dropout=0.25)
+        how = replace(how, optimizer="muon", lr=0.002, momentum=0.95, weight_decay=0.1)
     net, how = settle(choices, net, how, given=("channels", "classes"))
     check_side(net, side, data.name)
-    return supervised(data, net, how)
+    return supervised(data, net, how, by_adamw=FULL)
 
 
 def check_side(net: Config, side: int, name: str) -> None:
