@@ -21,9 +21,9 @@ def convolutional(data: Dataset) -> Training:
     )  # fmt: skip
 
 
-def passes(data: Dataset, least: int = 5) -> int:
-    """Over few rows 60 at most."""
-    shown = SHOWN if side(data) <= 64 else SHOWN_LARGE
+def passes(data: Dataset, least: int = 5, large: int = SHOWN_LARGE) -> int:
+    """Over few rows 60 at most; of large pictures as many are shown as `large` says."""
+    shown = SHOWN if side(data) <= 64 else large
     return min(60, max(least, round(shown / len(data.splits["train"]))))
 
 

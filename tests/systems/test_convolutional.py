@@ -11,7 +11,7 @@ from torch import nn
 from shendu import data as data_module
 from shendu.data import augment
 from shendu.recipes.pictures import convolutional, passes, varied
-from shendu.systems.vision import alexnet, vgg
+from shendu.systems.vision import alexnet, resnet9, vgg
 
 
 def pictures(rows: int, side: int = 8, channels: int = 3) -> Any:
@@ -27,6 +27,10 @@ def pictures(rows: int, side: int = 8, channels: int = 3) -> Any:
 def test_passes_show_the_same_number_of_pictures(rows: int, side: int, expected: int) -> None:
     assert passes(pictures(rows, side)) == expected
     assert passes(pictures(rows, side), least=20) == max(20, expected)
+
+
+def test_resnet9_sees_as_many_large_pictures_as_small_ones() -> None:
+    assert resnet9.recipe(pictures(8_600, 65)).settings["epochs"] == 50
 
 
 def test_only_photos_that_are_seen_often_are_varied_strongly() -> None:

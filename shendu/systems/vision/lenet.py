@@ -217,7 +217,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         epochs=15, batch_size=128, lr=4e-3, schedule="one-cycle", weight_decay=0.01, augment=augment.usual(data)
     )
     if len(data.splits["train"]) < 10_000:
-        how = replace(how, epochs=40, batch_size=32)
+        how = replace(how, epochs=40 if "flip" in how.augment else 12, batch_size=32)
     else:  # 61,706 weights underfit many crops (see docs/log.md)
         how = replace(how, augment=tuple(word for word in how.augment if not word.startswith("crop")))
     net, how = settle(choices, net, how, given=("channels", "classes"))

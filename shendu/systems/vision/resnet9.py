@@ -18,7 +18,7 @@ Shape letters: B rows, C channels, H, W picture, K classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.recipes import check_reads, supervised
-from shendu.recipes.pictures import convolutional
+from shendu.recipes.pictures import SHOWN, convolutional, passes
 
 SEEN = 20
 """Pixels a side that the stem leaves at least."""
@@ -114,7 +114,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_reads("resnet9", data, "Image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
-    side, how = min(picture.height, picture.width), convolutional(data)
+    side = min(picture.height, picture.width)
+    how = replace(convolutional(data), epochs=passes(data, large=SHOWN))  # halved to small ones by its stem
     net = Config(
         channels=picture.channels,
         classes=len(data.classes),
