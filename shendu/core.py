@@ -13,8 +13,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from shendu.field import Field, Storage, Values
+
+__all__ = ["Field", "Storage", "Values"]
+
 Batch = dict[str, Tensor]
-"""Field name -> tensor; the first dimension is the batch."""
+"""Field name + part -> tensor [B, …]. Of the stream's own: `sample` [B], a row's number; `group`, what rows belong together."""
 
 Json = Any
 """What JSON can hold."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from shendu import config
 from shendu.data import arrays
-from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.files import archive, cache, layout
 from shendu.data.pictures import cifar, folder, idx
@@ -21,8 +21,9 @@ from shendu.data.reading import Reading
 from shendu.data.signals import audio
 from shendu.data.texts import pairs, prose, text
 from shendu.errors import UserError, unknown
+from shendu.field import Field
 
-__all__ = ["Category", "Column", "Dataset", "Image", "Number", "Reading", "Split", "open"]
+__all__ = ["Category", "Dataset", "Field", "Image", "Number", "Reading", "Split", "open"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
 _READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read, "recording": audio.read, "text": text.read}

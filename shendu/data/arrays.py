@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.columns import Category, Image, Number
 from shendu.data.files.cache import Decoded
 from shendu.data.moments import chunks
 from shendu.errors import UserError
+from shendu.field import Field
 
 _PARTS = {"train": "train", "validation": "val", "test": "test"}
 """Split -> how an array's name ends."""
@@ -98,7 +99,7 @@ def _plain(values: Any, what: str) -> np.ndarray:
 
 def _inputs(
     arrays: dict[str, np.ndarray], what: dict[str, str]
-) -> tuple[Column, dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[Field, dict[str, np.ndarray], tuple[str, ...]]:
     first = arrays["train"]
     shape = _row_shape(arrays, what)
     if all(x.dtype == np.uint8 for x in arrays.values()) and first.ndim in (3, 4):
@@ -115,7 +116,7 @@ def _inputs(
     return Number(shape=shape), numbers, ()
 
 
-def _image(arrays: dict[str, np.ndarray]) -> tuple[Column, dict[str, np.ndarray], tuple[str, ...]]:
+def _image(arrays: dict[str, np.ndarray]) -> tuple[Field, dict[str, np.ndarray], tuple[str, ...]]:
     height, width, channels = arrays["train"].shape[1:]
     return (
         Image(height=height, width=width, channels=channels),
@@ -151,7 +152,7 @@ def _floats(array: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-def _targets(arrays: dict[str, np.ndarray], what: dict[str, str]) -> tuple[Column, dict[str, np.ndarray]]:
+def _targets(arrays: dict[str, np.ndarray], what: dict[str, str]) -> tuple[Field, dict[str, np.ndarray]]:
     arrays = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.items()}
     shape = _row_shape(arrays, what)
     if arrays["train"].dtype.kind == "f":

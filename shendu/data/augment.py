@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu import chance
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.data.signals.audio import Audio
 from shendu.errors import UserError, unknown
+from shendu.field import Field
 
 KINDS = {
     "resized-crop": "enlarge a part of N to all of the area and aspect 3/4 to 4/3, bilinear (resized-crop:0.08; Szegedy et al. 2015)",
@@ -134,7 +135,7 @@ def parse(words: tuple[str, ...]) -> Augment:
     return made
 
 
-def of(words: tuple[str, ...], column: Column) -> Augment:
+def of(words: tuple[str, ...], column: Field) -> Augment:
     """Words as they apply to a column (delays in its samples); raises UserError for one that does not suit it."""
     kind = type(column).__name__
     suits = SUITS.get(kind, ())

@@ -1,7 +1,6 @@
 """Typed columns: what a field of a data set holds, how its array is stored, and how a network takes it.
 
-A kind of column is a frozen dataclass that keeps the protocol `Column`. Everything else (the cache, the processor,
-prediction, the report) asks the column and knows no kind by name.
+Each is a `shendu.core.Field`: the cache, tasks, prediction and the report ask it and know no kind by name.
 
 Shape letters: B batch, N rows, H height, W width, C channels.
 """
@@ -9,73 +8,39 @@ Shape letters: B batch, N rows, H height, W width, C channels.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from shendu import config
+from shendu.data import moments
 from shendu.errors import UserError, unknown
+from shendu.field import Field, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Moments = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation (1 where it would be 0)."""
-
-
-class Column(Protocol):
-    """What a kind of column answers."""
-
-    dtype: ClassVar[str]
-    """Of the stored array."""
-
-    @property
-    def stored(self) -> tuple[int, ...]:
-        """The dimensions of one stored row."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The dimensions of one row as a network takes it."""
-        ...
-
-    def moments(self, values: np.ndarray) -> Moments:
-        """What `prepare` needs to know of the training rows; ((0,), (1,)) where it needs nothing."""
-        ...
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Stored rows [B, *stored] -> what a network takes, [B, *shape], by tensor operations on the whole batch."""
-        ...
-
-    def store(self, raw: Any) -> np.ndarray:
-        """A person's input -> stored rows [n, *stored]; raises UserError where it does not fit."""
-        ...
-
-    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
-        """What a person wants predicted, in pieces of some rows: (a name per row, what `store` takes)."""
-        ...
-
-    def show(self, row: np.ndarray) -> str | np.ndarray:
-        """One stored row for the eye: a picture (uint8 [H, W, 1 or 3]) or a line of text."""
-        ...
-
-    def example(self, n: int) -> Tensor:
-        """n inputs of ordinary size as a network takes them, drawn under a fixed seed."""
-        ...
+    from shendu.field import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class Image(Field):
     """Pictures of one size: uint8 [N, height, width, channels], channels last; a network takes float [B, C, H, W]."""
 
+    kind: ClassVar[str] = "image"
+    words: ClassVar[str] = "pictures"
     dtype: ClassVar[str] = "uint8"
 
     height: int
     width: int
     channels: int
+    mean: tuple[float, ...] = field(default=(), compare=False)
+    """Per channel, on the scale of 0 to 255, over the training rows."""
+    std: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -85,19 +50,28 @@ class Image:
     def shape(self) -> tuple[int, ...]:
         return (self.channels, self.height, self.width)
 
-    def moments(self, values: np.ndarray) -> Moments:
-        """Per channel, on the scale of 0 to 255."""
-        from shendu.data import moments
+    def fitted(self, chunks: Iterable[Values]) -> Image:
+        mean, std = moments.merged(moments.of_images(values[""]) for values in chunks).settled()
+        return replace(self, mean=mean, std=std)
 
-        return moments.of_images(values)
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        return {"mean": self.mean or (0.0,) * self.channels, "std": self.std or (1.0,) * self.channels}
 
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
         """Standardised, and in channels-last memory."""
         import torch
 
+        x, mean, std = own[""], fit["mean"], fit["std"]
         rows = x.flatten(2).to(torch.float32, copy=True)  # whole rows, since broadcasting over 1 or 3 channels is slow
         rows.sub_(mean.repeat(self.width)).mul_((1 / std).repeat(self.width))
-        return rows.view(x.shape).permute(0, 3, 1, 2)
+        return {"": rows.view(x.shape).permute(0, 3, 1, 2)}
+
+    def restore(self, own: Batch, fit: Batch) -> Batch:
+        """Pictures [B, C, H, W] as a network has them -> uint8 [B, H, W, C]."""
+        import torch
+
+        mean, std = (fit[name].view(-1, 1, 1) for name in ("mean", "std"))
+        return {"": (own[""] * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)}
 
     def store(self, raw: Any) -> np.ndarray:
         """From a file, a Pillow picture, or an array of one or several."""
@@ -125,35 +99,48 @@ class Image:
 
         return files_of(given, tuple(sorted(folder.SUFFIXES)), "pictures")
 
-    def show(self, row: np.ndarray) -> np.ndarray:
-        return row
+    def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
+        return own[""]
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         import torch
 
-        return drawn(n, self.shape).contiguous(memory_format=torch.channels_last)
+        drawn = torch.randint(256, (n, *self.stored), generator=torch.Generator().manual_seed(n))
+        return {"": drawn.to(torch.uint8)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number:
+class Number(Field):
     """Real numbers: float32 [N, *shape]."""
 
-    dtype: ClassVar[str] = "float32"
+    kind: ClassVar[str] = "number"
+    words: ClassVar[str] = "numbers"
 
     shape: tuple[int, ...] = ()
+    mean: tuple[float, ...] = field(default=(), compare=False)
+    """Per element, over the training rows."""
+    std: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def stored(self) -> tuple[int, ...]:
         return self.shape
 
-    def moments(self, values: np.ndarray) -> Moments:
-        """Per element."""
-        from shendu.data import moments
+    def fitted(self, chunks: Iterable[Values]) -> Number:
+        found = (moments.of_numbers(values[""].reshape(len(values[""]), -1)) for values in chunks)
+        mean, std = moments.merged(found).settled()
+        return replace(self, mean=mean, std=std)
 
-        return moments.of_numbers(values.reshape(len(values), -1))
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        count = math.prod(self.shape)
+        return {"mean": self.mean or (0.0,) * count, "std": self.std or (1.0,) * count}
 
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return ((x.flatten(1) - mean) * (1 / std)).reshape(x.shape) if x.dim() > 1 else (x - mean) / std
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
+        x, mean, std = own[""], fit["mean"], fit["std"]
+        return {"": ((x.flatten(1) - mean) * (1 / std)).reshape(x.shape) if x.dim() > 1 else (x - mean) / std}
+
+    def restore(self, own: Batch, fit: Batch) -> Batch:
+        """Numbers in standard units, [B, *shape] or flat [B, F] -> in the stored unit, [B, *shape]."""
+        return {"": (own[""].flatten(1) * fit["std"] + fit["mean"]).reshape(-1, *self.shape)}
 
     def store(self, raw: Any) -> np.ndarray:
         """From one row, or an array of rows."""
@@ -172,30 +159,27 @@ class Number:
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         return files_of(given, (".npy",), "arrays")
 
-    def show(self, row: np.ndarray) -> str:
-        numbers = row.reshape(-1).tolist()
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        numbers = own[""].reshape(-1).tolist()
         return ", ".join(f"{v:.4g}" for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
 
-    def example(self, n: int) -> Tensor:
-        return drawn(n, self.shape)
+    def example(self, n: int) -> Batch:
+        return {"": spread(n, self.shape, self.statistics())}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Category:
+class Category(Field):
     """One of several classes: int64 [N], an index into `names`."""
 
+    kind: ClassVar[str] = "category"
+    words: ClassVar[str] = "classes"
     dtype: ClassVar[str] = "int64"
 
     names: tuple[str, ...]
 
-    stored: ClassVar[tuple[int, ...]] = ()
-    shape: ClassVar[tuple[int, ...]] = ()
-
-    def moments(self, values: np.ndarray) -> Moments:
-        return (0.0,), (1.0,)
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return x
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return ()
 
     def store(self, raw: Any) -> np.ndarray:
         """From a class's name, or a list of them."""
@@ -208,13 +192,13 @@ class Category:
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         yield [str(given)], given
 
-    def show(self, row: np.ndarray) -> str:
-        return self.names[int(row)]
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        return self.names[int(own[""])]
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         import torch
 
-        return torch.arange(n) % len(self.names)
+        return {"": torch.arange(n) % len(self.names)}
 
 
 _KINDS = {
@@ -232,11 +216,11 @@ _KINDS = {
 """Kind in a file -> where its class stands: a closed list, so that no file can name code."""
 
 
-def to_json(column: Column) -> dict[str, Any]:
-    return {"kind": type(column).__name__.lower(), **config.to_json(column)}
+def to_json(column: Field) -> dict[str, Any]:
+    return {"kind": column.kind, **config.to_json(column)}
 
 
-def from_json(values: dict[str, Any]) -> Column:
+def from_json(values: dict[str, Any]) -> Field:
     kind = values.get("kind", "")
     if kind not in _KINDS:
         raise unknown("column type", str(kind), _KINDS)
@@ -253,6 +237,14 @@ def drawn(n: int, shape: tuple[int, ...]) -> Tensor:
     import torch
 
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(n))
+
+
+def spread(n: int, shape: tuple[int, ...], fit: dict[str, tuple[float, ...]]) -> Tensor:
+    """Normal numbers [n, *shape] of a mean and deviation per element (or of one for all), under a fixed seed."""
+    import torch
+
+    mean, std = (torch.tensor(fit[name], dtype=torch.float32) for name in ("mean", "std"))
+    return (drawn(n, (math.prod(shape),)) * std + mean).view(n, *shape)
 
 
 def files_of(given: Any, suffixes: tuple[str, ...], what: str) -> Iterator[tuple[list[str], Any]]:

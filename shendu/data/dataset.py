@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shendu.data.columns import Category, Column
+from shendu.data.columns import Category
 from shendu.errors import UserError
+from shendu.field import Field
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,19 +60,24 @@ class Dataset:
     source: str
     """What reopens it: a name, a path, or `cache:<hash>` for Python objects."""
     hash: str
-    fields: dict[str, Column]
+    fields: dict[str, Field]
     splits: dict[str, Split]
     input: str
     """The field that a network reads."""
     target: str
     """The field that it predicts."""
-    mean: tuple[float, ...] = (0.0,)
-    """Of the input over the training rows: per channel of an image (0 to 255), per element of a number."""
-    std: tuple[float, ...] = (1.0,)
     ordered: bool = False
     """True: the order of the rows means something (a time series), so parts are never drawn from their middle."""
     notes: tuple[str, ...] = field(default=())
     """What was decided while reading, each with its reason."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return self.fields[self.input].statistics().get("mean", (0.0,))
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.fields[self.input].statistics().get("std", (1.0,))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -151,8 +157,8 @@ class Dataset:
             note = f"{part} part of {self.name}: all {held.sum():,} rows of {count} of {len(classes)} classes"
             parts = {"train": train.take(np.flatnonzero(~held)), part: train.take(np.flatnonzero(held))}
             done = replace(done, splits={**done.splits, **parts}, notes=(*done.notes, note))
-        mean, std = self.fields[self.input].moments(done.splits["train"].column(self.input))
-        return replace(done, mean=mean, std=std)
+        column = self.fields[self.input].fitted([{"": done.splits["train"].column(self.input)}])
+        return replace(done, fields={**done.fields, self.input: column})
 
     def _held(self, train: Split, part: str, how: str) -> np.ndarray:
         """Sorted row numbers of a part that is set aside."""
@@ -186,10 +192,10 @@ class Dataset:
         """Pictures with their target below, else a table of what goes in and what is to come out."""
         x, y = self.fields[self.input], self.fields[self.target]
         first = self.splits["train"].take(np.arange(min(ROWS_SHOWN, len(self.splits["train"]))))
-        inputs = [x.show(row) for row in first.column(self.input)]
+        inputs = [x.show({"": row}) for row in first.column(self.input)]
         if self.target == self.input:  # running text: a row is a letter
             return f"<pre>{html.escape(''.join(map(str, inputs)))}…</pre>"
-        targets = [html.escape(str(y.show(np.asarray(row)))) for row in first.column(self.target)]
+        targets = [html.escape(str(y.show({"": np.asarray(row)}))) for row in first.column(self.target)]
         if isinstance(inputs[0], str):
             cells = zip(inputs[:LINES_SHOWN], targets, strict=False)
             left = 'style="text-align:left"'

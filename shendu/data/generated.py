@@ -12,7 +12,7 @@ import numpy as np
 from shendu.data.columns import Category, Image, Number
 from shendu.data.ragged import Ragged
 from shendu.data.signals.audio import Audio
-from shendu.data.tables.row import MISSING, NAMED, Field, Row
+from shendu.data.tables.row import MISSING, NAMED, Column, Row
 from shendu.data.texts.pairs import SOURCE, TARGET, Sentence
 from shendu.data.texts.prose import Prose
 from shendu.data.texts.sequence import Sequence
@@ -157,17 +157,17 @@ def mixed(rows: int = 600) -> dict[str, Any]:
     score = months / 15 - price / 12 + plan + np.nan_to_num(visits, nan=3.0) / 4 + (city == 2) - 0.8
     stays = np.where(u[:, 7] < 0.1, (100 * u[:, 7]).astype(int) % 2 == 0, score > 0)
     fields = (
-        Field(name="months", kind="number"),
-        Field(name="price", kind="number"),
-        Field(name="visits", kind="number"),
-        Field(name="plan", kind="category", names=("basic", "plus", "family")),
-        Field(name="city", kind="category", names=CITIES),
-        Field(name="letters", kind="boolean", names=("no", "yes")),
+        Column(name="months", kind="number"),
+        Column(name="price", kind="number"),
+        Column(name="visits", kind="number"),
+        Column(name="plan", kind="category", names=("basic", "plus", "family")),
+        Column(name="city", kind="category", names=CITIES),
+        Column(name="letters", kind="boolean", names=("no", "yes")),
     )
     codes = [np.where(u[:, 5] > 0.95, MISSING, plan + NAMED), city + NAMED, letters + NAMED]
     x = np.stack([months, price, visits, *codes], 1).astype(np.float32)
     return {
-        "fields": {"subscriber": Row(fields=fields), "stays": Category(names=("no", "yes"))},
+        "fields": {"subscriber": Row(columns=fields), "stays": Category(names=("no", "yes"))},
         "splits": {"train": {"subscriber": x, "stays": stays.astype(np.int64)}},
         "input": "subscriber",
         "target": "stays",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shendu.data.columns import Category, Column
+from shendu.data.columns import Category
 from shendu.data.dataset import Dataset, Split
 from shendu.data.files import archive, layout
 from shendu.data.pictures import cifar, idx
@@ -23,6 +23,7 @@ from shendu.data.reading import Reading
 from shendu.data.signals.series import Series
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError, near
+from shendu.field import Field
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +32,7 @@ OF_FILES = {"Image": "picture", "Audio": "recording", "Text": "text"}
 """Kind of column -> kind of files (layout.KINDS) that it is read from."""
 
 
-def open_as(data: Any, input: Column, target: Column, reading: Reading) -> Dataset | None:
+def open_as(data: Any, input: Field, target: Field, reading: Reading) -> Dataset | None:
     """The data with these columns; None for what has no such door (arrays, known names, binary files).
 
     Raises UserError for a column that is missing, a class that the run has not, and what cannot be read.
@@ -53,7 +54,7 @@ def open_as(data: Any, input: Column, target: Column, reading: Reading) -> Datas
     return None
 
 
-def _dataset(name: str, input: Column, target: Column, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Dataset:
+def _dataset(name: str, input: Field, target: Field, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Dataset:
     splits = {part: Split({"input": x, "target": y}) for part, (x, y) in parts.items() if len(x)}
     if not splits:
         raise UserError(f"{name} has no rows with a target: there is nothing to measure")
@@ -79,7 +80,7 @@ def _tables(path: Path) -> dict[str, Path]:
     return {} if any(map(layout.kind_of, names)) else table.in_folder(path, names) or {}
 
 
-def _of_tables(path: Path, tables: Mapping[str, Path], input: Column, target: Column, reading: Reading) -> Dataset:
+def _of_tables(path: Path, tables: Mapping[str, Path], input: Field, target: Field, reading: Reading) -> Dataset:
     from shendu.data.tables import formats
 
     parts = {}
@@ -90,7 +91,7 @@ def _of_tables(path: Path, tables: Mapping[str, Path], input: Column, target: Co
 
 
 def _rows(
-    read: pa.Table, where: str, input: Column, target: Column, reading: Reading, comma: bool = False
+    read: pa.Table, where: str, input: Field, target: Field, reading: Reading, comma: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """(stored rows, targets) of those rows that have a target."""
     if isinstance(input, Series):
@@ -101,7 +102,7 @@ def _rows(
     return x[there], y[there]
 
 
-def _read_by(input: Column) -> set[str]:
+def _read_by(input: Field) -> set[str]:
     """The table's columns that an input column is made of."""
     fields = [field.name for field in getattr(input, "fields", ())]
     return {*fields, *getattr(input, "columns", ()), getattr(input, "column", "")}
@@ -119,7 +120,7 @@ def _windows(read: pa.Table, where: str, input: Series, comma: bool) -> tuple[np
     return both[:, : input.window].copy(), both[:, input.window :].copy()
 
 
-def _stored(read: pa.Table, where: str, input: Column) -> np.ndarray:
+def _stored(read: pa.Table, where: str, input: Field) -> np.ndarray:
     try:
         return input.store(read)
     except UserError as error:
@@ -137,7 +138,7 @@ def _target_name(free: list[str], names: list[str], where: str, reading: Reading
     return choose_target(free, reading.target, where)[0]
 
 
-def _targets(read: pa.Table, name: str, where: str, target: Column, comma: bool) -> tuple[np.ndarray, np.ndarray]:
+def _targets(read: pa.Table, name: str, where: str, target: Field, comma: bool) -> tuple[np.ndarray, np.ndarray]:
     """(targets as the column stores them, which rows have one)."""
     from shendu.data.tables import cells
     from shendu.data.tables.target import _class_codes
@@ -186,7 +187,7 @@ def _files(path: Path) -> archive.Tree | None:
     return tree if any(map(layout.kind_of, names)) and not cifar.relevant(names) else None
 
 
-def _of_files(path: Path, tree: archive.Tree, input: Column, target: Column, reading: Reading) -> Dataset | None:
+def _of_files(path: Path, tree: archive.Tree, input: Field, target: Field, reading: Reading) -> Dataset | None:
     laid = layout.plan(sorted(tree.sizes), str(path), reading)
     if not isinstance(target, Category) or OF_FILES.get(type(input).__name__) != laid.kind:
         return None
@@ -204,7 +205,7 @@ def _of_files(path: Path, tree: archive.Tree, input: Column, target: Column, rea
 
 
 def _read(
-    path: Path, tree: archive.Tree, names: list[str], input: Column
+    path: Path, tree: archive.Tree, names: list[str], input: Field
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Entry -> its stored row, and entry -> why it cannot be read."""
     stored, bad = {}, {}

@@ -128,7 +128,7 @@ def page(found: Audit) -> str:
 
 def card(subject: Subject, example: Example) -> dict[str, Any]:
     """What the page shows of an example: its text, and the rows themselves."""
-    shown = [subject.input.show(subject.stored(np.array([row]))[0]) for row in example.rows]
+    shown = [subject.input.show({"": subject.stored(np.array([row]))[0]}) for row in example.rows]
     pictures = [drawing.picture(each) for each in shown if not isinstance(each, str)]
     name = subject.name(example.rows[0]) if len(example.rows) == 1 else ""
     said = example.text.removeprefix(f"{name}: ") if name else example.text

@@ -171,7 +171,7 @@ class Subject:
     @cached_property
     def coincidences(self) -> float:
         """How many pairs of rows would be equal by chance; 0 where some of a row is not looked at by columns."""
-        whole = len(self.input.fields) if isinstance(self.input, Row) else max(1, int(np.prod(self.input.stored)))
+        whole = len(self.input.columns) if isinstance(self.input, Row) else max(1, int(np.prod(self.input.stored)))
         columns = self.seen[1]
         return screens.coincidences(columns, len(self.part)) if len(columns) == whole else 0.0
 
@@ -683,7 +683,7 @@ def check_labels(subject: Subject) -> Iterator[Finding]:
         return
     rows = subject.drawn(suspects.ROWS_MOST, usable)
     labels = torch.from_numpy(subject.targets[rows])
-    x = suspects.features(subject.input, subject.stored(rows), subject.data.mean, subject.data.std)
+    x = suspects.features(subject.input, subject.stored(rows))
     place = {int(row): i for i, row in enumerate(rows)}
     groups = torch.tensor([place.get(int(subject.first[row]), i) for i, row in enumerate(rows)])
     hot = one_hot(labels, len(subject.classes)).float()

@@ -16,12 +16,13 @@ from torch import nn
 
 from shendu import config, parallel, registry
 from shendu.core import Recipe
-from shendu.data.columns import Category, Column, Number
+from shendu.data.columns import Category, Number
 from shendu.data.dataset import Dataset
 from shendu.data.files import cache
 from shendu.data.tables import table
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
+from shendu.field import Field
 from shendu.fit import Setup
 from shendu.fit import fit as train
 from shendu.measure import outputs_of
@@ -123,7 +124,7 @@ class _Table(BaseEstimator):
         chosen = {name: value for name, value in own.items() if value is not None}
         return {"seed": self.random_state or 0, **chosen, **(self.settings or {})}
 
-    def _checked(self, X: Any, y: Any) -> tuple[Column, np.ndarray, np.ndarray]:
+    def _checked(self, X: Any, y: Any) -> tuple[Field, np.ndarray, np.ndarray]:
         """The input column, its stored rows, and y as it came."""
         if _typed(X):
             validate_data(self, X, skip_check_array=True)
@@ -135,8 +136,8 @@ class _Table(BaseEstimator):
             self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=np.float32, y_numeric=self._numeric,
             ensure_min_samples=2,
         )  # fmt: skip
-        fields = tuple(Field(name=f"x{i}", kind="number") for i in range(X.shape[1]))
-        return Row(fields=fields) if gaps else Number(shape=X.shape[1:]), X, self._targets(targets)
+        fields = tuple(Column(name=f"x{i}", kind="number") for i in range(X.shape[1]))
+        return Row(columns=fields) if gaps else Number(shape=X.shape[1:]), X, self._targets(targets)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Outputs [rows, classes] or [rows, 1] in the target's unit."""
@@ -170,7 +171,7 @@ class ShenduClassifier(ClassifierMixin, _Table):
             raise UserError(f"y has only one class ({self.classes_[0]}): there is nothing to tell apart")
         return targets
 
-    def _goal(self, targets: np.ndarray) -> Column:
+    def _goal(self, targets: np.ndarray) -> Field:
         return Category(names=tuple(map(str, self.classes_.tolist())))
 
     def _codes(self, targets: np.ndarray) -> np.ndarray:
@@ -205,7 +206,7 @@ class ShenduRegressor(RegressorMixin, _Table):
             raise UserError("y holds NaN or infinity; leave those rows out")
         return values
 
-    def _goal(self, targets: np.ndarray) -> Column:
+    def _goal(self, targets: np.ndarray) -> Field:
         return Number()
 
     def _codes(self, targets: np.ndarray) -> np.ndarray:
@@ -229,7 +230,7 @@ def _typed(X: Any) -> bool:
     return hasattr(X, "__arrow_c_stream__")
 
 
-def _dataset(column: Column, inputs: np.ndarray, goal: Column, targets: np.ndarray) -> Dataset:
+def _dataset(column: Field, inputs: np.ndarray, goal: Field, targets: np.ndarray) -> Dataset:
     fields, splits = {"row": column, "target": goal}, {"train": {"row": inputs, "target": targets}}
     return cache.in_memory(cache.Decoded(fields=fields, splits=splits, input="row", target="target"), "X")
 

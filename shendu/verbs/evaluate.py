@@ -15,7 +15,7 @@ from shendu import config, parallel, recipes
 from shendu import data as data_module
 from shendu.core import Metric
 from shendu.data import catalogue, recoded
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset, Split
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
@@ -24,6 +24,7 @@ from shendu.data.reading import Reading
 from shendu.data.texts import prose
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
+from shendu.field import Field
 from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.verbs.display import aside
 from shendu.verbs.opened import Run, opened
@@ -144,7 +145,7 @@ def check_fits(run: Run, dataset: Dataset) -> None:
             )
 
 
-def brief(column: Column) -> str:
+def brief(column: Field) -> str:
     """A column in some words."""
     if isinstance(column, Image):
         return f"pictures of {column.height}x{column.width} pixels with {column.channels} channel{'s' * (column.channels > 1)}"

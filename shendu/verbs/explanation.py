@@ -147,7 +147,7 @@ def columns(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric
         f"How much each column counts: how far the {name} {worse} when the column's values are shuffled among "
         f"{used:,} rows (mean and spread of {REPEATS} times; Breiman 2001)"
     )
-    return Explanation(how=how, bars=bars[:BARS], inputs=len(column.fields), parts=contributions(model, rows))
+    return Explanation(how=how, bars=bars[:BARS], inputs=len(column.columns), parts=contributions(model, rows))
 
 
 def importance(model: nn.Module, rows: Rows, build: Callable[[], Metric]) -> tuple[tuple[Bar, ...], int]:
@@ -190,14 +190,14 @@ def contributions(model: nn.Module, rows: Rows) -> dict[int, list[Bar]]:
         said = _sureness(outputs_of(model, rows.processor, tried), rows, row)
         added = said[0] - said[1:].view(len(spans), -1).mean(1)
         stored = rows.source.stored(row, 1)["x"][0].cpu().numpy()
-        placed = zip(column.fields, spans, added.tolist(), strict=True)
+        placed = zip(column.columns, spans, added.tolist(), strict=True)
         bars = [Bar(f"{name} = {_shown(field, stored[span])}", value) for field, (name, span), value in placed]
         found[row] = sorted(bars, key=lambda bar: -abs(bar.value))[:COLUMNS]
     return found
 
 
 def _spans(column: Any) -> list[tuple[str, slice]]:
-    placed = zip(column.fields, column.starts, strict=True)
+    placed = zip(column.columns, column.starts, strict=True)
     return [(f.name, slice(start, start + f.width)) for f, start in placed]
 
 

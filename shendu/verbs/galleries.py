@@ -93,7 +93,7 @@ def pictured(processor: Supervised | Unlabelled) -> bool:
 
 def shown_as_text(processor: Unlabelled, source: Static, row: int) -> str:
     """A stored row as a line."""
-    return str(processor.input.show(source.stored(row, 1)["x"][0].cpu().numpy()))
+    return str(processor.input.show({"": source.stored(row, 1)["x"][0].cpu().numpy()}))
 
 
 def of_language(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> list[Gallery]:

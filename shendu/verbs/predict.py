@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from shendu import parallel
 from shendu.core import MASKED
-from shendu.data.columns import Column
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.data.signals.series import Line, Series
 from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
+from shendu.field import Field
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.display import aside
 from shendu.verbs.opened import Run, opened
@@ -169,7 +169,7 @@ def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str
         yield key, names, np.concatenate(rows)
 
 
-def key_of(item: Any, column: Column) -> str:
+def key_of(item: Any, column: Field) -> str:
     """The column of a table that its rows' names come from, `row` for their numbers; `input` for what is no table."""
     if isinstance(column, Series) and isinstance(item, Line):
         return column.time

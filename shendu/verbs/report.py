@@ -229,7 +229,7 @@ class Rows:
 
     def __init__(self, processor: Supervised, source: Static, outputs: Tensor, targets: Tensor) -> None:
         self.processor, self.source, self.outputs, self.targets = processor, source, outputs, targets
-        self.pictured = not isinstance(processor.input.show(source.stored(0, 1)["x"][0].cpu().numpy()), str)
+        self.pictured = not isinstance(processor.input.show({"": source.stored(0, 1)["x"][0].cpu().numpy()}), str)
         if processor.labels:
             self.shares = outputs.nan_to_num().softmax(1)
             self.sureness, self.predicted = self.shares.max(1)
@@ -254,7 +254,7 @@ class Rows:
         else:
             words = {"true": values(self.targets[row]), "predicted": values(self.outputs[row])}
             words["sure"] = figure(float(self.badness[row]))
-        stored = self.processor.input.show(self.source.stored(row, 1)["x"][0].cpu().numpy())
+        stored = self.processor.input.show({"": self.source.stored(row, 1)["x"][0].cpu().numpy()})
         right = bool(self.badness[row] == 0)
         shown = {"input": stored} if isinstance(stored, str) else {"picture": picture(stored)}
         return {"row": row, "right": right, **words, **shown}

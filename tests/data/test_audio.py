@@ -215,7 +215,7 @@ def test_prepared_spectrograms_have_mean_zero_and_spread_one(tmp_path: Path) -> 
     assert x.shape[1:] == column.shape
     torch.testing.assert_close(x.mean((0, 1, 3)), torch.zeros(40), atol=1e-3, rtol=0)
     torch.testing.assert_close(x.std((0, 1, 3)), torch.ones(40), atol=1e-3, rtol=0)
-    assert column.example(3).shape == (3, *column.shape)
+    assert column.example(3)[""].shape == (3, *column.stored)
 
 
 def test_what_is_predicted_is_read_as_what_was_learned(tmp_path: Path, make: SimpleNamespace, one_line: Any) -> None:
@@ -252,13 +252,13 @@ def test_a_spectrogram_for_the_eye() -> None:
     """A low tone, then a high one: bright below on the left and above on the right."""
     row = (np.concatenate([tone(0.5, 300), tone(0.5, 3000)]) * 2**15).astype(np.int16)
     column = Audio(rate=8000, length=8000)
-    picture = column.show(row)
+    picture = column.show({"": row})
     assert picture.dtype == np.uint8
     assert picture.shape == (40, 101, 3)
     brightest = picture.sum(2, dtype=int).argmax(0)
     assert brightest[20] > 25
     assert brightest[80] < 10
-    assert column.show(row * 0).shape == (40, 101, 3)
+    assert column.show({"": row * 0}).shape == (40, 101, 3)
 
 
 # ---- what is not

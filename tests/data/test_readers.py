@@ -310,14 +310,17 @@ def test_moments_against_numpy() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (70_000, 2, 3, 3), np.uint8)
     images[..., 2] = 7
-    mean, std = moments.of_images(images)
+    mean, std = moments.of_images(images).settled()
     assert np.allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
     assert np.allclose(std[:2], images.std((0, 1, 2))[:2], rtol=1e-9)
     assert std[2] == 1
     bright = np.full((70_000, 1, 1, 1), 255, np.uint8)
-    assert moments.of_images(bright) == ((255.0,), (1.0,))
+    assert moments.of_images(bright).settled() == ((255.0,), (1.0,))
     far = rng.normal(size=(3000, 2, 400)).astype(np.float32) + 1000
-    mean, std = moments.of_numbers(far.reshape(len(far), -1))
+    flat = far.reshape(len(far), -1)
+    mean, std = moments.of_numbers(flat).settled()
+    pieces = moments.merged(moments.of_numbers(part) for part in np.array_split(flat, 7))
+    assert np.allclose(pieces.settled()[1], std, rtol=1e-12)
     assert np.allclose(mean, far.astype(np.float64).mean(0).ravel(), rtol=1e-12)
     assert np.allclose(std, far.astype(np.float64).std(0).ravel(), rtol=1e-9)
 

@@ -41,7 +41,7 @@ def column_of(data: Dataset) -> Sequence:
 
 
 def test_letters_become_channels_and_ambiguous_ones_shares() -> None:
-    x = DNA.prepare(torch.from_numpy(DNA.store("ACGTRNa")), torch.zeros(1), torch.ones(1))
+    x = DNA.prepare({"": torch.from_numpy(DNA.store("ACGTRNa"))}, {})[""]
     expected = torch.zeros(1, 4, 8)
     for place, shares in enumerate(
         [{0: 1}, {1: 1}, {2: 1}, {3: 1}, {0: 0.5, 2: 0.5}, dict.fromkeys(range(4), 0.25), {0: 1}]
@@ -55,13 +55,13 @@ def test_letters_become_channels_and_ambiguous_ones_shares() -> None:
 def test_stored_and_shown_and_stored_again() -> None:
     words = drawn(50, 8, "ACGTRN")
     codes = DNA.store(words)
-    assert [DNA.show(row) for row in codes] == words
+    assert [DNA.show({"": row}) for row in codes] == words
     np.testing.assert_array_equal(DNA.store(codes), codes)
     assert columns.from_json(columns.to_json(DNA)) == DNA
 
 
 def test_example_is_one_hot() -> None:
-    x = DNA.example(5)
+    x = DNA.prepare(DNA.example(5), {})[""]
     assert x.shape == (5, *DNA.shape)
     assert (x.sum(1) == 1).all()
 
@@ -74,7 +74,7 @@ def test_a_column_of_sequences(tmp_path: Path) -> None:
     data = data_module.open(csv(tmp_path / "d.csv", "name,dna,kind", names, words, ["a", "b"] * 20))
     column = column_of(data)
     assert (column.letters, column.length, column.columns) == (tuple("ACGT"), 20, ("dna",))
-    assert [column.show(row) for row in data.splits["train"].column("sequence")] == words
+    assert [column.show({"": row}) for row in data.splits["train"].column("sequence")] == words
     assert isinstance(data.fields["target"], Category)
     assert any("not read: name" in note for note in data.notes)
 
@@ -96,7 +96,7 @@ def test_a_missing_letter_moves_no_other(tmp_path: Path) -> None:
     data = data_module.open(csv(tmp_path / "d.csv", header, *cells, ["x", "y"] * 30))
     row = data.splits["train"].column("sequence")[0]
     assert row[3] == 0
-    assert column_of(data).show(row) == words[0][:3] + " " + words[0][4:]
+    assert column_of(data).show({"": row}) == words[0][:3] + " " + words[0][4:]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_lower_case_is_the_same(tmp_path: Path) -> None:
     words = drawn(40)
     path = csv(tmp_path / "d.csv", "dna,kind", [w.lower() for w in words[:20]] + words[20:], ["a", "b"] * 20)
     data = data_module.open(path)
-    assert [column_of(data).show(row) for row in data.splits["train"].column("sequence")] == words
+    assert [column_of(data).show({"": row}) for row in data.splits["train"].column("sequence")] == words
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_uci_splice_is_one_sequence_of_sixty_bases() -> None:
     column = column_of(data)
     assert (len(data.splits["train"]), column.length, column.letters) == (3190, 60, tuple("ACGT"))
     assert np.bincount(data.splits["train"].column("target")).tolist() == [767, 768, 1655]
-    assert column.show(data.splits["train"].column("sequence")[0]).startswith("CCAGCTGCATCACAGGAGGCCAGCGAGCAGG")
+    assert column.show({"": data.splits["train"].column("sequence")[0]}).startswith("CCAGCTGCATCACAGGAGGCCAGCGAGCAGG")
 
 
 @pytest.mark.data

@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 import shendu.data
 from shendu.data import Dataset
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -439,7 +439,7 @@ def test_frames_that_cannot_be_learned() -> None:
     assert refused(pa.table({"x": [1.0, 2.0]})).startswith("the table has only one column (x): ")
 
 
-ROW = Row(fields=(Field(name="age", kind="number"), Field(name="town", kind="category", names=("Ulm",))))
+ROW = Row(columns=(Column(name="age", kind="number"), Column(name="town", kind="category", names=("Ulm",))))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from shendu.data.columns import Category, Number
 from shendu.data.processors.supervised import Supervised
 from shendu.data.tables import cells, table
 from shendu.data.tables.cells import Cells
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -50,13 +50,13 @@ def rows_of(data: Dataset, part: str = "train") -> np.ndarray:
     return data.splits[part].column("row")
 
 
-def fields_of(data: Dataset) -> dict[str, Field]:
+def fields_of(data: Dataset) -> dict[str, Column]:
     column = data.fields[data.input]
     assert isinstance(column, Row)
-    return {field.name: field for field in column.fields}
+    return {field.name: field for field in column.columns}
 
 
-def column_of(tmp_path: Path, values: list[str], **how: Any) -> tuple[Dataset, Field | None, np.ndarray]:
+def column_of(tmp_path: Path, values: list[str], **how: Any) -> tuple[Dataset, Column | None, np.ndarray]:
     """A table with this column between others; its field and its stored values."""
     lines = ["other,it,y", *(f'{i % 5}.5,"{value}",{"ab"[i % 2]}' for i, value in enumerate(values))]
     data = opened(tmp_path / "one.csv", "\n".join(lines) + "\n", **how)
@@ -230,7 +230,7 @@ def test_missing_values_in_every_spelling(tmp_path: Path) -> None:
     assert np.isnan(stored[:8]).all()
     assert np.isfinite(stored[8:]).all()
     _, field, stored = column_of(tmp_path, [*("", "NA", "?", "-"), *("red", "blue") * 10])
-    assert field == Field(name="it", kind="category", names=("red", "blue"))
+    assert field == Column(name="it", kind="category", names=("red", "blue"))
     assert stored[:4, 0].tolist() == [0, 0, 0, 0]
 
 
@@ -288,17 +288,17 @@ def test_texts(tmp_path: Path) -> None:
     assert (field.kind, field.length) == ("text", 9)
     assert {"film", "good", "bad"} <= set(field.names)
     assert "17" not in field.names
-    shown = data.fields["row"].show(rows_of(data)[1])
+    shown = data.fields["row"].show({"": rows_of(data)[1]})
     assert shown == "other=1.5, it=this film was good and number … of many"
 
 
 def test_ordered_categories(tmp_path: Path) -> None:
     _, field, stored = column_of(tmp_path, ["L", "S", "M", "XL"] * 10, types=("it=ordered:S|M|L",))
-    assert field == Field(name="it", kind="ordered", names=("S", "M", "L"))
+    assert field == Column(name="it", kind="ordered", names=("S", "M", "L"))
     assert stored[:4, 0].tolist() == [4, 2, 3, 1]
     sizes = pa.DictionaryArray.from_arrays(pa.array([2, 0, 1] * 10), pa.array(["S", "M", "L"]), ordered=True)
     data = shendu.data.open(pa.table({"size": sizes, "n": np.arange(30) / 4, "y": ["a", "b", "c"] * 10}))
-    assert fields_of(data)["size"] == Field(name="size", kind="ordered", names=("S", "M", "L"))
+    assert fields_of(data)["size"] == Column(name="size", kind="ordered", names=("S", "M", "L"))
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
@@ -422,23 +422,23 @@ def test_files_are_predicted_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_row_is_saved_and_shown() -> None:
-    row = Row(fields=(
-        Field(name="n", kind="number", form=","), Field(name="c", kind="category", names=("u", "v")),
-        Field(name="d", kind="date", form="Y-m-d"), Field(name="t", kind="text", names=("one", "two"), length=3),
+    row = Row(columns=(
+        Column(name="n", kind="number", form=","), Column(name="c", kind="category", names=("u", "v")),
+        Column(name="d", kind="date", form="Y-m-d"), Column(name="t", kind="text", names=("one", "two"), length=3),
     ))  # fmt: skip
     assert columns.from_json(json.loads(json.dumps(columns.to_json(row)))) == row
     assert (row.stored, row.numeric, row.coded, row.texts) == ((11,), (0, 2, 3, 4, 5, 6, 7), ((1, 4),), ((8, 3, 4),))
     stored = row.store({"n": "2,5", "c": "v", "d": "2000-01-03", "t": "Two, one: three four"})
-    assert row.show(stored[0]) == "n=2.5, c=v, d=2000-01-03, t=two one …"
+    assert row.show({"": stored[0]}) == "n=2.5, c=v, d=2000-01-03, t=two one …"
     assert (
-        row.show(row.store({"n": None, "c": None, "d": None, "t": None})[0])
+        row.show({"": row.store({"n": None, "c": None, "d": None, "t": None})[0]})
         == "n=missing, c=missing, d=missing, t=missing"
     )
-    example = row.example(50)
+    example = row.example(50)[""]
     assert example.shape == (50, 11)
     assert example[:, 1].unique().tolist() == [0, 1, 2, 3]
-    mean, std = row.moments(np.concatenate([stored, stored]))
-    assert (mean[0], std[0], mean[1], std[1]) == (2.5, 1.0, 0.0, 1.0)
+    known = row.fitted([{"": stored}, {"": stored}])
+    assert (known.mean[0], known.std[0], known.mean[1], known.std[1]) == (2.5, 1.0, 0.0, 1.0)
 
 
 # ---- known sets

@@ -149,11 +149,11 @@ def _pandas() -> bool:
 
 
 def test_show_and_example() -> None:
-    assert COLUMN.show(np.array([2, 1, 1, 4], np.int32)) == "the … lovely"
-    assert COLUMN.show(np.zeros(4, np.int32)) == ""
+    assert COLUMN.show({"": np.array([2, 1, 1, 4], np.int32)}) == "the … lovely"
+    assert COLUMN.show({"": np.zeros(4, np.int32)}) == ""
     long = Text(names=("word",), length=1000)
-    assert len(long.show(np.full(1000, 2, np.int32))) <= text.SHOWN + 2
-    x = COLUMN.example(5)
+    assert len(long.show({"": np.full(1000, 2, np.int32)})) <= text.SHOWN + 2
+    x = COLUMN.example(5)[""]
     assert x.shape == (5, 4)
     assert 1 <= int(x.min()) <= int(x.max()) < COLUMN.codes
 
@@ -186,7 +186,7 @@ def test_class_folders(pack: str, tmp_path: Path, make: SimpleNamespace) -> None
     assert column.length == 7
     assert data.classes == ("bad", "good")
     assert {part: len(split) for part, split in data.splits.items()} == {"train": 6, "test": 2}
-    assert column.show(data.splits["test"].column("text")[1]) == "a lovely film truly lovely !"
+    assert column.show({"": data.splits["test"].column("text")[1]}) == "a lovely film truly lovely !"
     assert data.splits["train"].column("label").tolist() == [0, 0, 0, 1, 1, 1]
     assert data.notes == ("vocabulary: the 9 words seen twice or more in the training texts",)
     for part in ("train", "test"):
@@ -231,7 +231,7 @@ def test_two_languages_and_many_classes(tmp_path: Path, make: SimpleNamespace) -
 def test_encodings(encoding: str, called: str, tmp_path: Path, make: SimpleNamespace) -> None:
     root = make.write(tmp_path, files(good="Ein schöner Film für alle".encode(encoding)))
     data = shendu.data.open(root)
-    assert data.fields["text"].show(data.splits["train"].column("text")[3]) == "ein schöner film für alle"
+    assert data.fields["text"].show({"": data.splits["train"].column("text")[3]}) == "ein schöner film für alle"
     read = [note for note in data.notes if "read as" in note]
     assert read == ([f"3 texts read as {called}: good/0.txt, good/1.txt, good/2.txt"] if called else [])
 

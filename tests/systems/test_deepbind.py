@@ -26,7 +26,7 @@ def built(**more: Any) -> deepbind.DeepBind:
 
 
 def taken(*words: str) -> torch.Tensor:
-    return COLUMN.prepare(torch.from_numpy(COLUMN.store(list(words))), torch.zeros(1), torch.ones(1))
+    return COLUMN.prepare({"": torch.from_numpy(COLUMN.store(list(words)))}, {})[""]
 
 
 def test_a_filter_is_a_matrix_of_letters_by_places() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from shendu import data as data_module
 from shendu.data.columns import Category, Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.nn.tabular import Columns, Numbers, quantiles
@@ -183,18 +183,17 @@ def test_prediction_is_the_mean_probability_or_the_mean_value() -> None:
 # ---- tables of every make
 
 
-def table(x: np.ndarray, fields: tuple[Field, ...], y: np.ndarray, classes: int = 2) -> Dataset:
+def table(x: np.ndarray, fields: tuple[Column, ...], y: np.ndarray, classes: int = 2) -> Dataset:
     target = Category(names=tuple(map(str, range(classes)))) if classes else Number()
-    row = Row(fields=fields)
     values = x.astype(np.float32)
-    mean, std = row.moments(values)
+    row = Row(columns=fields).fitted([{"": values}])
     split = Split({"row": values, "y": y.astype(np.int64 if classes else np.float32)})
     return Dataset(name="made", source="made", hash="0", fields={"row": row, "y": target}, splits={"train": split},
-                   input="row", target="y", mean=mean, std=std)  # fmt: skip
+                   input="row", target="y")  # fmt: skip
 
 
-def numbers(count: int) -> tuple[Field, ...]:
-    return tuple(Field(name=f"n{i}", kind="number") for i in range(count))
+def numbers(count: int) -> tuple[Column, ...]:
+    return tuple(Column(name=f"n{i}", kind="number") for i in range(count))
 
 
 def figures(bench: Any, tmp_path: Any, data: Dataset, **choices: Any) -> dict[str, float]:
@@ -223,7 +222,7 @@ def test_any_table_trains(name: str, bench: Any, tmp_path: Any) -> None:
 
 def test_exclusive_or_of_categories(bench: Any, tmp_path: Any) -> None:
     codes = RNG.integers(2, 4, (300, 2))
-    pair = tuple(Field(name=name, kind="category", names=("a", "b")) for name in "pq")
+    pair = tuple(Column(name=name, kind="category", names=("a", "b")) for name in "pq")
     assert figures(bench, tmp_path, table(codes, pair, codes.sum(1) == 5))["accuracy"] == 1
 
 
@@ -236,7 +235,7 @@ def test_gaps_that_tell(bench: Any, tmp_path: Any) -> None:
 
 def test_words_that_tell(bench: Any, tmp_path: Any) -> None:
     ids = RNG.integers(1, 8, (300, 4))
-    text = (Field(name="note", kind="text", names=tuple("abcdef"), length=4),)
+    text = (Column(name="note", kind="text", names=tuple("abcdef"), length=4),)
     assert figures(bench, tmp_path, table(ids, text, (ids == 3).any(1)))["accuracy"] > 0.9
 
 

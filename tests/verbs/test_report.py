@@ -19,7 +19,7 @@ from shendu.data.columns import Category, Number
 from shendu.data.dataset import Split
 from shendu.data.processors.supervised import Supervised
 from shendu.data.signals.series import Series
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.data.texts.sequence import Sequence
 from shendu.data.texts.text import Text
 from shendu.errors import UserError
@@ -373,9 +373,9 @@ def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
     """Of three columns one decides, one is ignored, and a date is shuffled in all its six numbers together."""
     row = Row(
         fields=(
-            Field(name="age", kind="number"),
-            Field(name="day", kind="date"),
-            Field(name="job", kind="category", names=("a", "b")),
+            Column(name="age", kind="number"),
+            Column(name="day", kind="date"),
+            Column(name="job", kind="category", names=("a", "b")),
         )
     )
     stored = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
@@ -396,7 +396,7 @@ def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
 
 def test_a_columns_part_is_against_other_rows_values() -> None:
     """A sum of columns: what each adds is its value less the mean of the others'."""
-    row = Row(fields=(Field(name="a", kind="number"), Field(name="b", kind="number")))
+    row = Row(columns=(Column(name="a", kind="number"), Column(name="b", kind="number")))
     stored = np.arange(20, dtype=np.float32).reshape(10, 2)
     model = Says(lambda x: x[:, :1] * 3 + x[:, 1:])
     rows = rows_of(row, stored, model, torch.zeros(10), ())

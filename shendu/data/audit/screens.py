@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from shendu import chance
-from shendu.data.columns import Column, Number
+from shendu.data.columns import Number
 from shendu.data.tables.row import NAMED, Row
+from shendu.field import Field
 
 BINS = 100
 """The most bins that a number is put into."""
@@ -43,10 +44,10 @@ class Feature:
         return self.names[int(value) - NAMED] if value >= NAMED else "a value that the training part lacks"
 
 
-def features(name: str, column: Column, rows: np.ndarray, most: int) -> Iterator[Feature]:
+def features(name: str, column: Field, rows: np.ndarray, most: int) -> Iterator[Feature]:
     """The columns of stored rows, where a row is made of columns; texts have none of their own."""
     if isinstance(column, Row):
-        for field, start in list(zip(column.fields, column.starts, strict=True))[:most]:
+        for field, start in list(zip(column.columns, column.starts, strict=True))[:most]:
             if field.kind != "text":
                 yield Feature(field.name, rows[:, start], field.names)
     elif isinstance(column, Number):

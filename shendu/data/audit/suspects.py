@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, conv2d, cross_entropy, interpolate, one_hot
 
 from shendu import chance
-from shendu.data.columns import Column
 from shendu.data.moments import chunks
 from shendu.data.tables.row import Row
+from shendu.field import Field
 
 FOLDS, SEED = 5, 20261122
 ROWS_MOST = 20_000
@@ -32,9 +32,9 @@ FAR = 0.02
 """A label is suspicious where its probability is below this share of what its class's rows have on average."""
 
 
-def features(column: Column, rows: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def features(column: Field, rows: np.ndarray) -> Tensor:
     """Stored rows of any kind of column -> float32 [N, D]."""
-    x = _prepared(column, rows, torch.tensor(mean), torch.tensor(std))
+    x = _prepared(column, rows)
     if isinstance(column, Row):
         return of_rows(column, x)
     if not x.is_floating_point():
@@ -42,11 +42,11 @@ def features(column: Column, rows: np.ndarray, mean: tuple[float, ...], std: tup
     return of_pictures(x) if x.dim() == 4 else of_numbers(x)
 
 
-def _prepared(column: Column, rows: np.ndarray, mean: Tensor, std: Tensor) -> Tensor:
+def _prepared(column: Field, rows: np.ndarray) -> Tensor:
     """What a network would take; of pictures and spectrograms only the areas that are looked at."""
-    done = []
+    done, fit = [], {name: torch.tensor(values) for name, values in column.statistics().items()}
     for piece in chunks(rows):
-        x = column.prepare(torch.from_numpy(piece), mean, std)
+        x = column.prepare({"": torch.from_numpy(piece)}, fit)[""]
         done.append(_shrunk(x).contiguous() if x.dim() == 4 else x)
     return torch.cat(done)
 

@@ -10,20 +10,21 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from shendu.data import columns
-from shendu.data.columns import Category, Column
+from shendu.data.columns import Category
 from shendu.data.dataset import Dataset, Split
 from shendu.data.moments import chunks
 from shendu.data.ragged import Ragged
 from shendu.errors import UserError
+from shendu.field import Field
 
-VERSION = 2
+VERSION = 3
 """Part of every hash: to be raised when the same bytes would decode to other columns."""
 _SETTLED_NS = 2 * 10**9
 """A file changed within the last two seconds may change again under the same time stamp, so it is not indexed."""
@@ -44,7 +45,7 @@ class Room(Protocol):
 class Decoded:
     """What a reader makes of its source; the arrays are stored as their columns say (columns.py)."""
 
-    fields: dict[str, Column]
+    fields: dict[str, Field]
     splits: dict[str, dict[str, np.ndarray]]
     input: str
     target: str
@@ -98,12 +99,11 @@ def through_arrays(decoded: Decoded, name: str, source: str = "") -> Dataset:
 def in_memory(decoded: Decoded, name: str) -> Dataset:
     """A data set that is never written to the disk, and so cannot be reopened. Raises UserError."""
     check(decoded, name)
-    column = decoded.fields[decoded.input]
-    mean, std = column.moments(decoded.splits["train"][decoded.input])
+    fields = fitted(decoded)
     splits = {part: Split(arrays) for part, arrays in decoded.splits.items()}
     return Dataset(
-        name=name, source="", hash="", fields=decoded.fields, splits=splits, input=decoded.input, target=decoded.target,
-        mean=mean, std=std, ordered=decoded.ordered, notes=decoded.notes,
+        name=name, source="", hash="", fields=fields, splits=splits, input=decoded.input, target=decoded.target,
+        ordered=decoded.ordered, notes=decoded.notes,
     )  # fmt: skip
 
 
@@ -134,8 +134,6 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
             splits=splits,
             input=about["input"],
             target=about["target"],
-            mean=tuple(map(float, about["mean"])),
-            std=tuple(map(float, about["std"])),
             ordered=bool(about["ordered"]),
             notes=tuple(about["notes"]),
         )
@@ -143,8 +141,8 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
         return None  # whatever is wrong with an entry, decoding again mends it
 
 
-def _map(path: Path, rows: int, column: Column) -> Any:
-    if getattr(column, "ragged", False):
+def _map(path: Path, rows: int, column: Field) -> Any:
+    if column.ragged:
         return _map_ragged(path, rows, column)
     values = np.load(path, mmap_mode="c", allow_pickle=False)
     if values.shape != (rows, *column.stored) or values.dtype != np.dtype(column.dtype):
@@ -152,7 +150,7 @@ def _map(path: Path, rows: int, column: Column) -> Any:
     return np.asarray(values)
 
 
-def _map_ragged(path: Path, rows: int, column: Column) -> Ragged:
+def _map_ragged(path: Path, rows: int, column: Field) -> Ragged:
     values, offsets = (np.load(part, mmap_mode="c", allow_pickle=False) for part in (path, _offsets(path)))
     whole = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(values)
     if values.dtype != np.dtype(column.dtype) or not whole or (np.diff(offsets) < 0).any():
@@ -300,13 +298,18 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
             else:
                 path.unlink(missing_ok=True)
                 _save(path, values.astype(decoded.fields[field].dtype, copy=False))
-    mean, std = decoded.fields[decoded.input].moments(splits["train"][decoded.input])
     rows = {split: len(arrays[decoded.target]) for split, arrays in splits.items()}
-    about = {"version": VERSION, "name": name, **_describe(decoded), "splits": rows, "mean": mean, "std": std}
+    about = {"version": VERSION, "name": name, **_describe(replace(decoded, fields=fitted(decoded))), "splits": rows}
     with (folder / "dataset.json").open("wb") as file:
         file.write(json.dumps(about, indent=1).encode())
         _sync(file)
     _sync_folder(folder)
+
+
+def fitted(decoded: Decoded) -> dict[str, Field]:
+    """The fields, the input's with what it needs to know of the training rows."""
+    name = decoded.input
+    return {**decoded.fields, name: decoded.fields[name].fitted([{"": decoded.splits["train"][name]}])}
 
 
 def _save(path: Path, values: np.ndarray) -> None:

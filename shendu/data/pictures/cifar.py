@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Image
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded
 from shendu.errors import UserError
+from shendu.field import Field
 
 RECORD, RECORDS = 1 + 3 * 32 * 32, 10_000
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -52,7 +53,7 @@ def read(tree: Tree, name: str, classes: tuple[str, ...] = ()) -> Decoded:
         "train": [parts[short] for short in order if short != "test_batch.bin"],
         "test": [parts[short] for short in order if short == "test_batch.bin"],
     }
-    fields: dict[str, Column] = {
+    fields: dict[str, Field] = {
         "image": Image(height=32, width=32, channels=3),
         "label": Category(names=names or CLASSES),
     }

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Image, Number
+from shendu.data.columns import Category, Image, Number
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import KINDS, Plan, each, first, refuse, skipped
 from shendu.data.pictures import beside
 from shendu.errors import UserError
+from shendu.field import Field
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -76,7 +77,7 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
         splits[split] = {"image": array if good.all() else array[good], "label": labels[good]}
     if bad:
         notes.append(skipped(bad, "picture"))
-    fields: dict[str, Column] = {"image": column, "label": Category(names=classes) if classes else Number()}
+    fields: dict[str, Field] = {"image": column, "label": Category(names=classes) if classes else Number()}
     return Decoded(fields=fields, splits=splits, input="image", target="label", notes=(*laid.notes, *notes))
 
 

@@ -13,9 +13,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Image
 from shendu.data.files.cache import Decoded
 from shendu.errors import UserError
+from shendu.field import Field
 
 IMAGES, LABELS = 0x0803, 0x0801
 """Magic numbers: unsigned bytes (08) in three dimensions, or in one."""
@@ -84,7 +85,7 @@ def read(files: dict[str, Path], name: str, classes: tuple[str, ...] = ()) -> De
         texts = " and ".join(f"{h}×{w}" for h, w in sorted(sizes))
         raise UserError(f"{name} has images of {texts} pixels in its parts: all parts must have one size")
     height, width = sizes.pop()
-    fields: dict[str, Column] = {
+    fields: dict[str, Field] = {
         "image": Image(height=height, width=width, channels=1),
         "label": Category(names=classes),
     }

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from shendu.core import Batch, Json
 from shendu.data import columns
-from shendu.data.columns import Column
 from shendu.data.dataset import Dataset
 from shendu.data.processors.single import Single
+from shendu.field import Field
 
 
 class Embedding(Single):
@@ -27,7 +27,7 @@ class Embedding(Single):
 
     def __init__(
         self,
-        input: Column,
+        input: Field,
         mean: Iterable[float],
         std: Iterable[float],
         ways: int = 0,

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from shendu.core import Batch
-from shendu.data.columns import Column
-from shendu.data.texts.text import Text
 from shendu.errors import UserError
+from shendu.field import Field
 
 
 class Single:
@@ -21,7 +20,7 @@ class Single:
     purpose = "look at"
     """What is done to the rows, as it is said to a person who gives none."""
 
-    def __init__(self, input: Column, mean: Iterable[float], std: Iterable[float]) -> None:
+    def __init__(self, input: Field, mean: Iterable[float], std: Iterable[float]) -> None:
         self.input = input
         self.mean, self.std = torch.tensor(list(mean)), torch.tensor(list(std))
 
@@ -33,7 +32,10 @@ class Single:
     def prepare(self, batch: Batch) -> Batch:
         """x: stored rows -> what the model takes; the rest as it is."""
         x = batch["x"]
-        return {**batch, "x": self.input.prepare(x, self.mean.to(x.device), self.std.to(x.device))}
+        return {
+            **batch,
+            "x": self.input.prepare({"": x}, {"mean": self.mean.to(x.device), "std": self.std.to(x.device)})[""],
+        }
 
     def encode(self, raw: Any) -> Batch:
         """What a person gives, or a list of it -> a prepared batch; raises UserError where it does not fit."""
@@ -44,7 +46,7 @@ class Single:
 
     def doubt(self, rows: Any) -> str:
         """Why what the model says of rows, as they are stored, may not be worth much: a line; empty where nothing is known."""
-        return self.input.doubt(rows) if isinstance(self.input, Text) else ""
+        return self.input.warning({"": rows})
 
     def pixels(self, x: Tensor) -> np.ndarray:
         """Pictures in the model's units [N, C, H, W] -> uint8 [N, H, W, C]."""
@@ -53,4 +55,4 @@ class Single:
 
     def example(self, n: int) -> Batch:
         """n inputs of ordinary size, drawn under a fixed seed."""
-        return {"x": self.input.example(n)}
+        return self.prepare({"x": self.input.example(n)[""]})

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from shendu.core import Batch, Json
 from shendu.data import columns
-from shendu.data.columns import Category, Column
+from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
 from shendu.data.processors.single import Single
+from shendu.field import Field
 
 CLASSES_WRITTEN = 50
 """Up to so many classes each have a column of their own in a table of predictions."""
@@ -30,8 +31,8 @@ class Supervised(Single):
 
     def __init__(
         self,
-        input: Column,
-        target: Column,
+        input: Field,
+        target: Field,
         mean: Iterable[float],
         std: Iterable[float],
         target_mean: Iterable[float] = (0.0,),

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from shendu.core import Batch, Json
 from shendu.data import columns
-from shendu.data.columns import Category, Column, Image
+from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.data.processors.single import Single
 from shendu.errors import UserError
+from shendu.field import Field
 
 Scores = dict[str, bool]
 """Name of each figure that the model gives a row -> whether more of it is better."""
@@ -32,7 +33,7 @@ class Unlabelled(Single):
 
     def __init__(
         self,
-        input: Column,
+        input: Field,
         mean: Iterable[float],
         std: Iterable[float],
         scores: Scores,

@@ -8,23 +8,26 @@ from __future__ import annotations
 import io
 import struct
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Moments, as_array, drawn, files_of
+from shendu.data import moments
+from shendu.data.columns import Category, as_array, files_of
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import KINDS, Plan, count, each, first, printable, refuse, skipped
-from shendu.data.moments import chunks, of_numbers
 from shendu.errors import UserError
+from shendu.field import Field, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from shendu.field import Batch
 
 SUFFIXES = KINDS["recording"]
 RATE_MOST = 16_000
@@ -43,9 +46,11 @@ MEASURED = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audio:
+class Audio(Field):
     """Recordings of one rate and length: int16 [N, length]; a network takes log-mel spectrograms, float [B, 1, M, T]."""
 
+    kind: ClassVar[str] = "audio"
+    words: ClassVar[str] = "recordings"
     dtype: ClassVar[str] = "int16"
 
     rate: int
@@ -57,6 +62,9 @@ class Audio:
     """Seconds that a frame sees."""
     hop: float = 0.01
     """Seconds from a frame to the next."""
+    mean: tuple[float, ...] = field(default=(), compare=False)
+    """Per mel band, over the frames of the training rows."""
+    std: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -75,17 +83,24 @@ class Audio:
         window, hop = round(self.window * self.rate), round(self.hop * self.rate)
         return spectrogram.log_mel(x.float() / 2**15, rate=self.rate, mels=self.mels, window=window, hop=hop)
 
-    def moments(self, values: np.ndarray) -> Moments:
-        """Per mel band, over the frames of all recordings."""
+    def fitted(self, chunks: Iterable[Values]) -> Audio:
+        mean, std = moments.merged(self._moments(values[""]) for values in chunks).settled()
+        return replace(self, mean=mean, std=std)
+
+    def _moments(self, values: np.ndarray) -> moments.Moments:
+        """Per mel band, over the frames of some of the recordings, evenly spread."""
         import torch
 
-        rows = max(1, len(values) // MEASURED)
-        bands = [self.spectrograms(torch.from_numpy(np.ascontiguousarray(part))) for part in chunks(values[::rows])]
-        return of_numbers(torch.cat(bands).transpose(1, 2).reshape(-1, self.mels).numpy())
+        some = values[:: max(1, len(values) // MEASURED)]
+        bands = [self.spectrograms(torch.from_numpy(np.ascontiguousarray(part))) for part in moments.chunks(some)]
+        return moments.of_numbers(torch.cat(bands).transpose(1, 2).reshape(-1, self.mels).numpy())
 
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        return {"mean": self.mean or (0.0,) * self.mels, "std": self.std or (1.0,) * self.mels}
+
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
         """Spectrograms, standardised per band."""
-        return ((self.spectrograms(x) - mean[:, None]) / std[:, None])[:, None]
+        return {"": ((self.spectrograms(own[""]) - fit["mean"][:, None]) / fit["std"][:, None])[:, None]}
 
     def store(self, raw: Any) -> np.ndarray:
         """From a file, from (samples, rate), or from samples at this column's rate: one recording, or stored rows."""
@@ -109,17 +124,20 @@ class Audio:
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         return files_of(given, tuple(sorted(SUFFIXES)), "recordings")
 
-    def show(self, row: np.ndarray) -> np.ndarray:
+    def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
         """The spectrogram as a picture [M, T, 3], low frequencies below."""
         import torch
         from matplotlib import colormaps
 
-        bands = self.spectrograms(torch.from_numpy(np.array(row))[None])[0].flip(0).numpy()
+        bands = self.spectrograms(torch.from_numpy(np.array(own[""]))[None])[0].flip(0).numpy()
         low, high = bands.min(), bands.max()
         return colormaps["magma"]((bands - low) / max(high - low, 1e-6), bytes=True)[..., :3]
 
-    def example(self, n: int) -> Tensor:
-        return drawn(n, self.shape)
+    def example(self, n: int) -> Batch:
+        import torch
+
+        noise = torch.randint(-3000, 3001, (n, self.length), generator=torch.Generator().manual_seed(n))
+        return {"": noise.to(torch.int16)}
 
 
 # ---- a set of files --------------------------------------------------------------------------------------------------
@@ -183,7 +201,7 @@ def read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) 
         splits[split] = {"recording": array if good.all() else array[good], "label": labels[good]}
     if bad:
         notes.append(skipped(bad, "recording"))
-    fields: dict[str, Column] = {"recording": column, "label": Category(names=classes)}
+    fields: dict[str, Field] = {"recording": column, "label": Category(names=classes)}
     return Decoded(fields=fields, splits=splits, input="recording", target="label", notes=(*laid.notes, *notes))
 
 

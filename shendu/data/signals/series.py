@@ -9,25 +9,27 @@ Shape letters: B batch, N rows, T steps of the series, W window, H horizon.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from shendu import config
-from shendu.data.columns import Column, Moments, Number, as_array, drawn
+from shendu.data import moments
+from shendu.data.columns import Number, as_array, spread
 from shendu.errors import UserError, near
+from shendu.field import Field, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
 
     from shendu.data.dataset import Dataset
     from shendu.data.files import cache
     from shendu.data.reading import Reading
     from shendu.data.tables.cells import Cells
+    from shendu.field import Batch
 
 Unit = Literal["month", "weekday", "second", "number"]
 DAY, WEEK, HOUR = 86_400, 604_800, 3_600
@@ -41,10 +43,11 @@ LONGEST_DAY = 96
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class Series(Field):
     """Windows of a series: float32 [N, window], oldest value first; a network takes the same, standardised as one."""
 
-    dtype: ClassVar[str] = "float32"
+    kind: ClassVar[str] = "series"
+    words: ClassVar[str] = "time series"
 
     window: int
     horizon: int
@@ -57,23 +60,24 @@ class Series:
     """Steps after which the series is likely to repeat itself."""
     naive: float = field(default=1.0, compare=False)
     """Mean absolute error, within the training part, of forecasting the value of one season ago: the unit of MASE."""
+    mean: tuple[float, ...] = field(default=(), compare=False)
+    """Of all values of the training windows together: a window's places are of one kind."""
+    std: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def stored(self) -> tuple[int, ...]:
         return (self.window,)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.window,)
+    def fitted(self, chunks: Iterable[Values]) -> Series:
+        found = (moments.of_numbers(values[""].reshape(-1, 1)) for values in chunks)
+        mean, std = moments.merged(found).settled()
+        return replace(self, mean=mean, std=std)
 
-    def moments(self, values: np.ndarray) -> Moments:
-        """Of all values together: a window's places are of one kind."""
-        from shendu.data import moments
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        return {"mean": self.mean or (0.0,), "std": self.std or (1.0,)}
 
-        return moments.of_numbers(values.reshape(-1, 1))
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return (x - mean) * (1 / std)
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
+        return {"": (own[""] - fit["mean"]) * (1 / fit["std"])}
 
     def store(self, raw: Any) -> np.ndarray:
         """From a series [T] whose last values are read, or from windows [n, W]."""
@@ -132,11 +136,11 @@ class Series:
             )
         return line
 
-    def show(self, row: np.ndarray) -> str:
-        return "…, " + ", ".join(f"{value:.4g}" for value in row[-6:].tolist())
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        return "…, " + ", ".join(f"{value:.4g}" for value in own[""][-6:].tolist())
 
-    def example(self, n: int) -> Tensor:
-        return drawn(n, self.shape)
+    def example(self, n: int) -> Batch:
+        return {"": spread(n, self.stored, self.statistics())}
 
 
 # ---- a table as a line of values -------------------------------------------------------------------------------------
@@ -476,7 +480,7 @@ def windowed(
         f"the last {held} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
         "(another: --split last:N); no window that is learned from reaches into it",
     )
-    fields: dict[str, Column] = {"window": column, "ahead": Number(shape=(horizon,))}
+    fields: dict[str, Field] = {"window": column, "ahead": Number(shape=(horizon,))}
     return cache.Decoded(fields=fields, splits=splits, input="window", target="ahead", ordered=True, notes=notes)
 
 

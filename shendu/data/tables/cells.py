@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data.tables.row import CODED, DATE, MISSING, NAMED, UNSEEN, Field
+from shendu.data.tables.row import CODED, DATE, MISSING, NAMED, UNSEEN, Column
 from shendu.errors import UserError
 
 ABSENT = (
@@ -327,7 +327,7 @@ def _turns(days: np.ndarray) -> np.ndarray:
 # ---- codes and words -------------------------------------------------------------------------------------------------
 
 
-def codes(cells: Cells, field: Field) -> np.ndarray:
+def codes(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N]: 0 missing, 1 a value that is not among the names, 2 the first name."""
     values = truths(cells.coded.values) if field.kind == "boolean" else cells.coded.values
     found = pc.fill_null(pc.index_in(values, pa.array(field.names, pa.string())), UNSEEN - NAMED)
@@ -350,7 +350,7 @@ def split_words(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
     return words.filter(there), np.bincount(kept, minlength=len(values))
 
 
-def word_ids(cells: Cells, field: Field) -> np.ndarray:
+def word_ids(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N, length]: 0 padding, 1 unknown, 2 the vocabulary's first word; what is longer is cut."""
     words, counts = split_words(cells.coded.values)
     found = pc.fill_null(pc.index_in(words, pa.array(field.names, pa.string())), UNSEEN - NAMED)
@@ -363,7 +363,7 @@ def word_ids(cells: Cells, field: Field) -> np.ndarray:
     return cells.coded.spread(per_value, 0)
 
 
-def stored(cells: Cells, field: Field) -> np.ndarray:
+def stored(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N, width] of a column; raises UserError where nothing in it is what the field holds."""
     if not cells.is_plain:
         raise UserError(

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from shendu.data.tables import cells
 from shendu.data.tables.cells import Cells
 from shendu.data.tables.delimited import few
-from shendu.data.tables.row import Field
+from shendu.data.tables.row import Column
 from shendu.errors import UserError, near, unknown
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
@@ -38,7 +38,7 @@ _IDS = 20
 class Judged:
     """What a column was found to be: a field, or why it is left out; `why` where the reason is the column's own."""
 
-    field: Field | None = None
+    field: Column | None = None
     left: str = ""
     why: str = ""
 
@@ -71,11 +71,11 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
     if column.column.null_count == len(column):
         return Judged(left="empty")
     if column.is_time:
-        return Judged(field=Field(name=column.name, kind="date"))
+        return Judged(field=Column(name=column.name, kind="date"))
     if _is_iso(column):
         same = pc.min_max(column.column.drop_null())
         alike = same["min"] == same["max"] and not column.column.null_count
-        return Judged(left="constant") if alike else Judged(field=Field(name=column.name, kind="date", form="Y-m-d"))
+        return Judged(left="constant") if alike else Judged(field=Column(name=column.name, kind="date", form="Y-m-d"))
     if not column.order and not pa.types.is_boolean(column.column.type):
         found = _as_number(column, comma)
         if found:
@@ -122,7 +122,7 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
         return Judged(left="id")
     if length := zero_padded(column):
         return Judged(field=_category(column), why=f"codes of {length} digits, some begin with 0")
-    field = Field(name=column.name, kind="number", form=form)
+    field = Column(name=column.name, kind="number", form=form)
     if words:
         bad = int(np.flatnonzero(np.isnan(values) & (column.coded.codes >= 0))[0])
         return Judged(
@@ -152,14 +152,14 @@ def _as_words(column: Cells) -> Judged:
     if column.order:
         kind = "ordered" if column.ordered else "category"
         present = set(coded.words)
-        return Judged(field=Field(name=column.name, kind=kind, names=tuple(n for n in column.order if n in present)))  # type: ignore[arg-type]
+        return Judged(field=Column(name=column.name, kind=kind, names=tuple(n for n in column.order if n in present)))  # type: ignore[arg-type]
     lower = {word.lower() for word in coded.words} if len(coded.words) <= 4 else set()
     if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
-        return Judged(field=Field(name=column.name, kind="boolean", names=("false", "true")))
+        return Judged(field=Column(name=column.name, kind="boolean", names=("false", "true")))
     forms = tuple(form for form in cells.DATES if form != "Ymd")
     form, share = cells.date_form(coded.values.slice(0, 1000), forms)
     if share >= SURE and cells.date_form(coded.values, (form,))[1] >= SURE:
-        return Judged(field=Field(name=column.name, kind="date", form=form), why=_ambiguous(coded.values, form))
+        return Judged(field=Column(name=column.name, kind="date", form=form), why=_ambiguous(coded.values, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
     if distinct > rows / 2 and spaces + 1 >= _FREE_WORDS:
@@ -178,23 +178,23 @@ def _ambiguous(values: pa.Array, form: str) -> str:
     return ""
 
 
-def _category(column: Cells) -> Field:
+def _category(column: Cells) -> Column:
     """The most frequent names, the most frequent first; none where hardly one occurs twice."""
     counts, words = column.coded.counts, column.coded.words
     order = np.argsort(-counts, kind="stable")[:NAMES_MOST]
     least = RAREST if len(column) >= _IDS else 1
     names = tuple(words[i] for i in order if counts[i] >= least and len(words[i]) <= NAME_LONGEST)
-    return Field(name=column.name, kind="category", names=names)
+    return Column(name=column.name, kind="category", names=names)
 
 
-def _text(column: Cells) -> Field:
+def _text(column: Cells) -> Column:
     words, counts = cells.split_words(column.coded.values)
     found = pc.value_counts(words)
     times = found.field("counts").to_numpy(zero_copy_only=False)
     order = np.argsort(-times, kind="stable")[:VOCABULARY_MOST]
     kept = order[times[order] >= (RAREST if len(column) >= _IDS else 1)]
     length = int(np.clip(np.percentile(counts, 95), 1, WORDS_MOST)) if len(counts) else 1
-    return Field(
+    return Column(
         name=column.name, kind="text", names=tuple(found.field("values").take(kept).to_pylist()), length=length
     )
 
@@ -210,25 +210,25 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
     if kind == "number":
         form = cells.numbers_form(column, "," if comma else "")
         _check_said(column, np.isnan(cells.numbers(column, form)), "number", "12.5")
-        return Judged(field=Field(name=name, kind="number", form=form))
+        return Judged(field=Column(name=name, kind="number", form=form))
     if kind == "date":
         form = detail or cells.date_form(column.coded.values.slice(0, 1000), tuple(cells.DATES))[0] or "Y-m-d"
         _check_said(column, np.isnat(cells.moments_of(column, form)), "date", "2020-12-31")
-        return Judged(field=Field(name=name, kind="date", form=form))
+        return Judged(field=Column(name=name, kind="date", form=form))
     if kind == "text":
         return Judged(field=_text(column))
     if kind == "boolean":
         odd = sorted(set(cells.truths(column.coded.values).to_pylist()) - {"true", "false"})
         if odd:
             raise UserError(f"column {name} is no boolean: it holds '{few(odd[:1])}'; leave --type {name}=boolean out")
-        return Judged(field=Field(name=name, kind="boolean", names=("false", "true")))
+        return Judged(field=Column(name=name, kind="boolean", names=("false", "true")))
     if kind == "ordered":
         names = tuple(word.strip() for word in detail.split("|"))
         if not set(names) & set(column.coded.words):
             raise UserError(
                 f"column {name} holds none of {', '.join(names)}: it holds {few(sorted(column.coded.words))}"
             )
-        return Judged(field=Field(name=name, kind="ordered", names=names))
+        return Judged(field=Column(name=name, kind="ordered", names=names))
     return Judged(field=_category(column))
 
 

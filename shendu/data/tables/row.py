@@ -5,18 +5,20 @@ Shape letters: B rows, W the width of a row (the sum of its fields' widths).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from shendu.data.columns import Moments
+from shendu.data import moments
+from shendu.data.columns import spread
 from shendu.errors import UserError
+from shendu.field import Field, Values
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from shendu.field import Batch
 
 Kind = Literal["number", "category", "boolean", "ordered", "date", "text"]
 CODED = ("category", "boolean", "ordered")
@@ -28,7 +30,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class Column:
     """One column of a table."""
 
     name: str
@@ -46,59 +48,61 @@ class Field:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Field):
     """Rows of a table: float32 [N, W]; a network takes the same, its numbers standardised, NaN where one is missing.
 
     A category is a code (0 missing, 1 unseen, 2 the first name), a text the ids of its words (0 padding, 1 unknown).
     """
 
-    dtype: ClassVar[str] = "float32"
+    kind: ClassVar[str] = "row"
+    words: ClassVar[str] = "tables"
 
-    fields: tuple[Field, ...]
+    columns: tuple[Column, ...]
+    mean: tuple[float, ...] = field(default=(), compare=False)
+    """Of the numbers that are there in the training rows; 0 of codes and word ids."""
+    std: tuple[float, ...] = field(default=(), compare=False)
+    """1 of codes and word ids."""
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Position of each field's first number."""
-        return tuple(np.cumsum([0, *(field.width for field in self.fields[:-1])]).tolist())
+        """Position of each column's first number."""
+        return tuple(np.cumsum([0, *(field.width for field in self.columns[:-1])]).tolist())
 
     @property
     def stored(self) -> tuple[int, ...]:
-        return (sum(field.width for field in self.fields),)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.stored
+        return (sum(field.width for field in self.columns),)
 
     @property
     def numeric(self) -> tuple[int, ...]:
         """Positions of real numbers; a date has six."""
-        placed = zip(self.fields, self.starts, strict=True)
+        placed = zip(self.columns, self.starts, strict=True)
         return tuple(s + i for f, s in placed if f.kind in ("number", "date") for i in range(f.width))
 
     @property
     def coded(self) -> tuple[tuple[int, int], ...]:
         """(position, cardinality) of each category, boolean and ordered category."""
-        placed = zip(self.fields, self.starts, strict=True)
+        placed = zip(self.columns, self.starts, strict=True)
         return tuple((s, len(f.names) + NAMED) for f, s in placed if f.kind in CODED)
 
     @property
     def texts(self) -> tuple[tuple[int, int, int], ...]:
         """(first position, length, vocabulary size) of each text."""
-        placed = zip(self.fields, self.starts, strict=True)
+        placed = zip(self.columns, self.starts, strict=True)
         return tuple((s, f.length, len(f.names) + NAMED) for f, s in placed if f.kind == "text")
 
-    def moments(self, values: np.ndarray) -> Moments:
-        """Of the numbers that are there; 0 and 1 for codes and word ids."""
-        from shendu.data import moments
-
-        means, stds = moments.of_numbers(values)
+    def fitted(self, chunks: Iterable[Values]) -> Row:
+        means, stds = moments.merged(moments.of_numbers(values[""]) for values in chunks).settled()
         numeric = set(self.numeric)
         mean = tuple(m if i in numeric else 0.0 for i, m in enumerate(means))
-        return mean, tuple(s if i in numeric else 1.0 for i, s in enumerate(stds))
+        return replace(self, mean=mean, std=tuple(s if i in numeric else 1.0 for i, s in enumerate(stds)))
 
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        width = self.stored[0]
+        return {"mean": self.mean or (0.0,) * width, "std": self.std or (1.0,) * width}
+
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
         """Numbers standardised (NaN stays NaN), codes and word ids as they are."""
-        return (x - mean) * (1 / std)
+        return {"": (own[""] - fit["mean"]) * (1 / fit["std"])}
 
     def store(self, raw: Any) -> np.ndarray:
         """From a dict, a list of dicts, a pandas, polars or pyarrow table, by the columns' names; or from stored rows.
@@ -126,27 +130,25 @@ class Row:
 
         return table.pieces(given, self)
 
-    def show(self, row: np.ndarray) -> str:
+    def show(self, own: dict[str, np.ndarray]) -> str:
         """`age=39, workclass=State-gov, …`, the first eight columns."""
-        placed = list(zip(self.fields, self.starts, strict=True))
-        words = [f"{f.name}={_shown(f, row[s : s + f.width])}" for f, s in placed[:_SHOWN]]
+        placed = list(zip(self.columns, self.starts, strict=True))
+        words = [f"{f.name}={_shown(f, own[''][s : s + f.width])}" for f, s in placed[:_SHOWN]]
         return ", ".join(words) + (", …" if len(placed) > _SHOWN else "")
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         import torch
 
-        from shendu.data.columns import drawn
-
-        x = drawn(n, self.shape)
+        x = spread(n, self.stored, self.statistics())
         below = [(s, size) for s, size in self.coded]
         below += [(s + i, size) for s, length, size in self.texts for i in range(length)]
         turn = torch.Generator().manual_seed(n)
         for position, size in below:
             x[:, position] = torch.randint(size, (n,), generator=turn).to(x.dtype)
-        return x
+        return {"": x}
 
 
-def _shown(field: Field, values: np.ndarray) -> str:
+def _shown(field: Column, values: np.ndarray) -> str:
     if field.kind == "number":
         return "missing" if np.isnan(values[0]) else f"{values[0]:.6g}"
     if field.kind == "date":
@@ -155,7 +157,7 @@ def _shown(field: Field, values: np.ndarray) -> str:
     return " ".join(words) or "missing"
 
 
-def _named(field: Field, code: int) -> str:
+def _named(field: Column, code: int) -> str:
     if code < NAMED:
         return ("missing", "other")[code] if field.kind != "text" else "…"
     return field.names[code - NAMED]

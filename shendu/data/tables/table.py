@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from shendu.data.catalogue import Published
-from shendu.data.columns import Column, Number
+from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.data.files import cache
 from shendu.data.files.archive import Tree
@@ -27,10 +27,11 @@ from shendu.data.tables.cells import Cells
 from shendu.data.tables.delimited import few
 from shendu.data.tables.formats import SUFFIXES, from_object, read, recognised
 from shendu.data.tables.kinds import ID, Judged, explained, judge, parse_types
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.data.tables.target import choose_target, prepared
 from shendu.data.texts import sequence
 from shendu.errors import UserError, near
+from shendu.field import Field
 
 __all__ = ["choose_target", "from_object", "judge", "parse_types", "read", "recognised"]
 
@@ -243,7 +244,7 @@ def decoded(
         input, column, inputs, more = _as_text(fields[0], columns)
         why = [*why[1:], *more]
     else:
-        input, column = "row", Row(fields=fields)
+        input, column = "row", Row(columns=fields)
         pa.default_memory_pool().release_unused()  # the text is gone, and the matrix needs its room
         inputs = {part: _matrix(stored, column, part, room) for part, stored in columns.items()}
     return cache.Decoded(
@@ -288,7 +289,7 @@ def _unlabelled(
     fields, columns, found = _fields(tables, where, inputs, said, comma)
     if not fields:
         raise UserError(f"{where['train']} has no column to learn from ({'; '.join(found)})")
-    row = Row(fields=fields)
+    row = Row(columns=fields)
     column = Number()
     parts = {part: {"row": _matrix(stored, row, part, room)} for part, stored in columns.items()}
     return cache.Decoded(
@@ -301,8 +302,8 @@ def _unlabelled(
 
 
 def _as_text(
-    field: Field, columns: dict[str, list[np.ndarray | Cells]]
-) -> tuple[str, Column, dict[str, np.ndarray], tuple[str, ...]]:
+    field: Column, columns: dict[str, list[np.ndarray | Cells]]
+) -> tuple[str, Field, dict[str, np.ndarray], tuple[str, ...]]:
     """A table whose only input is a free text, as texts: (the input's name, its column, part -> codes, notes)."""
     from shendu.data.texts import text
 
@@ -337,7 +338,7 @@ def _fields(
     names: list[str],
     said: Mapping[str, tuple[str, str]],
     comma: bool,
-) -> tuple[tuple[Field, ...], dict[str, list[np.ndarray | Cells]], list[str]]:
+) -> tuple[tuple[Column, ...], dict[str, list[np.ndarray | Cells]], list[str]]:
     """(fields, part -> stored columns, notes); each column's cells are let go before the next one is judged.
 
     Texts stay cells: what they become depends on the other columns.
@@ -356,7 +357,7 @@ def _fields(
     return tuple(j.field for j in judged.values() if j.field), columns, explained(judged)
 
 
-def _stored(column: Cells, field: Field, where: str) -> np.ndarray:
+def _stored(column: Cells, field: Column, where: str) -> np.ndarray:
     try:
         return cells.stored(column, field)
     except UserError as error:
@@ -366,7 +367,7 @@ def _stored(column: Cells, field: Field, where: str) -> np.ndarray:
 def _matrix(columns: list[np.ndarray | Cells], row: Row, part: str, room: cache.Room) -> np.ndarray:
     """float32 [N, W]; `columns` is emptied on the way."""
     matrix = room(part, "row", (len(columns[0]), *row.stored), "float32")
-    for field, start in zip(row.fields, row.starts, strict=True):
+    for field, start in zip(row.columns, row.starts, strict=True):
         found = columns.pop(0)
         matrix[:, start : start + field.width] = cells.stored(found, field) if isinstance(found, Cells) else found
     return matrix
@@ -377,7 +378,7 @@ def inputs(table: pa.Table) -> Row:
     fields, _, why = _fields({"train": table}, {"train": "X"}, table.column_names, {}, False)
     if not fields:
         raise UserError(f"X has no column to learn from ({'; '.join(why)})")
-    return Row(fields=fields)
+    return Row(columns=fields)
 
 
 # ---- prediction ------------------------------------------------------------------------------------------------------
@@ -385,13 +386,13 @@ def inputs(table: pa.Table) -> Row:
 
 def stored(table: pa.Table, row: Row) -> np.ndarray:
     """float32 [n, W] of a table whose columns are found by name; others are let be. Raises UserError."""
-    for field in row.fields:
+    for field in row.columns:
         if field.name not in table.column_names:
             raise UserError(
                 f"there is no column '{field.name}', which the model reads{near(field.name, table.column_names)}"
             )
     found = np.empty((table.num_rows, *row.stored), np.float32)
-    for field, start in zip(row.fields, row.starts, strict=True):
+    for field, start in zip(row.columns, row.starts, strict=True):
         found[:, start : start + field.width] = cells.stored(Cells(field.name, table.column(field.name)), field)
     return found
 
@@ -399,7 +400,7 @@ def stored(table: pa.Table, row: Row) -> np.ndarray:
 def pieces(given: Any, row: Row) -> Iterator[tuple[list[str], pa.Table]]:
     """(a name per row, some rows) after another of a table's file, or of an object. Raises UserError."""
     done = 0
-    for table in formats.pieces(given, tuple(field.name for field in row.fields)):
+    for table in formats.pieces(given, tuple(field.name for field in row.columns)):
         named = identifier(table, row)
         labels = table.column(named).to_pylist() if named else range(done + 1, done + 1 + table.num_rows)
         done += table.num_rows
@@ -408,5 +409,5 @@ def pieces(given: Any, row: Row) -> Iterator[tuple[list[str], pa.Table]]:
 
 def identifier(table: pa.Table, row: Row) -> str:
     """The column that names the rows: one that the model does not read, called like an id; empty: their number does."""
-    known = {field.name for field in row.fields}
+    known = {field.name for field in row.columns}
     return next((name for name in table.column_names if name not in known and ID.fullmatch(name)), "")

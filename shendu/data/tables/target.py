@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shendu.data.columns import Category, Column, Number
+from shendu.data.columns import Category, Number
 from shendu.data.tables import cells
 from shendu.data.tables.cells import Cells
 from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import SURE, short_type, whole, zero_padded
 from shendu.errors import UserError, near
+from shendu.field import Field
 
 TARGETS = ("target", "label", "labels", "class", "y", "outcome", "income", "survived", "species")
 """Names of columns that are usually what is to be predicted."""
@@ -26,7 +27,7 @@ CLASSES_MOST = 10_000
 class Target:
     """The target's column, its values per part, and which rows have one (None: all)."""
 
-    column: Column
+    column: Field
     values: dict[str, np.ndarray]
     kept: dict[str, np.ndarray | None]
     note: str

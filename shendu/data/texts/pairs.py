@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from shendu import config
-from shendu.data.columns import Column, Moments
 from shendu.data.dataset import Dataset, Split
 from shendu.data.files import cache
 from shendu.data.files.cache import Decoded
 from shendu.data.ragged import Ragged
 from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
+from shendu.field import Field
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from shendu.field import Batch
 
 SOURCE, TARGET = "source", "target"
 BYTES_MOST, FILE_MOST = 4096, 4 << 30
@@ -52,22 +52,20 @@ Parts = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sentence:
+class Sentence(Field):
     """Sentences of a language as bytes in UTF-8: rows of varying length (ragged.py)."""
 
+    kind: ClassVar[str] = "sentence"
+    words: ClassVar[str] = "sentence pairs"
     dtype: ClassVar[str] = "uint8"
     ragged: ClassVar[bool] = True
-    stored: ClassVar[tuple[int, ...]] = ()
-    shape: ClassVar[tuple[int, ...]] = ()
 
     language: str = ""
     """As the files' names have it: de, en, …"""
 
-    def moments(self, values: np.ndarray) -> Moments:
-        return (0.0,), (1.0,)
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return x
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return ()
 
     def store(self, raw: Any) -> np.ndarray:
         """From a text, a list of texts, or sentences as they are stored -> uint8 [N, W], zeros behind each one's last byte."""
@@ -95,15 +93,15 @@ class Sentence:
         else:
             yield [_short(given) if isinstance(given, str) else type(given).__name__], given
 
-    def show(self, row: np.ndarray) -> str:
-        return text_of(row)
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        return text_of(own[""])
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         import torch
 
         letters = torch.randint(ord("a"), ord("z") + 1, (n, 24), generator=torch.Generator().manual_seed(n))
         letters[:, 5::6] = ord(" ")
-        return letters.to(torch.uint8)
+        return {"": letters.to(torch.uint8)}
 
 
 def text_of(row: np.ndarray) -> str:
@@ -113,7 +111,7 @@ def text_of(row: np.ndarray) -> str:
 
 def dense(dataset: Dataset) -> Dataset:
     """The same data, rows of varying length padded with zeros to the longest: for looking at, not for learning."""
-    ragged = [name for name, column in dataset.fields.items() if getattr(column, "ragged", False)]
+    ragged = [name for name, column in dataset.fields.items() if column.ragged]
     splits = dataset.splits
     for name in ragged:
         parts = {part: split.column(name) for part, split in splits.items()}
@@ -222,7 +220,7 @@ def read(files: Mapping[str, Path], source: str, target: str, notes: tuple[str, 
             one, other = files[f"{part}.{source}"], files[f"{part}.{target}"]
             splits[part] = {SOURCE: _column(one, other), TARGET: _column(other, one)}
             _parallel(one, len(splits[part][SOURCE]), other, len(splits[part][TARGET]))
-    fields: dict[str, Column] = {SOURCE: Sentence(language=source), TARGET: Sentence(language=target)}
+    fields: dict[str, Field] = {SOURCE: Sentence(language=source), TARGET: Sentence(language=target)}
     return Decoded(fields=fields, splits=splits, input=SOURCE, target=TARGET, notes=notes)
 
 

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data.columns import Moments, files_of
+from shendu.data.columns import files_of
 from shendu.data.dataset import Dataset, Split
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import SPLITS, suffix
 from shendu.data.reading import Reading
 from shendu.errors import UserError
+from shendu.field import Field
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from shendu.field import Batch
 
 SUFFIXES = (".txt",)
 SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
@@ -33,18 +34,16 @@ _MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prose:
+class Prose(Field):
     """Running text as its bytes in UTF-8, uint8 [N]: a row is a byte, and the order of the rows is that of reading."""
 
+    kind: ClassVar[str] = "prose"
+    words: ClassVar[str] = "running text"
     dtype: ClassVar[str] = "uint8"
-    stored: ClassVar[tuple[int, ...]] = ()
-    shape: ClassVar[tuple[int, ...]] = ()
 
-    def moments(self, values: np.ndarray) -> Moments:
-        return (0.0,), (1.0,)
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return x
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return ()
 
     def store(self, raw: Any) -> np.ndarray:
         """From a text, a .txt file (a Path), bytes, or an array of them; raises UserError for what is no text."""
@@ -70,15 +69,15 @@ class Prose:
         else:
             yield [type(given).__name__], given
 
-    def show(self, row: np.ndarray) -> str:
+    def show(self, own: dict[str, np.ndarray]) -> str:
         """A byte's character."""
-        return bytes([int(row)]).decode("ascii", "replace")
+        return bytes([int(own[""])]).decode("ascii", "replace")
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         """n letters."""
         import torch
 
-        return torch.randint(97, 123, (n,), generator=torch.Generator().manual_seed(n), dtype=torch.uint8)
+        return {"": torch.randint(97, 123, (n,), generator=torch.Generator().manual_seed(n), dtype=torch.uint8)}
 
 
 def _there(word: str) -> bool:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data.columns import Moments
 from shendu.errors import UserError, near
+from shendu.field import Field
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
 
     from shendu.data.files import cache
     from shendu.data.tables.cells import Cells
+    from shendu.field import Batch
 
 AMBIGUOUS = {
     "ACGT": ("R=AG", "Y=CT", "S=CG", "W=AT", "K=GT", "M=AC", "B=CGT", "D=AGT", "H=ACT", "V=ACG", "N=ACGT", "X=ACGT"),
@@ -44,9 +44,11 @@ SURE = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequence:
+class Sequence(Field):
     """Letters: uint8 [N, length], 0 where a sequence is over; a network takes float [B, letters, length]."""
 
+    kind: ClassVar[str] = "sequence"
+    words: ClassVar[str] = "sequences of letters"
     dtype: ClassVar[str] = "uint8"
 
     letters: tuple[str, ...]
@@ -78,14 +80,11 @@ class Sequence:
             found[code, [self.letters.index(letter) for letter in may]] = 1 / len(may)
         return found
 
-    def moments(self, values: np.ndarray) -> Moments:
-        return (0.0,), (1.0,)
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
         import torch
 
-        shares = torch.from_numpy(self.meaning).to(x.device)
-        return shares[x.long()].transpose(1, 2).contiguous()
+        shares = torch.from_numpy(self.meaning).to(own[""].device)
+        return {"": shares[own[""].long()].transpose(1, 2).contiguous()}
 
     def store(self, raw: Any) -> np.ndarray:
         """From a sequence, a list of them, a table or a dict by its columns' names, or from stored codes."""
@@ -170,14 +169,14 @@ class Sequence:
         found = table.read(path)[0]
         yield _numbered(found), found
 
-    def show(self, row: np.ndarray) -> str:
-        return "".join(self.symbols[code - 1] if code else " " for code in row.tolist()).rstrip()
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        return "".join(self.symbols[code - 1] if code else " " for code in own[""].tolist()).rstrip()
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         import torch
 
         codes = torch.randint(1, len(self.letters) + 1, (n, self.length), generator=torch.Generator().manual_seed(n))
-        return self.prepare(codes, torch.zeros(1), torch.ones(1))
+        return {"": codes.to(torch.uint8)}
 
 
 def _numbered(held: Any) -> list[str]:

@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data.columns import Category, Column, Moments, files_of
+from shendu.data.columns import Category, files_of
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import KINDS, Plan, count, each, first, printable, refuse, skipped
-from shendu.data.tables.row import Field, Row
+from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError, near
+from shendu.field import Field
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from shendu.field import Batch
 
 PADDING, UNKNOWN, KNOWN = 0, 1, 2
 """Codes: no word, a word that is not in the vocabulary, the vocabulary's first word."""
@@ -75,9 +76,11 @@ def words(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class Text(Field):
     """Texts as codes of words: int32 [N, length]; 0 padding, 1 unknown, 2 + i for names[i]."""
 
+    kind: ClassVar[str] = "text"
+    words: ClassVar[str] = "texts"
     dtype: ClassVar[str] = "int32"
 
     names: tuple[str, ...] = field(repr=False)
@@ -92,10 +95,6 @@ class Text:
         return (self.length,)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.length,)
-
-    @property
     def codes(self) -> int:
         """How many codes there are: the vocabulary, padding and unknown."""
         return len(self.names) + KNOWN
@@ -103,12 +102,6 @@ class Text:
     @cached_property
     def _code(self) -> dict[str, int]:
         return {name: i + KNOWN for i, name in enumerate(self.names)}
-
-    def moments(self, values: np.ndarray) -> Moments:
-        return (0.0,), (1.0,)
-
-    def prepare(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return x
 
     def store(self, raw: Any) -> np.ndarray:
         """From a text, a .txt file (a Path), a list of texts, or a table or dict that has the column."""
@@ -157,21 +150,22 @@ class Text:
             for names, path in files_of(given, tuple(sorted(KINDS["text"])), "texts"):
                 yield names, Path(path)
         elif isinstance(given, str | Path) or _is_table(given):
-            wanted = Row(fields=(Field(name=self.column or FILES, kind="text"),))
+            wanted = Row(columns=(Column(name=self.column or FILES, kind="text"),))
             yield from table.pieces(given, wanted)
         else:
             yield [type(given).__name__], given
 
-    def doubt(self, rows: np.ndarray) -> str:
+    def warning(self, own: dict[str, np.ndarray]) -> str:
         """A line where most words of stored rows [N, length] are not in the vocabulary; else empty."""
+        rows = own[""]
         words, unknown = int((rows != PADDING).sum()), int((rows == UNKNOWN).sum())
         if unknown <= STRANGE * words:
             return ""
         return f"{unknown / words:.0%} of the words are none that the model has learned, so its answers say little"
 
-    def show(self, row: np.ndarray) -> str:
+    def show(self, own: dict[str, np.ndarray]) -> str:
         """The words again, without what the vocabulary lacks (…), cut to a few lines."""
-        shown: list[str] = []
+        row, shown = own[""], list[str]()
         for code in row[row != PADDING].tolist():
             word = self.names[code - KNOWN] if code >= KNOWN else "…"
             if not (word == "…" and shown[-1:] == ["…"]):
@@ -180,11 +174,11 @@ class Text:
                 return " ".join(shown[:-1]) + " …"
         return " ".join(shown)
 
-    def example(self, n: int) -> Tensor:
+    def example(self, n: int) -> Batch:
         import torch
 
         generator = torch.Generator().manual_seed(n)
-        return torch.randint(UNKNOWN, self.codes, (n, self.length), generator=generator, dtype=torch.int32)
+        return {"": torch.randint(UNKNOWN, self.codes, (n, self.length), generator=generator, dtype=torch.int32)}
 
 
 def _is_path(word: str, tables: Collection[str]) -> bool:
@@ -311,7 +305,7 @@ def read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) 
     notes += tuple(f"{count(len(found), 'text')} read as {encoding}: {_some(found)}" for encoding, found in odd.items())
     if bad:
         notes += (skipped(bad, "text"),)
-    fields: dict[str, Column] = {"text": column, "label": Category(names=classes)}
+    fields: dict[str, Field] = {"text": column, "label": Category(names=classes)}
     return Decoded(fields=fields, splits=splits, input="text", target="label", notes=(*laid.notes, *notes))
 
 

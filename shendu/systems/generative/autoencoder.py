@@ -371,7 +371,7 @@ def table(column: Any, net: Config) -> tuple[Config, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     if isinstance(column, Row):
         numeric, coded = column.numeric, tuple((at, size) for at, size in column.coded if size <= WIDEST)
-        out = [f.name for f in column.fields if f.kind == "text" or len(f.names) > WIDEST]
+        out = [f.name for f in column.columns if f.kind == "text" or len(f.names) > WIDEST]
         notes = (f"not looked at, since they are texts or have too many values: {', '.join(out)}",) if out else ()
         if not numeric and not coded:
             raise UserError("no column is a number, a date or a category of few values; autoencoder reads those")

@@ -1,0 +1,134 @@
+"""The contract of a field: what a name in a batch holds. Imports no torch, so that reading data does not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    Batch = dict[str, Tensor]
+
+Values = dict[str, Any]
+"""Part of a field -> its stored values: an array [N, …], or rows of varying length (`shendu.data.ragged.Ragged`)."""
+
+
+class Storage(NamedTuple):
+    """How a part of a field is stored."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    """The dimensions of a row; of a row of varying length, those of one of its elements."""
+    ragged: bool = False
+
+
+class Field:
+    """What a name in a batch holds: how it is stored, prepared for a network and shown. A frozen dataclass; it knows no files.
+
+    Its methods see its own tensors, by part: "" and what else `parts` names, so a batch holds `boxes` and `boxes_count`. What
+    was fitted on the training rows are numbers in it; `fit` hands them back as tensors. Shape letters: B rows, U units.
+    """
+
+    kind: ClassVar[str]
+    """Its name in files."""
+    words: ClassVar[str]
+    """What it holds, in a word or two, in the plural."""
+    parts: ClassVar[tuple[str, ...]] = ("",)
+    takes: ClassVar[tuple[str, ...]] = ("",)
+    """Of the parts, what a network is given."""
+    dtype: ClassVar[str] = "float32"
+    """Of the stored values."""
+    ragged: ClassVar[bool] = False
+    """True: rows vary in length; gathered, they are padded, and the part `_count` has each one's length."""
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The dimensions of one stored row."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a row is stored")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions of one row as a network takes it."""
+        return self.stored
+
+    @property
+    def units(self) -> int:
+        """How many units of a row can be hidden one by one: patches, columns, words; 0: none."""
+        return 0
+
+    def storage(self) -> dict[str, Storage]:
+        """Stored part -> how."""
+        return {"": Storage(self.dtype, self.stored, self.ragged)}
+
+    def fitted(self, chunks: Iterable[Values]) -> Field:
+        """The same field with what it needs to know of the training rows, from one pass over pieces of them."""
+        return self
+
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        """The fitted numbers that `prepare` and `restore` are handed as tensors."""
+        return {}
+
+    def parse(self, values: Any) -> Values:
+        """Plain values, one per row -> stored rows. Raises UserError for what does not fit."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it is parsed from")
+
+    def encoded(self, values: Values) -> Values:
+        """Stored rows as training reads them, once per run: bytes -> the codes of a fitted vocabulary."""
+        return values
+
+    def gather(self, values: Batch, rows: Tensor) -> Batch:
+        """Some rows of stored values (tensors; of ragged ones flat values and `_offsets` [N + 1])."""
+        offsets = values.get("_offsets")
+        if offsets is None:
+            return {part: t.index_select(0, rows) for part, t in values.items()}
+        return padded(values[""], offsets, rows)
+
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
+        """Stored rows -> what a network takes, by tensor operations on the whole batch."""
+        return own
+
+    def restore(self, own: Batch, fit: Batch) -> Batch:
+        """And back: what a network gives, in the stored unit."""
+        return own
+
+    def transform(self, own: Batch, affine: Tensor) -> Batch:
+        """Stored rows moved by affine [B, 2, 3] (as torch's affine_grid has it); what has no place does not move."""
+        return own
+
+    def hide(self, own: Batch, keep: Tensor) -> Batch:
+        """Stored rows of which only some units are left, bool [B, U]."""
+        return own
+
+    def show(self, own: dict[str, np.ndarray]) -> str | np.ndarray:
+        """One stored row for the eye: a picture (uint8 [H, W, 1 or 3]) or a line of text."""
+        return str(own[""].tolist())[:40]
+
+    def example(self, n: int) -> Batch:
+        """n stored rows of ordinary size, drawn under a fixed seed."""
+        raise NotImplementedError(f"{type(self).__name__} has no example")
+
+    def warning(self, own: dict[str, np.ndarray]) -> str:
+        """Why what a model says of stored rows may not be worth much: a line; empty where nothing is known."""
+        return ""
+
+    def schema(self) -> Any:
+        """What stored rows are, for who sends or reads them."""
+        return {"kind": self.kind, "words": self.words, "shape": list(self.stored), "dtype": self.dtype}
+
+
+def padded(flat: Tensor, offsets: Tensor, rows: Tensor, least: int = 1) -> Batch:
+    """Rows of varying length, zeros behind each one's last: "" [B, L, …] and `_count` [B]."""
+    import torch
+
+    first = offsets[rows]
+    count = offsets[rows + 1] - first
+    at = torch.arange(max(least, int(count.max()) if len(count) else 0), device=flat.device)
+    there = at < count[:, None]
+    found = (
+        flat[(first[:, None] + at).clamp(max=max(0, len(flat) - 1))]
+        if len(flat)
+        else flat.new_zeros((*there.shape, *flat.shape[1:]))
+    )
+    return {"": found * there.view(*there.shape, *[1] * (flat.dim() - 1)).to(flat.dtype), "_count": count}
