@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from forms import RICH, WORDS
 
 from shendu import config, fit, registry, run
 from shendu import data as data_module
@@ -68,8 +69,7 @@ def quiet(name: str) -> dict[str, Any]:
 def rich(name: str, data: Dataset) -> dict[str, Any]:
     """Everything that a run can carry from step to step."""
     picture = isinstance(data.fields[data.input], Image)
-    words = ("crop:1", "flip", "shift:1", "rotate:10", "cutout:2") if picture else ()
-    return {"ema": 0.9, "clip": 1.0, "l2": 1e-3, "select_by": "auto", "patience": 3, "validations": 6, "augment": words}
+    return {**RICH, "augment": WORDS if picture else ()}
 
 
 def setup(**more: Any) -> fit.Setup:

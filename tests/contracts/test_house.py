@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,62 @@ ROOMS = {
     "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
+PROBING = {"verbs", "recipes", "loop", "fit", "measure", "predictor", "saved"}
+"""Parts that ask the contract, never what something is."""
+PROBES = {
+    "measure.py": 6,
+    "recipes/__init__.py": 12,
+    "recipes/language.py": 1,
+    "recipes/pairs.py": 2,
+    "recipes/pictures.py": 1,
+    "recipes/recurrent.py": 2,
+    "verbs/audit.py": 1,
+    "verbs/checks.py": 11,
+    "verbs/choose.py": 1,
+    "verbs/compare.py": 1,
+    "verbs/compose.py": 3,
+    "verbs/draw.py": 1,
+    "verbs/estimator.py": 3,
+    "verbs/evaluate.py": 6,
+    "verbs/explanation.py": 1,
+    "verbs/faces.py": 2,
+    "verbs/galleries.py": 14,
+    "verbs/judge.py": 6,
+    "verbs/opened.py": 2,
+    "verbs/predict.py": 5,
+    "verbs/report.py": 9,
+    "verbs/sample.py": 9,
+    "verbs/train.py": 8,
+    "verbs/weights.py": 9,
+}
+"""File of those parts -> its questions of what something is; a number may only fall, and is lowered here when it does."""
+PLAIN = {
+    "bool", "int", "float", "str", "bytes", "list", "tuple", "dict", "set", "frozenset", "None", "Path", "os.PathLike", "Mapping",
+    "Sequence", "Iterable", "np.ndarray", "np.generic", "np.integer", "np.floating", "Tensor", "torch.Tensor",
+}  # fmt: skip
+"""Plain values: to ask for these is to read what a person gave."""
+CIRCLES = {
+    (
+        "data/catalogue.py",
+        "data/generated.py",
+        "data/signals/series.py",
+        "data/tables/cells.py",
+        "data/tables/delimited.py",
+        "data/tables/formats.py",
+        "data/tables/kinds.py",
+        "data/tables/media.py",
+        "data/tables/row.py",
+        "data/tables/table.py",
+        "data/tables/target.py",
+        "data/texts/sequence.py",
+        "data/texts/text.py",
+    ),
+    ("data/columns.py", "data/dataset.py", "data/files/cache.py", "data/pictures/beside.py", "data/pictures/folder.py"),
+    ("recipes/__init__.py", "recipes/translation.py"),
+    ("verbs/card.py", "verbs/report.py", "verbs/train.py"),
+    ("verbs/evaluate.py", "verbs/opened.py", "verbs/predict.py"),
+}
+"""Files that import each other in a circle; one that is gone or smaller leaves this set, and none joins it."""
 UNPICKLES = "verbs/convert_weights.py"
 """The one file that may load a torch file, tensors alone, in a process of its own."""
 
@@ -49,6 +106,7 @@ def part_of(module: str) -> str:
 def imports(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
     """Every module of this package that a file imports, wherever the import stands."""
     for node in ast.walk(tree):
+        assert not getattr(node, "level", 0), "imports name the whole path"
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "shendu":
             for alias in node.names:
                 inner = ROOT.joinpath(*node.module.split(".")[1:], alias.name)
@@ -66,6 +124,64 @@ def calls(tree: ast.Module, method: str) -> list[ast.Call]:
         for n in ast.walk(tree)
         if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == method
     ]
+
+
+def probes(tree: ast.Module) -> list[str]:
+    """Where a file asks what something is, and not merely for a plain value: isinstance, issubclass, hasattr, getattr, the type
+    of another than itself or an error, a class in a `case`."""
+    lines = []
+    for node in ast.walk(tree):
+        asks = isinstance(node, ast.MatchClass) and not plain(node.cls)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called, given = node.func.id, node.args
+            asks = called in ("hasattr", "getattr")
+            asks |= called in ("isinstance", "issubclass") and not plain(given[1])
+            asks |= called == "type" and len(given) == 1 and ast.unparse(given[0]) not in ("self", "error")
+        lines += [node.lineno] if asks else []
+    return [f"line {line}" for line in sorted(lines)]
+
+
+def plain(asked: ast.expr) -> bool:
+    """Whether a class, a union or a tuple of classes is of plain values alone."""
+    if isinstance(asked, ast.BinOp):
+        return plain(asked.left) and plain(asked.right)
+    return all(map(plain, asked.elts)) if isinstance(asked, ast.Tuple) else ast.unparse(asked) in PLAIN
+
+
+def circles(graph: dict[str, set[str]]) -> set[tuple[str, ...]]:
+    """The strongly connected components of more than one node, sorted."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        seen, rest = set(), [start]
+        while rest:
+            new = graph[rest.pop()] - seen
+            seen |= new
+            rest += new
+        reached[start] = seen
+    return {tuple(sorted({a, *(b for b in reached[a] if a in reached[b])})) for a in graph if a in reached[a]}
+
+
+class Runs(ast.NodeTransformer):
+    """Leaves out what only a type checker reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        return (
+            node.orelse
+            if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+            else self.generic_visit(node)
+        )
+
+
+def graph_of(files: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """File -> the files that it imports, lazily or not; a package stands for its `__init__.py`."""
+    found: dict[str, set[str]] = {}
+    for name, tree in files.items():
+        modules = {module.replace(".", "/") for module, _ in imports(Runs().visit(copy.deepcopy(tree)))}
+        paths = {f"{module}/".partition("/")[2] for module in modules}
+        found[name] = {
+            file for path in paths for file in (f"{path.rstrip('/')}.py", f"{path}__init__.py") if file in files
+        }
+    return found
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -112,6 +228,50 @@ def test_the_loop_asks_nobody_what_they_are() -> None:
     text = ast.unparse(FILES["fit.py"])
     for name in ("lenet", "resnet", "perceptron", "neuron", "digits", "mnist"):
         assert name not in text.lower()
+
+
+def test_shared_code_asks_nobody_what_they_are_more_often_than_before() -> None:
+    shared = {name: probes(tree) for name, tree in FILES.items() if name.split("/")[0].removesuffix(".py") in PROBING}
+    for name, found in shared.items():
+        assert len(found) <= PROBES.get(name, 0), (
+            f"{name} asks more: the contract's base class has the usual answer ({found})"
+        )
+    fell = {name: len(shared.get(name, ())) for name, most in PROBES.items() if len(shared.get(name, ())) < most}
+    assert not fell, f"they ask less than PROBES has it: lower it to {fell} (0: delete the line)"
+
+
+def test_the_count_of_questions_knows_plain_values() -> None:
+    asked = "isinstance(x, Image)\nisinstance(x, str | Image)\nhasattr(x, 'y')\ntype(x)\nmatch x:\n  case Image():\n    pass"
+    assert len(probes(ast.parse(asked))) == 5
+    assert not probes(ast.parse("isinstance(x, str | Path)\nisinstance(x, (list, tuple))\ntype(self)\nx.type(y)"))
+
+
+def test_no_new_circles() -> None:
+    found = circles(graph_of(FILES))
+    new = [circle for circle in found if not any(set(circle) <= set(known) for known in CIRCLES)]
+    assert not new, f"files import each other in a circle: {new}"
+    assert found == CIRCLES, (
+        f"no circles any more, delete them from CIRCLES: {CIRCLES - found}; what is left of them: {found - CIRCLES}"
+    )
+
+
+def test_a_circle_is_seen_through_lazy_imports_and_packages() -> None:
+    lazy, checked = "def f():\n    from shendu.data import columns", "if TYPE_CHECKING:\n    from shendu import run"
+    files = {
+        "data/__init__.py": "import shendu.run",
+        "run.py": "import shendu.data",
+        "data/columns.py": checked,
+        "cli.py": lazy,
+    }
+    graph = graph_of({name: ast.parse(text) for name, text in files.items()})
+    assert graph == {
+        "data/__init__.py": {"run.py"},
+        "run.py": {"data/__init__.py"},
+        "data/columns.py": set(),
+        "cli.py": {"data/columns.py"},
+    }
+    assert circles(graph) == {("data/__init__.py", "run.py")}
+    assert circles({"a": {"a", "b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {("a",), ("b", "c")}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forms import FORMS
 
 from shendu import config, registry
 from shendu import data as data_module
@@ -25,14 +26,6 @@ from shendu.run import Folder
 from shendu.verbs.opened import Run, save_model
 
 NAMES = tuple(registry.systems())
-FORMS: dict[str, tuple[dict[str, Any], ...]] = {
-    "lenet": ({}, {"form": "1998"}, {"batch_norm": True}),
-    "vae": ({}, {"form": "conv", "maps": (4, 8)}, {"samples": 3, "conditional": True}),
-    "vqvae": ({}, {"conditional": True}),
-    "gan": ({}, {"form": "wgan-gp", "conditional": False}),
-    "diffusion": ({}, {"process": "flow"}, {"process": "linear", "predicts": "eps", "conditional": False}),
-}
-"""Choices that make another network, or another way to learn, of the same file."""
 MEMORISED = {"bert": 120, "dbn": 120, "mobilenet": 200}
 """Steps in which 16 rows are learned by heart, where 60 are too few."""
 UNMIXED = ("perceptron", "siamese", "face")
