@@ -17,7 +17,7 @@ import time
 import torch
 
 from shendu import data, recipes, registry
-from shendu.verbs.opened import Run
+from shendu.saved import Run
 
 SHOW = 200
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import torch
 from matplotlib.axes import Axes
@@ -26,9 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import shendu
 from shendu import parallel
 from shendu.errors import UserError
+from shendu.pages import draw, drawing
+from shendu.pages.templates import filled
 from shendu.run import write_text, writing
-from shendu.verbs import draw, drawing
-from shendu.verbs.opened import Run
+from shendu.saved import Run
 
 PARTS = ("test", "validation", "train")
 MOST_ROWS, PASS, SPENT, PASSES = 64, 0.25, 1.0, 3
@@ -237,15 +237,11 @@ def short(value: float) -> str:
 
 def page(found: Comparison) -> str:
     """One file that needs no network."""
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    house = jinja2.Environment(
-        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     head, *rows = found.table()
-    return house.get_template("compare.html").render(
-        found=found, head=head, rows=rows, svg=drawing.svg(plot(found, drawing.INK, drawing.LINE, drawing.MAIN), "compare"),
-        version=shendu.__version__,
-    )  # fmt: skip
+    svg = drawing.svg(plot(found, drawing.INK, drawing.LINE, drawing.MAIN), "compare")
+    return filled(
+        "compare.html", {"found": found, "head": head, "rows": rows, "svg": svg, "version": shendu.__version__}
+    )
 
 
 @matplotlib.rc_context(draw.STYLE)

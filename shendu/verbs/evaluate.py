@@ -25,8 +25,8 @@ from shendu.data.texts import prose
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.measure import Outputs, intervals, measure, signatures
-from shendu.verbs.display import aside
-from shendu.verbs.opened import Run, opened
+from shendu.pages.display import aside
+from shendu.saved import Run, opened
 
 
 def evaluate(

@@ -23,9 +23,10 @@ from shendu.data.dataset import Dataset
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
+from shendu.pages.generated import grid, last
+from shendu.saved import Run
 from shendu.verbs.evaluate import _of_run
-from shendu.verbs.opened import Run
-from shendu.verbs.sample import drawn, grid, last
+from shendu.verbs.sample import drawn
 
 NEIGHBOURS = 3
 """How far precision and recall reach: to so many neighbours (Kynkäänniemi et al. 2019)."""

@@ -28,8 +28,8 @@ from shendu.data.signals.series import Line, Series
 from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.measure import BATCH, outputs_of
-from shendu.verbs.display import aside
-from shendu.verbs.opened import Run, opened
+from shendu.pages.display import aside
+from shendu.saved import Run, opened
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 import shendu
-from shendu import config, data, parallel, registry
+from shendu import config, data, parallel, published, registry
 from shendu.core import Recipe, Remarks
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
@@ -36,12 +36,12 @@ from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.metrics import compared, equal_error, roc, threshold_at
+from shendu.pages import report
+from shendu.pages.card import model_card
+from shendu.pages.display import Display
 from shendu.run import LOCK, Folder, write_text
-from shendu.verbs import choose, report
-from shendu.verbs import weights as published
-from shendu.verbs.card import model_card
-from shendu.verbs.display import Display
-from shendu.verbs.opened import Run, save_model
+from shendu.saved import Run, save_model
+from shendu.verbs import choose
 
 RUNS = Path("runs")
 COMPILE, ON_NAN, RESUME = ("auto", "on", "off"), ("stop", "skip"), ("exact", "approximate")

@@ -22,7 +22,7 @@ from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.metrics import METRICS
 from shendu.run import Folder
-from shendu.verbs.opened import Run, save_model
+from shendu.saved import Run, save_model
 
 NAMES = tuple(registry.systems())
 FORMS: dict[str, tuple[dict[str, Any], ...]] = {

@@ -15,9 +15,9 @@ from PIL import Image
 import shendu
 from shendu import cli
 from shendu.errors import UserError
+from shendu.pages.display import PLAIN_EVERY, Display
 from shendu.run import Folder
-from shendu.verbs.display import PLAIN_EVERY, Display
-from shendu.verbs.opened import Run
+from shendu.saved import Run
 from shendu.verbs.reproduce import chosen, command
 
 

@@ -18,9 +18,9 @@ from torch import nn
 import shendu
 from shendu import cli
 from shendu.errors import UserError
+from shendu.saved import Run
 from shendu.verbs import compare as verb
 from shendu.verbs.compare import Comparison, Line, compare
-from shendu.verbs.opened import Run
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 import shendu
 from shendu.cli import cli
+from shendu.composing import Text, compose, pieces
 from shendu.data.processors.language import Language
 from shendu.errors import UserError
-from shendu.verbs.compose import Text, compose, pieces
-from shendu.verbs.opened import Run
+from shendu.saved import Run
 
 
 @pytest.fixture(scope="module")

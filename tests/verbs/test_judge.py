@@ -19,6 +19,7 @@ from torch import Tensor
 import shendu
 from shendu.cli import cli
 from shendu.errors import UserError
+from shendu.saved import Run
 from shendu.verbs import judge as verb
 from shendu.verbs.judge import (
     beside,
@@ -31,7 +32,6 @@ from shendu.verbs.judge import (
     recognised,
     square_root,
 )
-from shendu.verbs.opened import Run
 from shendu.verbs.sample import sample
 
 # ---- figures

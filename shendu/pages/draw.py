@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from shendu import optim, parallel
 from shendu.nn.activations import ACTIVATIONS, activation
 from shendu.objectives.losses import LOSSES, loss
-from shendu.verbs.opened import Run
+from shendu.saved import Run
 
 INK = ("#1f5fa8", "#c8452f", "#3c8c4d", "#8a5aa8", "#b07d1e", "#4d4d4d")
 """Line colours, told apart by the colour-blind too where the line styles help."""

@@ -26,7 +26,7 @@ from shendu.fit import Setup
 from shendu.fit import fit as train
 from shendu.measure import outputs_of
 from shendu.run import Folder
-from shendu.verbs.opened import Run, save_model
+from shendu.saved import Run, save_model
 from shendu.verbs.train import duration
 
 try:

@@ -19,7 +19,7 @@ from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.nn.halved import halved
-from shendu.verbs.opened import Run, opened
+from shendu.saved import Run, opened
 
 OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "stop")
 """What only the writing of text takes."""

@@ -1,8 +1,8 @@
-"""enrol, verify, identify: who is on a picture, by the embeddings of a run that compares.
+"""enrol: pictures of a person into a gallery, as the embeddings of a run that compares.
 
 A gallery is one .safetensors file: embeddings [N, D], and in its header the name of each and which weights made them.
 
-Shape letters: N enrolled pictures, Q pictures that are asked about, D dimensions of an embedding.
+Shape letters: N enrolled pictures, Q pictures that are looked at, D dimensions of an embedding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shendu import parallel
 from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
 from shendu.measure import BATCH, outputs_of
-from shendu.verbs.opened import Run
+from shendu.saved import Run
 
 BYTES_MOST, NAME_MOST = 1 << 30, 200
 KIND = "shendu-gallery"
@@ -45,32 +45,6 @@ def enrol(
     names = [*(kept.names if kept else ()), *([name] * len(new))]
     Gallery(torch.cat([kept.embeddings, new]) if kept else new, names).write(path, opened)
     return {"gallery": str(path), "name": name, "pictures": names.count(name), "people": len(set(names))}
-
-
-def verify(run: Run | str | Path, first: Any, second: Any, device: str = "auto") -> dict[str, Any]:
-    """Whether two pictures show the same: `{"same", "similarity", "threshold"}`. Raises UserError."""
-    opened = comparing(run)
-    _, z = embeddings(opened, (first, second), device)
-    if len(z) != 2:
-        raise UserError(f"verify compares two pictures, these are {len(z)}; to ask who is on many use: shendu identify")
-    similarity, threshold = float(z[0] @ z[1]), limit(opened)
-    return {"same": similarity >= threshold, "similarity": similarity, "threshold": threshold}
-
-
-def identify(run: Run | str | Path, gallery: str | Path, *pictures: Any, device: str = "auto") -> list[dict[str, Any]]:
-    """Who is on each picture: `{"input", "name", "similarity", "nearest"}`; `name` is None below the threshold.
-
-    A person is as similar as the most similar of the pictures enrolled. Raises UserError.
-    """
-    opened = comparing(run)
-    known, threshold = Gallery.read(Path(gallery), opened), limit(opened)
-    words, z = embeddings(opened, pictures, device)
-    best = (z @ known.embeddings.T).max(1)
-    nearest = [known.names[i] for i in best.indices.tolist()]
-    return [
-        {"input": word, "name": name if value >= threshold else None, "similarity": value, "nearest": name}
-        for word, name, value in zip(words, nearest, best.values.tolist(), strict=True)
-    ]
 
 
 class Gallery:

@@ -25,7 +25,7 @@ from shendu.measure import BATCH
 from shendu.recipes import device_of
 
 if TYPE_CHECKING:
-    from shendu.verbs.report import Rows
+    from shendu.pages.report import Rows
 
 EXPLAINED, GRADIENT_ROWS, BARS = 8, 500, 20
 """Rows that are explained one by one; rows whose gradients are averaged; bars that are drawn."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from shendu.pages.report import command
 from shendu.registry import entry
 from shendu.run import Folder
-from shendu.verbs.report import command
 
 
 def model_card(folder: Folder, result: dict[str, Any]) -> str:
