@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
+from shendu import Run
 from shendu.pages.generated import last
 from shendu.run import write_text
-from shendu.saved import Run
 from shendu.verbs.judge import judge
 from shendu.verbs.sample import drawn
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from shendu.composing import compose
     from shendu.data import open as open_data
     from shendu.estimator import ShenduClassifier, ShenduRegressor
-    from shendu.saved import Run
     from shendu.verbs.audit import audit
     from shendu.verbs.compare import compare
     from shendu.verbs.evaluate import evaluate
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
     from shendu.verbs.reproduce import reproduce
     from shendu.verbs.runs import list_runs
     from shendu.verbs.sample import sample
-    from shendu.verbs.train import train
+    from shendu.verbs.train import Run, train
 
 _WHERE = {
-    "Run": ("shendu.saved", "Run"),
+    "Run": ("shendu.verbs.train", "Run"),
     "ShenduClassifier": ("shendu.estimator", "ShenduClassifier"),
     "ShenduRegressor": ("shendu.estimator", "ShenduRegressor"),
     "audit": ("shendu.verbs.audit", "audit"),

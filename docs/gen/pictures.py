@@ -18,8 +18,8 @@ import torch
 from matplotlib.figure import Figure
 
 import shendu
+from shendu import Run
 from shendu.pages import draw
-from shendu.saved import Run
 from shendu.systems.generative import hopfield
 
 IMAGES = Path(__file__).resolve().parents[1] / "img"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from shendu.core import Metric, Recipe, Remarks
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.measure import Outputs
+from shendu.pages.card import command, plain
 from shendu.pages.drawing import (
     INK,
     LINE,
@@ -31,12 +30,12 @@ from shendu.pages.drawing import (
     heat,
     labelled,
     number_axis,
-    picture,
     share_axis,
     svg,
 )
 from shendu.pages.explanation import Bar, Line, explain
 from shendu.pages.galleries import OF, PARTS
+from shendu.pages.rows import Rows
 from shendu.pages.templates import filled
 from shendu.run import Folder, write_text
 from shendu.sources.static import Static
@@ -101,13 +100,6 @@ def of_supervised(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
 # ---- figures as text -------------------------------------------------------------------------------------------------
 
 
-def plain(value: Any) -> str:
-    """A setting as a person would type it."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
@@ -141,18 +133,6 @@ def tiles(rows: int, made: dict[str, Any], result: dict[str, Any], part: str) ->
     return [{"name": name, "value": value, "more": more} for name, value, more in given]
 
 
-def command(made: dict[str, Any]) -> str:
-    """The line that makes this run again."""
-    words = ["shendu", "train", made["system"], made["data"]["given"]]
-    for name, value in made["data"].get("reading", {}).items():
-        option = "--type" if name == "types" else f"--{name.replace('_', '-')}"
-        given = value if isinstance(value, list) else [value] if value not in ("", 0, False, "auto") else []
-        words += [word for one in given for word in ([option] if one is True else [option, str(one)])]
-    for name, value in made["choices"].items():
-        words += ["--set", f"{name}={plain(value)}"]
-    return shlex.join(words)
-
-
 def settings(made: dict[str, Any]) -> dict[str, Any]:
     """The network's sizes and how it was trained: what was set, and what is not at rest (0, none, auto)."""
     how = made["settings"]
@@ -184,51 +164,6 @@ def chosen(history: list[dict[str, Any]], select_by: str, metrics: Metrics) -> d
         return None
     sign = 1 if metrics[select_by]().higher else -1
     return max(lines, key=lambda line: sign * line[f"validation {select_by}"])
-
-
-# ---- rows ------------------------------------------------------------------------------------------------------------
-
-
-class Rows:
-    """The measured rows of a part: outputs and targets, and how wrong each one is (0: right)."""
-
-    def __init__(self, processor: Supervised, source: Static, outputs: Tensor, targets: Tensor) -> None:
-        self.processor, self.source, self.outputs, self.targets = processor, source, outputs, targets
-        self.pictured = not isinstance(processor.input.show(source.stored(0, 1)["x"][0].cpu().numpy()), str)
-        if processor.labels:
-            self.shares = outputs.nan_to_num().softmax(1)
-            self.sureness, self.predicted = self.shares.max(1)
-            self.badness = self.sureness * (self.predicted != targets)
-        else:
-            self.errors = (outputs.double() - targets.reshape(outputs.shape)).reshape(len(outputs), -1)
-            self.badness = self.errors.square().mean(1).sqrt().nan_to_num(math.inf)
-        order = self.badness.argsort(descending=True, stable=True)
-        self.worst: list[int] = order[self.badness[order] > 0].tolist()
-
-    def inputs(self, rows: Iterable[int]) -> Tensor:
-        """Prepared inputs of some rows."""
-        return torch.cat([self.source.batch(row, 1, None)["x"] for row in rows])
-
-    def card(self, row: int) -> dict[str, Any]:
-        """What the page shows of one row."""
-        labels = self.processor.labels
-        if labels:
-            predicted = int(self.predicted[row])
-            words = {"true": labels[int(self.targets[row])], "predicted": labels[predicted]}
-            words["sure"] = f"{100 * float(self.sureness[row]):.1f}%"
-        else:
-            words = {"true": values(self.targets[row]), "predicted": values(self.outputs[row])}
-            words["sure"] = figure(float(self.badness[row]))
-        stored = self.processor.input.show(self.source.stored(row, 1)["x"][0].cpu().numpy())
-        right = bool(self.badness[row] == 0)
-        shown = {"input": stored} if isinstance(stored, str) else {"picture": picture(stored)}
-        return {"row": row, "right": right, **words, **shown}
-
-
-def values(t: Tensor) -> str:
-    """The first few numbers of a row."""
-    numbers = t.reshape(-1).tolist()
-    return ", ".join(figure(v) for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
 
 
 # ---- drawings --------------------------------------------------------------------------------------------------------

@@ -22,14 +22,14 @@ from shendu import parallel
 from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
 from shendu.measure import BATCH, outputs_of
-from shendu.saved import Run
+from shendu.saved import Saved
 
 BYTES_MOST, NAME_MOST = 1 << 30, 200
 KIND = "shendu-gallery"
 
 
 def enrol(
-    run: Run | str | Path, gallery: str | Path, name: str, *pictures: Any, device: str = "auto"
+    run: Saved | str | Path, gallery: str | Path, name: str, *pictures: Any, device: str = "auto"
 ) -> dict[str, Any]:
     """Adds pictures of a person to a gallery, which is made where there is none: `{"gallery", "name", "pictures", "people"}`.
 
@@ -54,7 +54,7 @@ class Gallery:
         self.embeddings, self.names = embeddings, names
 
     @classmethod
-    def read(cls, path: Path, run: Run) -> Gallery:
+    def read(cls, path: Path, run: Saved) -> Gallery:
         """Raises UserError for what is no gallery, or one of other weights."""
         if not path.exists():
             raise UserError(f"there is no gallery {path}; make it with: shendu enrol {run.path} {path} NAME PICTURE")
@@ -74,7 +74,7 @@ class Gallery:
             raise UserError(f"{path} was made with other weights than those of {run.path}; name that run, or {anew}")
         return cls(z, names)
 
-    def write(self, path: Path, run: Run) -> None:
+    def write(self, path: Path, run: Saved) -> None:
         about = {"format": KIND, "names": json.dumps(self.names), "weights": fingerprint(run)}
         temporary = path.with_name(f".{path.name}")
         with shendu.run.writing(path):
@@ -83,9 +83,9 @@ class Gallery:
             temporary.replace(path)
 
 
-def comparing(run: Run | str | Path) -> Run:
+def comparing(run: Saved | str | Path) -> Saved:
     """The run; raises UserError for one whose model does not compare."""
-    opened = run if isinstance(run, Run) else Run(run)
+    opened = run if isinstance(run, Saved) else Saved(run)
     if not isinstance(opened.processor, Embedding):
         raise UserError(
             f"{opened.path} is a run of {opened.recipe['system']}, which compares nothing; train face or siamese"
@@ -93,7 +93,7 @@ def comparing(run: Run | str | Path) -> Run:
     return opened
 
 
-def limit(run: Run) -> float:
+def limit(run: Saved) -> float:
     """The similarity from which on two are the same; raises UserError where none could be chosen."""
     if run.processor.threshold is None:
         raise UserError(
@@ -102,13 +102,13 @@ def limit(run: Run) -> float:
     return float(run.processor.threshold)
 
 
-def fingerprint(run: Run) -> str:
+def fingerprint(run: Saved) -> str:
     """sha256 of the run's weights."""
     with (run.path / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def embeddings(run: Run, inputs: tuple[Any, ...], device: str) -> tuple[list[str], Tensor]:
+def embeddings(run: Saved, inputs: tuple[Any, ...], device: str) -> tuple[list[str], Tensor]:
     """A name per picture of files, folders and arrays, and their embeddings [Q, D]; raises UserError."""
     chosen, column = parallel.choose_device(device), run.processor.input
     model = parallel.place(run.model, chosen)

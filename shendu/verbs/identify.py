@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shendu.saved import Run
+from shendu.saved import Saved
 from shendu.verbs.enrol import Gallery, comparing, embeddings, limit
 
 
-def identify(run: Run | str | Path, gallery: str | Path, *pictures: Any, device: str = "auto") -> list[dict[str, Any]]:
+def identify(
+    run: Saved | str | Path, gallery: str | Path, *pictures: Any, device: str = "auto"
+) -> list[dict[str, Any]]:
     """Who is on each picture: `{"input", "name", "similarity", "nearest"}`; `name` is None below the threshold.
 
     A person is as similar as the most similar of the pictures enrolled. Raises UserError.

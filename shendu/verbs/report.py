@@ -9,17 +9,17 @@ from shendu.errors import UserError
 from shendu.measure import Outputs, measure
 from shendu.pages.galleries import PARTS
 from shendu.pages.report import write
-from shendu.saved import Run
+from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.train import TRAIN_FIGURE_ROWS
 
 
-def report(run: Run | str | Path, *, data_dir: str | Path | None = None) -> Path:
+def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Path:
     """Writes the report of a finished run anew from its data, and returns its path.
 
     Raises UserError for what is no finished run, and for data that is missing or has changed.
     """
-    opened = run if isinstance(run, Run) else Run(run)
+    opened = run if isinstance(run, Saved) else Saved(run)
     if opened.result is None:
         raise opened.unfinished()
     made, dataset = opened.recipe, _of_run(opened, data_dir)

@@ -25,7 +25,7 @@ from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, near
 from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last
 from shendu.recipes import device_of
-from shendu.saved import Run
+from shendu.saved import Saved
 
 MOST = 10_000
 """Rows at most."""
@@ -46,7 +46,7 @@ class Inpaints(Protocol):
 
 
 def sample(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     *,
     n: int = 64,
     label: str | None = None,
@@ -63,7 +63,7 @@ def sample(
     `inpaint` is a picture file whose transparent part is drawn, n times. Equal seeds give equal pictures. Raises UserError.
     """
     path = check_out(out)
-    opened = run if isinstance(run, Run) else Run(run)
+    opened = run if isinstance(run, Saved) else Saved(run)
     if inpaint is None:
         made = drawn(opened, n, label, seed, device, how)
     else:
@@ -78,7 +78,7 @@ def sample(
 
 
 def drawn(
-    run: Run, n: int, label: str | None = None, seed: int = 0, device: str = "auto", how: dict[str, Any] | None = None
+    run: Saved, n: int, label: str | None = None, seed: int = 0, device: str = "auto", how: dict[str, Any] | None = None
 ) -> Iterator[Tensor]:
     """Frames of drawing n rows [N, C, H, W] in the model's units, on the CPU; raises UserError for what cannot be drawn."""
     processor = run.processor
@@ -97,7 +97,7 @@ def drawn(
 
 
 def filled(
-    run: Run, path: Path, n: int, label: str | None, seed: int, device: str, how: dict[str, Any]
+    run: Saved, path: Path, n: int, label: str | None, seed: int, device: str, how: dict[str, Any]
 ) -> Iterator[Tensor]:
     """Frames of n pictures [N, C, H, W] whose known part is the file's; raises UserError for what cannot be filled in."""
     model = parallel.place(run.model, parallel.choose_device(device))

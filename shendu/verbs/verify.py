@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from shendu.errors import UserError
-from shendu.saved import Run
+from shendu.saved import Saved
 from shendu.verbs.enrol import comparing, embeddings, limit
 
 
-def verify(run: Run | str | Path, first: Any, second: Any, device: str = "auto") -> dict[str, Any]:
+def verify(run: Saved | str | Path, first: Any, second: Any, device: str = "auto") -> dict[str, Any]:
     """Whether two pictures show the same: `{"same", "similarity", "threshold"}`. Raises UserError."""
     opened = comparing(run)
     _, z = embeddings(opened, (first, second), device)

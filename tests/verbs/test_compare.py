@@ -16,9 +16,8 @@ from matplotlib.text import Annotation, Text
 from torch import nn
 
 import shendu
-from shendu import cli
+from shendu import Run, cli
 from shendu.errors import UserError
-from shendu.saved import Run
 from shendu.verbs import compare as verb
 from shendu.verbs.compare import Comparison, Line, compare
 

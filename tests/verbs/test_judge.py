@@ -17,9 +17,9 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 import shendu
+from shendu import Run
 from shendu.cli import cli
 from shendu.errors import UserError
-from shendu.saved import Run
 from shendu.verbs import judge as verb
 from shendu.verbs.judge import (
     beside,

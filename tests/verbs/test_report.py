@@ -26,7 +26,7 @@ from shendu.errors import UserError
 from shendu.measure import Outputs
 from shendu.metrics import METRICS
 from shendu.pages import drawing, explanation, report
-from shendu.pages.report import Rows
+from shendu.pages.rows import Rows
 from shendu.sources.static import Static
 from shendu.verbs.train import affordable, doubtful
 
