@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
+from shendu import Run
+from shendu.pages.generated import last
 from shendu.run import write_text
 from shendu.verbs.judge import judge
-from shendu.verbs.opened import Run
-from shendu.verbs.sample import drawn, last
+from shendu.verbs.sample import drawn
 
 JUDGES = Path(__file__).parent / "judges.json"
 HEAD = ("run", "Fréchet", "precision", "recall", "recognised", "copies", "training s", "64 pictures s")

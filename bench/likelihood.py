@@ -16,8 +16,7 @@ import time
 
 import torch
 
-from shendu import data, recipes, registry
-from shendu.verbs.opened import Run
+from shendu import Run, data, recipes, registry
 
 SHOW = 200
 

@@ -16,28 +16,28 @@ from shendu.errors import UserError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from shendu.composing import compose
     from shendu.data import open as open_data
+    from shendu.estimator import ShenduClassifier, ShenduRegressor
     from shendu.verbs.audit import audit
     from shendu.verbs.compare import compare
-    from shendu.verbs.compose import compose
-    from shendu.verbs.estimator import ShenduClassifier, ShenduRegressor
     from shendu.verbs.evaluate import evaluate
     from shendu.verbs.judge import judge
-    from shendu.verbs.listing import list_runs, list_systems
-    from shendu.verbs.opened import Run
+    from shendu.verbs.list import list_systems
     from shendu.verbs.predict import predict
     from shendu.verbs.report import report
     from shendu.verbs.reproduce import reproduce
+    from shendu.verbs.runs import list_runs
     from shendu.verbs.sample import sample
-    from shendu.verbs.train import train
+    from shendu.verbs.train import Run, train
 
 _WHERE = {
-    "Run": ("shendu.verbs.opened", "Run"),
-    "ShenduClassifier": ("shendu.verbs.estimator", "ShenduClassifier"),
-    "ShenduRegressor": ("shendu.verbs.estimator", "ShenduRegressor"),
+    "Run": ("shendu.verbs.train", "Run"),
+    "ShenduClassifier": ("shendu.estimator", "ShenduClassifier"),
+    "ShenduRegressor": ("shendu.estimator", "ShenduRegressor"),
     "audit": ("shendu.verbs.audit", "audit"),
     "compare": ("shendu.verbs.compare", "compare"),
-    "compose": ("shendu.verbs.compose", "compose"),
+    "compose": ("shendu.composing", "compose"),
     "judge": ("shendu.verbs.judge", "judge"),
     "sample": ("shendu.verbs.sample", "sample"),
     "train": ("shendu.verbs.train", "train"),
@@ -46,8 +46,8 @@ _WHERE = {
     "report": ("shendu.verbs.report", "report"),
     "reproduce": ("shendu.verbs.reproduce", "reproduce"),
     "open_data": ("shendu.data", "open"),
-    "list_runs": ("shendu.verbs.listing", "list_runs"),
-    "list_systems": ("shendu.verbs.listing", "list_systems"),
+    "list_runs": ("shendu.verbs.runs", "list_runs"),
+    "list_systems": ("shendu.verbs.list", "list_systems"),
 }
 
 __all__ = [

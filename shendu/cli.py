@@ -105,7 +105,7 @@ TRAINING = add_options(
 @AS_JSON
 def list_(data_dir: str | None, as_json: bool) -> None:
     """Systems and data sets, one line each."""
-    from shendu.verbs import listing
+    from shendu.verbs import list as listing
 
     found = {"systems": listing.list_systems(), "data": listing.list_data(data_dir)}
     if as_json:
@@ -295,8 +295,8 @@ def sample(run: str, settings: tuple[str, ...], **options: Any) -> None:
     shendu sample runs/2026-11-22_rbm_mnist_1 --out chain.gif
     shendu sample runs/2026-11-22_gpt_tinyshakespeare_1 --prompt "ROMEO:" --length 300
     """
-    from shendu.verbs import compose
-    from shendu.verbs.opened import opened
+    from shendu import composing as compose
+    from shendu.saved import opened
     from shendu.verbs.sample import sample as draw
 
     found, how = opened(run), {key: value for key, value in options.items() if value is not None}
@@ -365,7 +365,7 @@ def enrol(run: str, gallery: str, name: str, pictures: tuple[str, ...], device: 
     \b
     shendu enrol runs/2026-11-22_face_orl-faces_1 office.safetensors Ann ann1.jpg ann2.jpg
     """
-    from shendu.verbs.faces import enrol as verb
+    from shendu.verbs.enrol import enrol as verb
 
     done = verb(run, gallery, name, *pictures, device=device)
     if as_json:
@@ -382,7 +382,7 @@ def enrol(run: str, gallery: str, name: str, pictures: tuple[str, ...], device: 
 @AS_JSON
 def verify(run: str, first: str, second: str, device: str, as_json: bool) -> None:
     """Whether RUN takes PICTURE1 and PICTURE2 for the same person (or class)."""
-    from shendu.verbs.faces import verify as verb
+    from shendu.verbs.verify import verify as verb
 
     found = verb(run, first, second, device=device)
     if as_json:
@@ -400,7 +400,7 @@ def verify(run: str, first: str, second: str, device: str, as_json: bool) -> Non
 @AS_JSON
 def identify(run: str, gallery: str, pictures: tuple[str, ...], device: str, as_json: bool) -> None:
     """Who of GALLERY is on PICTURES (files, folders), as RUN sees it."""
-    from shendu.verbs.faces import identify as verb
+    from shendu.verbs.identify import identify as verb
 
     found = verb(run, gallery, *pictures, device=device)
     if as_json:
@@ -428,7 +428,7 @@ def report(run: str, data_dir: str | None) -> None:
 @AS_JSON
 def runs(root: str, as_json: bool) -> None:
     """The runs under ROOT (default: runs/) with their figures."""
-    from shendu.verbs.listing import list_runs
+    from shendu.verbs.runs import list_runs
 
     found = list_runs(root)
     if as_json:

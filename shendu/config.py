@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from typing import Any, Literal, Union
@@ -126,3 +127,14 @@ def parse_settings(words: typing.Iterable[str]) -> dict[str, str]:
             raise UserError(f"'{word}' is not a setting; write it as --set key=value")
         settings[key.strip().replace("-", "_")] = value.strip()
     return settings
+
+
+def duration(text: str | float | None) -> float:
+    """Seconds of `90`, `90s`, `10m` or `2h`; 0 for None. Raises UserError."""
+    if text is None:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
+    seconds = float(found.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600}[found.group(2)] if found else 0.0
+    if seconds <= 0:
+        raise UserError(f"--time-limit {text} is no length of time; write it like 90s, 10m or 2h")
+    return seconds

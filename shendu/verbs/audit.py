@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 import shendu
 from shendu import config, data
 from shendu.data.audit.screens import Feature
+from shendu.data.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 from shendu.data.files import layout
 from shendu.data.reading import Reading
 from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
+from shendu.pages import drawing
+from shendu.pages.templates import filled
 from shendu.run import write_text
-from shendu.verbs import drawing
-from shendu.verbs.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 
 SHOWN = 3
 """Examples of a finding that are printed."""
@@ -113,17 +113,13 @@ def audit(given: Any, *, data_dir: str | Path | None = None, **how: Any) -> Audi
 
 def page(found: Audit) -> str:
     subject = found.subject
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    house = jinja2.Environment(
-        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     cards = [{**config.to_json(f), "examples": [card(subject, e) for e in f.examples]} for f in found.findings]
     counts = Counter(f.severity for f in found.findings)
-    return house.get_template("audit.html").render(
-        data=subject.data, rows=subject.rows, severities=SEVERITIES, counts=counts, findings=cards, bars=bars(subject),
-        columns=columns_of(subject), seconds=found.seconds, classes=len(subject.classes), version=shendu.__version__,
-        bars_most=BARS,
-    )  # fmt: skip
+    return filled("audit.html", {
+        "data": subject.data, "rows": subject.rows, "severities": SEVERITIES, "counts": counts, "findings": cards,
+        "bars": bars(subject), "columns": columns_of(subject), "seconds": found.seconds, "classes": len(subject.classes),
+        "version": shendu.__version__, "bars_most": BARS,
+    })  # fmt: skip
 
 
 def card(subject: Subject, example: Example) -> dict[str, Any]:

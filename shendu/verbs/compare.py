@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import torch
 from matplotlib.axes import Axes
@@ -26,9 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import shendu
 from shendu import parallel
 from shendu.errors import UserError
+from shendu.pages import draw, drawing
+from shendu.pages.templates import filled
 from shendu.run import write_text, writing
-from shendu.verbs import draw, drawing
-from shendu.verbs.opened import Run
+from shendu.saved import Saved
 
 PARTS = ("test", "validation", "train")
 MOST_ROWS, PASS, SPENT, PASSES = 64, 0.25, 1.0, 3
@@ -95,14 +95,14 @@ class Comparison:
         return target
 
 
-def compare(*runs: Run | str | Path) -> Comparison:
+def compare(*runs: Saved | str | Path) -> Comparison:
     """The figures of finished runs on one part, with what each costs; speeds are measured one after the other, now.
 
     Raises UserError for a run that is unfinished, and for runs without a common part or metric.
     """
     if not runs:
         raise UserError("compare needs runs: shendu compare RUN RUN …; `shendu runs` lists those under runs/")
-    opened = [run if isinstance(run, Run) else Run(run) for run in runs]
+    opened = [run if isinstance(run, Saved) else Saved(run) for run in runs]
     results = [finished(run) for run in opened]
     part, metric = common(opened, results)
     names = labels(opened)
@@ -112,14 +112,14 @@ def compare(*runs: Run | str | Path) -> Comparison:
     return Comparison(metric=metric, part=part, lines=lines, notes=tuple(notes(opened, results)))
 
 
-def finished(run: Run) -> dict[str, Any]:
+def finished(run: Saved) -> dict[str, Any]:
     result = run.result
     if result is None:
         raise run.unfinished()
     return result
 
 
-def common(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def common(runs: Sequence[Saved], results: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """The part that all runs were measured on, and the first figure of the first run that all have there."""
     first = results[0]["metrics"]
     for run, result in zip(runs, results, strict=True):
@@ -133,7 +133,7 @@ def common(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> tuple[str,
     raise UserError("the runs have no figure that all share; compare runs of one task")
 
 
-def line_of(run: Run, result: dict[str, Any], label: str, part: str, metric: str) -> Line:
+def line_of(run: Saved, result: dict[str, Any], label: str, part: str, metric: str) -> Line:
     return Line(
         run=str(run.path), label=label, system=result["system"], data=result["data"], figure=result["metrics"][part][metric],
         interval=result["intervals"].get(part, {}).get(metric), parameters=result["parameters"],
@@ -143,7 +143,7 @@ def line_of(run: Run, result: dict[str, Any], label: str, part: str, metric: str
     )  # fmt: skip
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[Saved]) -> list[str]:
     """Each run's system, with the choices in which runs of that system differ; the folder's name where these are alike."""
     made = [run.recipe for run in runs]
     found = []
@@ -162,7 +162,7 @@ def brief(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def notes(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> Iterable[str]:
+def notes(runs: Sequence[Saved], results: Sequence[dict[str, Any]]) -> Iterable[str]:
     """What keeps the lines from being like with like."""
     sets = dict.fromkeys((run.recipe["data"]["name"], run.recipe["data"]["hash"]) for run in runs)
     if len(sets) > 1:
@@ -237,15 +237,11 @@ def short(value: float) -> str:
 
 def page(found: Comparison) -> str:
     """One file that needs no network."""
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
-    house = jinja2.Environment(
-        loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     head, *rows = found.table()
-    return house.get_template("compare.html").render(
-        found=found, head=head, rows=rows, svg=drawing.svg(plot(found, drawing.INK, drawing.LINE, drawing.MAIN), "compare"),
-        version=shendu.__version__,
-    )  # fmt: skip
+    svg = drawing.svg(plot(found, drawing.INK, drawing.LINE, drawing.MAIN), "compare")
+    return filled(
+        "compare.html", {"found": found, "head": head, "rows": rows, "svg": svg, "version": shendu.__version__}
+    )
 
 
 @matplotlib.rc_context(draw.STYLE)

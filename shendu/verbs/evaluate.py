@@ -26,12 +26,12 @@ from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.measure import Outputs, intervals, measure, signatures
-from shendu.verbs.display import aside
-from shendu.verbs.opened import Run, opened
+from shendu.pages.display import aside
+from shendu.saved import Saved, opened
 
 
 def evaluate(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     data: Any = None,
     *,
     part: str = "test",
@@ -75,7 +75,7 @@ def evaluate(
     return {**result, "signatures": signed} if signed else result
 
 
-def _is_own(run: Run, data: Any) -> bool:
+def _is_own(run: Saved, data: Any) -> bool:
     """Whether data is what the run was trained on, by its name or path."""
     about = run.recipe["data"]
     return isinstance(data, str | os.PathLike) and (
@@ -83,7 +83,7 @@ def _is_own(run: Run, data: Any) -> bool:
     )
 
 
-def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
+def _of_run(run: Saved, data_dir: str | Path | None) -> Dataset:
     about = run.recipe["data"]
     if not about["source"]:
         raise UserError(
@@ -94,7 +94,7 @@ def _of_run(run: Run, data_dir: str | Path | None) -> Dataset:
     return dataset.split_off(reading.split)
 
 
-def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
+def _other(run: Saved, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
     """Other data, read as the run's own was where nothing else is said, and encoded by its columns."""
     reading = config.settle(how, _reading(run))[0]
     mine = run.processor
@@ -110,11 +110,11 @@ def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]
     return same_classes(run, data_module.open(data, data_dir=data_dir, reading=reading))
 
 
-def _reading(run: Run) -> Reading:
+def _reading(run: Saved) -> Reading:
     return replace(config.from_json(Reading, run.recipe["data"]["reading"]), split="", test_from="")
 
 
-def same_classes(run: Run, dataset: Dataset) -> Dataset:
+def same_classes(run: Saved, dataset: Dataset) -> Dataset:
     """The data with its classes numbered as the run's, which may be more; raises UserError for one that the run has not."""
     labels, target = run.processor.labels, dataset.fields[dataset.target]
     if not isinstance(target, Category) or target.names == labels or not labels:
@@ -132,7 +132,7 @@ def same_classes(run: Run, dataset: Dataset) -> Dataset:
     return replace(dataset, fields={**dataset.fields, dataset.target: run.processor.target}, splits=splits)
 
 
-def check_fits(run: Run, dataset: Dataset) -> None:
+def check_fits(run: Saved, dataset: Dataset) -> None:
     """Raises UserError where the data's columns are not those that the model was trained on."""
     mine, theirs = run.processor, dataset
     pairs = [(mine.input, theirs.fields[theirs.input])]

@@ -23,9 +23,10 @@ from shendu.data.dataset import Dataset
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
+from shendu.pages.generated import grid, last
+from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
-from shendu.verbs.opened import Run
-from shendu.verbs.sample import drawn, grid, last
+from shendu.verbs.sample import drawn
 
 NEIGHBOURS = 3
 """How far precision and recall reach: to so many neighbours (Kynkäänniemi et al. 2019)."""
@@ -37,8 +38,8 @@ NARROW, CLOSE = 0.1, 0.05
 
 
 def judge(
-    run: Run | str | Path,
-    judge: Run | str | Path,
+    run: Saved | str | Path,
+    judge: Saved | str | Path,
     *,
     n: int = 10_000,
     seed: int = 0,
@@ -56,7 +57,7 @@ def judge(
     (None without a test part: the training part stands in for it).
     `notes` say what is wrong in words. `how` are settings of the drawing. Raises UserError.
     """
-    opened, referee = (given if isinstance(given, Run) else Run(given) for given in (run, judge))
+    opened, referee = (given if isinstance(given, Saved) else Saved(given) for given in (run, judge))
     check(opened, referee, n)
     chosen = parallel.choose_device(device)
     dataset = _of_run(opened, data_dir)
@@ -87,7 +88,7 @@ def judge(
     return result
 
 
-def check(opened: Run, referee: Run, n: int) -> None:
+def check(opened: Saved, referee: Saved, n: int) -> None:
     """Raises UserError where the two runs do not fit each other, or too few pictures are asked for."""
     mine, theirs = opened.processor, referee.processor
     if (
@@ -122,7 +123,7 @@ def few(pictures: np.ndarray, n: int) -> np.ndarray:
     )
 
 
-def pictures_by(run: Run, n: int, seed: int, device: str, how: dict[str, Any]) -> tuple[np.ndarray, Tensor | None]:
+def pictures_by(run: Saved, n: int, seed: int, device: str, how: dict[str, Any]) -> tuple[np.ndarray, Tensor | None]:
     """n drawn pictures uint8 [n, H, W, C] and the classes they were drawn as, int64 [n], each in turn."""
     made, classes = [], len(run.processor.classes)
     for start in range(0, n, BATCH):
@@ -138,7 +139,7 @@ class Sight:
     Raises UserError for a network without a linear layer.
     """
 
-    def __init__(self, referee: Run, device: torch.device) -> None:
+    def __init__(self, referee: Saved, device: torch.device) -> None:
         self.model, self.processor, self.device = parallel.place(referee.model, device), referee.processor, device
         layers = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
         if not layers:
@@ -239,7 +240,7 @@ def notes(figures: dict[str, Any]) -> list[str]:
     return said
 
 
-def about(referee: Run) -> dict[str, Any]:
+def about(referee: Saved) -> dict[str, Any]:
     """Which classifier judged: its run, its accuracy, and the sum of its weights' bytes."""
     with (referee.path / "model.safetensors").open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

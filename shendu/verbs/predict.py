@@ -28,8 +28,8 @@ from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.field import Field
 from shendu.measure import BATCH, outputs_of
-from shendu.verbs.display import aside
-from shendu.verbs.opened import Run, opened
+from shendu.pages.display import aside
+from shendu.saved import Saved, opened
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Piece:
 
 
 def predict(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     *inputs: Any,
     device: str = "auto",
     precision: str = "auto",
@@ -69,7 +69,7 @@ def predict(
 
 
 def predictions(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     *inputs: Any,
     device: str = "auto",
     precision: str = "auto",
@@ -81,7 +81,7 @@ def predictions(
 
 
 def write(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     *inputs: Any,
     out: str | Path,
     device: str = "auto",
@@ -104,7 +104,7 @@ def write(
 
 
 def pieces(
-    run: Run | str | Path, inputs: Iterable[Any], device: str, precision: str, say: Callable[[str], None]
+    run: Saved | str | Path, inputs: Iterable[Any], device: str, precision: str, say: Callable[[str], None]
 ) -> Iterator[Piece]:
     """The model's outputs for all inputs, some thousand rows at a time; the first doubt about them is said."""
     found = opened(run)

@@ -6,7 +6,6 @@ Shape letters: N rows drawn, C channels, H, W picture.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from PIL import Image as Picture
-from torch import Tensor, nn
+from torch import Tensor
 
 from shendu import chance, config, parallel
 from shendu.core import Draws
@@ -23,14 +22,13 @@ from shendu.data.columns import Image
 from shendu.data.pictures.folder import read_picture
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
-from shendu.errors import UserError, near, unknown
+from shendu.errors import UserError, near
+from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last
 from shendu.recipes import device_of
-from shendu.verbs.opened import Run
+from shendu.saved import Saved
 
-SAMPLE = 4
-"""Key of the verb's draws."""
-MOST, SIDE, BETWEEN = 10_000, 512, 2
-"""Rows at most; pixels a side that a grid is enlarged to; pixels between its pictures."""
+MOST = 10_000
+"""Rows at most."""
 SUFFIXES = (".png", ".gif")
 FRAMES, MILLISECONDS, LAST = 40, 80, 1500
 """Frames of an animation at most, how long each is shown, and the last one."""
@@ -48,7 +46,7 @@ class Inpaints(Protocol):
 
 
 def sample(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     *,
     n: int = 64,
     label: str | None = None,
@@ -65,7 +63,7 @@ def sample(
     `inpaint` is a picture file whose transparent part is drawn, n times. Equal seeds give equal pictures. Raises UserError.
     """
     path = check_out(out)
-    opened = run if isinstance(run, Run) else Run(run)
+    opened = run if isinstance(run, Saved) else Saved(run)
     if inpaint is None:
         made = drawn(opened, n, label, seed, device, how)
     else:
@@ -80,7 +78,7 @@ def sample(
 
 
 def drawn(
-    run: Run, n: int, label: str | None = None, seed: int = 0, device: str = "auto", how: dict[str, Any] | None = None
+    run: Saved, n: int, label: str | None = None, seed: int = 0, device: str = "auto", how: dict[str, Any] | None = None
 ) -> Iterator[Tensor]:
     """Frames of drawing n rows [N, C, H, W] in the model's units, on the CPU; raises UserError for what cannot be drawn."""
     processor = run.processor
@@ -99,7 +97,7 @@ def drawn(
 
 
 def filled(
-    run: Run, path: Path, n: int, label: str | None, seed: int, device: str, how: dict[str, Any]
+    run: Saved, path: Path, n: int, label: str | None, seed: int, device: str, how: dict[str, Any]
 ) -> Iterator[Tensor]:
     """Frames of n pictures [N, C, H, W] whose known part is the file's; raises UserError for what cannot be filled in."""
     model = parallel.place(run.model, parallel.choose_device(device))
@@ -129,29 +127,6 @@ def holed(path: Path, processor: Unlabelled) -> tuple[Tensor, Tensor]:
     return processor.encode(path)["x"], torch.from_numpy(seen)[None, None]
 
 
-def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
-    """What a model that `Draws` yields under a seed, as float32 on the CPU."""
-    assert isinstance(model, Draws)
-    place = device_of(model)
-    with parallel.evaluating(model):
-        chance.reseed(seed, SAMPLE)
-        for frame in model.draw(n, None if label is None else label.to(place), **settings):
-            yield frame.float().cpu()
-
-
-def labels_of(model: nn.Module, classes: tuple[str, ...], n: int, label: str | None) -> Tensor | None:
-    """int64 [N]: the class that is asked for, or each in turn; None where the data has none. Raises UserError."""
-    if label is None:
-        return torch.arange(n) % len(classes) if classes else None
-    if not classes:
-        can = hasattr(getattr(model, "config", None), "conditional")
-        other = "train one with --set conditional=true, or " if can else ""
-        raise UserError(f"this model was told no classes; {other}leave --class out")
-    if label not in classes:
-        raise unknown("class", str(label), classes)
-    return torch.full((n,), classes.index(label))
-
-
 def settle(drawing: Callable[..., Any], how: dict[str, Any]) -> dict[str, Any]:
     """A person's words as the drawing's keyword arguments, by their annotations; raises UserError."""
     known = {
@@ -170,29 +145,6 @@ def kept(frames: Iterator[Tensor], most: int) -> list[Tensor]:
     every = list(frames) if most > 1 else [last(frames)]
     picked = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int))
     return [every[i] for i in picked]
-
-
-def last(frames: Iterator[Tensor]) -> Tensor:
-    frame = next(frames)
-    for frame in frames:  # noqa: B007
-        pass
-    return frame
-
-
-def grid(pixels: np.ndarray, across: int = 0) -> Picture.Image:
-    """uint8 [N, H, W, C] -> one picture, `across` of them in a row (0: about square), enlarged by whole numbers so that
-    pixels stay sharp.
-    """
-    n, h, w, c = pixels.shape
-    across = across or math.ceil(math.sqrt(n * h / w))
-    down = math.ceil(n / across)
-    sheet = np.full((down * (h + BETWEEN) - BETWEEN, across * (w + BETWEEN) - BETWEEN, c), 255, np.uint8)
-    for i, each in enumerate(pixels):
-        top, left = i // across * (h + BETWEEN), i % across * (w + BETWEEN)
-        sheet[top : top + h, left : left + w] = each
-    picture = Picture.fromarray(sheet if c == 3 else sheet[..., 0])
-    times = max(1, SIDE // max(picture.size))
-    return picture.resize((picture.width * times, picture.height * times), Picture.Resampling.NEAREST)
 
 
 def check_out(out: str | Path) -> Path:

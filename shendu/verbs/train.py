@@ -6,7 +6,6 @@ import datetime
 import math
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ import torch
 from torch import nn
 
 import shendu
-from shendu import config, data, parallel, registry
+from shendu import config, data, parallel, published, registry
 from shendu.core import Recipe, Remarks
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
@@ -36,12 +35,14 @@ from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.metrics import compared, equal_error, roc, threshold_at
+from shendu.pages import report
+from shendu.pages.card import model_card
+from shendu.pages.display import Display
 from shendu.run import LOCK, Folder, write_text
-from shendu.verbs import choose, report
-from shendu.verbs import weights as published
-from shendu.verbs.card import model_card
-from shendu.verbs.display import Display
-from shendu.verbs.opened import Run, save_model
+from shendu.saved import Saved, save_model
+from shendu.verbs import choose
+from shendu.verbs.evaluate import evaluate
+from shendu.verbs.predict import predict
 
 RUNS = Path("runs")
 COMPILE, ON_NAN, RESUME = ("auto", "on", "off"), ("stop", "skip"), ("exact", "approximate")
@@ -52,6 +53,18 @@ TRAIN_FIGURE_ROWS = 10_000
 TRAIN_FIGURE_LEAST = 500
 """And on at least so many, however little of a time limit is left."""
 PARTS = ("train", "validation", "test")
+
+
+class Run(Saved):
+    """A run folder, and what can be done with it. `Run("runs/…")` raises UserError where there is no run."""
+
+    def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
+        """Figures on the run's own test part, or on other data; see `shendu.evaluate`."""
+        return evaluate(self, data, **options)
+
+    def predict(self, *inputs: Any, **options: Any) -> list[dict[str, Any]]:
+        """Labels with probabilities, or values; see `shendu.predict`."""
+        return predict(self, *inputs, **options)
 
 
 def train(
@@ -88,7 +101,7 @@ def train(
     if system is not None:
         system, named = registry.spelled(system)
         choices = {**named, **choices}
-    began, limit = time.monotonic(), duration(time_limit)
+    began, limit = time.monotonic(), config.duration(time_limit)
     chosen = parallel.choose_device(device)
     display = Display(quiet, say)
     order = wanted(system, data, out, resume, choices, data_dir, weights)
@@ -131,17 +144,6 @@ def train(
                 shutil.rmtree(folder.path)
             raise
     return Run(folder.path)
-
-
-def duration(text: str | float | None) -> float:
-    """Seconds of `90`, `90s`, `10m` or `2h`; 0 for None. Raises UserError."""
-    if text is None:
-        return 0.0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
-    seconds = float(found.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600}[found.group(2)] if found else 0.0
-    if seconds <= 0:
-        raise UserError(f"--time-limit {text} is no length of time; write it like 90s, 10m or 2h")
-    return seconds
 
 
 class Order:

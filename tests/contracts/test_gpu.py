@@ -11,12 +11,11 @@ import torch
 from test_systems import CASES, NAMES, steps
 
 import shendu
-from shendu import registry
+from shendu import Run, registry
+from shendu import composing as compose
 from shendu.core import Draws
 from shendu.data.columns import Image
 from shendu.run import Folder
-from shendu.verbs import compose
-from shendu.verbs.opened import Run
 from shendu.verbs.sample import drawn
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")]

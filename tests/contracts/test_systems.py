@@ -23,7 +23,7 @@ from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.metrics import METRICS
 from shendu.run import Folder
-from shendu.verbs.opened import Run, save_model
+from shendu.saved import Saved, save_model
 
 NAMES = tuple(registry.systems())
 MEMORISED = {"bert": 120, "dbn": 120, "mobilenet": 200}
@@ -174,7 +174,7 @@ def test_saved_and_loaded(name: str, form: dict[str, Any], bench: Any, tmp_path:
     folder.write("recipe.json", {"system": name})
     save_model(folder, name, recipe.model, model, recipe.processor)
 
-    loaded = Run(tmp_path)
+    loaded = Saved(tmp_path)
     bench.same(bench.tensors(model.state_dict()), bench.tensors(loaded.model.state_dict()))
     assert loaded.processor.to_json() == recipe.processor.to_json()
     batch = recipe.splits["train"].batch(0, min(20, recipe.splits["train"].rows), None)

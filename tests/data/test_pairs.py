@@ -23,8 +23,8 @@ from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.measure import intervals
 from shendu.metrics import BLEU
+from shendu.pages import alignment
 from shendu.recipes import translation as recipes
-from shendu.verbs import alignment
 from shendu.verbs.evaluate import evaluate
 from shendu.verbs.predict import predict
 from shendu.verbs.train import train

@@ -12,7 +12,7 @@ import shendu
 from shendu.errors import UserError
 from shendu.nn.activations import ACTIVATIONS
 from shendu.optim import OPTIMIZERS, SCHEDULES, schedule
-from shendu.verbs import draw
+from shendu.pages import draw
 
 
 def test_activations_and_their_derivatives() -> None:

@@ -15,7 +15,7 @@ import torchvision_shim  # noqa: F401  (timm imports torchvision)
 
 from shendu import fit, run
 from shendu.errors import UserError
-from shendu.verbs import report
+from shendu.pages import report
 from shendu.verbs import train as verb
 
 CRASH = 9

@@ -309,8 +309,8 @@ def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
 
     from shendu.data.columns import Category, Number
     from shendu.data.processors.supervised import Supervised
+    from shendu.saved import save_model, unaliased
     from shendu.systems.foundations.mlp import Config
-    from shendu.verbs.opened import save_model, unaliased
 
     net = Config(hidden=(3,)).build()
     net.again = nn.Linear(2, 3)

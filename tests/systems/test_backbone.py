@@ -57,7 +57,7 @@ def test_logits_are_hugging_faces_for_its_folder(kind: str, tmp_path: Path) -> N
 
 
 def module_weights(net: Config, file: Path) -> dict[str, torch.Tensor]:
-    from shendu.verbs import weights
+    from shendu import published as weights
 
     return weights.load_published(backbone, net, file)
 

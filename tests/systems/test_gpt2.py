@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 import shendu
 from shendu import cli
+from shendu.composing import compose
 from shendu.data.texts.tokens import BPE
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.systems.sequence import gpt2
-from shendu.verbs.compose import compose
 
 TEXT = "Forty winks, forty thieves.\nOne swallow, two swallows, makes no summer!\n" * 30
 SMALL = {"n_layer": 3, "n_head": 4, "n_embd": 32, "n_positions": 24}

@@ -21,7 +21,9 @@ from shendu.objectives import triplets
 from shendu.recipes.pairs import Groups
 from shendu.sources.classes import Classes, distorted, turned
 from shendu.systems.vision import face, siamese
-from shendu.verbs import faces
+from shendu.verbs.enrol import enrol, fingerprint
+from shendu.verbs.identify import identify
+from shendu.verbs.verify import verify
 
 Y = torch.tensor([3, 3, 3, 5, 5, 5, 9, 9, 9])
 STEP = torch.zeros((), dtype=torch.int64)
@@ -307,38 +309,38 @@ def test_parts_are_of_different_classes_where_nothing_is_said(run: Any) -> None:
 
 def test_enrol_verify_identify(run: Any, pictures: dict[int, list[Path]], tmp_path: Path) -> None:
     gallery = tmp_path / "gallery.safetensors"
-    faces.enrol(run, gallery, "nought", pictures[0][0])
-    done = faces.enrol(run, gallery, "four", pictures[4][0])
+    enrol(run, gallery, "nought", pictures[0][0])
+    done = enrol(run, gallery, "four", pictures[4][0])
     assert done == {"gallery": str(gallery), "name": "four", "pictures": 1, "people": 2}
-    rows = faces.identify(run, gallery, pictures[0][0], pictures[4][0])
+    rows = identify(run, gallery, pictures[0][0], pictures[4][0])
     assert [row["nearest"] for row in rows] == ["nought", "four"]
     assert [row["name"] for row in rows] == ["nought", "four"]
     assert rows[0]["similarity"] == pytest.approx(1, abs=1e-5)
-    one, other = (faces.verify(run, *pair) for pair in (pictures[0], pictures[0][::-1]))
+    one, other = (verify(run, *pair) for pair in (pictures[0], pictures[0][::-1]))
     assert one == pytest.approx(other)
     assert one["same"] == (one["similarity"] >= one["threshold"])
-    assert faces.verify(run, pictures[0][0], pictures[0][0])["same"]
+    assert verify(run, pictures[0][0], pictures[0][0])["same"]
 
 
 def test_galleries_that_do_not_fit_get_one_line(
     run: Any, pictures: dict[int, list[Path]], tmp_path: Path, one_line: Any
 ) -> None:
     gallery, broken, text = (tmp_path / f"{name}.safetensors" for name in ("good", "broken", "other"))
-    faces.enrol(run, gallery, "nought", *pictures[0])
+    enrol(run, gallery, "nought", *pictures[0])
     broken.write_bytes(gallery.read_bytes()[:-40])
-    faces.enrol(run, text, "x", pictures[0][0])
-    text.write_bytes(text.read_bytes().replace(faces.fingerprint(run).encode(), b"0" * 64))
+    enrol(run, text, "x", pictures[0][0])
+    text.write_bytes(text.read_bytes().replace(fingerprint(run).encode(), b"0" * 64))
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(pictures[0][0].read_bytes()[:40])
     for call, expected in (
-        (lambda: faces.identify(run, tmp_path / "none.safetensors", pictures[0][0]), "there is no gallery"),
-        (lambda: faces.identify(run, broken, pictures[0][0]), "is no gallery"),
-        (lambda: faces.identify(run, text, pictures[0][0]), "was made with other weights"),
-        (lambda: faces.enrol(run, text, "y", pictures[0][0]), "was made with other weights"),
-        (lambda: faces.enrol(run, tmp_path / "g.json", "y", pictures[0][0]), "a gallery is a .safetensors file"),
-        (lambda: faces.enrol(run, gallery, "a\nb", pictures[0][0]), "is no name"),
-        (lambda: faces.verify(run, damaged, pictures[0][0]), "cannot read"),
-        (lambda: faces.verify(run, tmp_path / "gone.png", pictures[0][0]), "no such file"),
+        (lambda: identify(run, tmp_path / "none.safetensors", pictures[0][0]), "there is no gallery"),
+        (lambda: identify(run, broken, pictures[0][0]), "is no gallery"),
+        (lambda: identify(run, text, pictures[0][0]), "was made with other weights"),
+        (lambda: enrol(run, text, "y", pictures[0][0]), "was made with other weights"),
+        (lambda: enrol(run, tmp_path / "g.json", "y", pictures[0][0]), "a gallery is a .safetensors file"),
+        (lambda: enrol(run, gallery, "a\nb", pictures[0][0]), "is no name"),
+        (lambda: verify(run, damaged, pictures[0][0]), "cannot read"),
+        (lambda: verify(run, tmp_path / "gone.png", pictures[0][0]), "no such file"),
     ):
         with pytest.raises(UserError) as caught:
             call()

@@ -16,10 +16,10 @@ from PIL import Image
 
 import shendu
 from shendu import cli
+from shendu.data import checks
 from shendu.data.audit import duplicates, screens, suspects
 from shendu.data.audit.screens import Feature
 from shendu.errors import UserError
-from shendu.verbs import checks
 from shendu.verbs.audit import Audit
 
 RNG = np.random.default_rng(7)

@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 import shendu
-from shendu import cli
+from shendu import Run, cli
 from shendu.errors import UserError
+from shendu.pages.display import PLAIN_EVERY, Display
 from shendu.run import Folder
-from shendu.verbs.display import PLAIN_EVERY, Display
-from shendu.verbs.opened import Run
 from shendu.verbs.reproduce import chosen, command
 
 

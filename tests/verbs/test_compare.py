@@ -16,11 +16,10 @@ from matplotlib.text import Annotation, Text
 from torch import nn
 
 import shendu
-from shendu import cli
+from shendu import Run, cli
 from shendu.errors import UserError
 from shendu.verbs import compare as verb
 from shendu.verbs.compare import Comparison, Line, compare
-from shendu.verbs.opened import Run
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 from click.testing import CliRunner
 
 import shendu
+from shendu import Run
 from shendu.cli import cli
+from shendu.composing import Text, compose, pieces
 from shendu.data.processors.language import Language
 from shendu.errors import UserError
-from shendu.verbs.compose import Text, compose, pieces
-from shendu.verbs.opened import Run
 
 
 @pytest.fixture(scope="module")

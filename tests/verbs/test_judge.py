@@ -17,6 +17,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 import shendu
+from shendu import Run
 from shendu.cli import cli
 from shendu.errors import UserError
 from shendu.verbs import judge as verb
@@ -31,7 +32,6 @@ from shendu.verbs.judge import (
     recognised,
     square_root,
 )
-from shendu.verbs.opened import Run
 from shendu.verbs.sample import sample
 
 # ---- figures

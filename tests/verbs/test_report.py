@@ -25,9 +25,9 @@ from shendu.data.texts.text import Text
 from shendu.errors import UserError
 from shendu.measure import Outputs
 from shendu.metrics import METRICS
+from shendu.pages import drawing, explanation, report
+from shendu.pages.rows import Rows
 from shendu.sources.static import Static
-from shendu.verbs import drawing, explanation, report
-from shendu.verbs.report import Rows
 from shendu.verbs.train import affordable, doubtful
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -249,7 +249,7 @@ def test_digits_page_has_every_section_and_is_rebuilt_to_the_byte(tmp_path: Path
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert f"{100 * result['metrics']['test']['accuracy']:.2f}%" in page.body
     (tmp_path / "run" / "report.html").unlink()
-    assert report.report(tmp_path / "run") == tmp_path / "run" / "report.html"
+    assert shendu.report(tmp_path / "run") == tmp_path / "run" / "report.html"
     assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page.text
 
 
@@ -315,7 +315,7 @@ def test_gaps_and_several_stages_in_the_curves(tmp_path: Path) -> None:
             folder.log({"stage": stage, "step": step, "total": total, "loss": float("nan") if step < 200 else 5.0 ** -(step % 7),
                         "lr": 0.1, "energy": float("nan")})  # fmt: skip
     folder.log({"stage": 2, "step": 400, "total": total, "validation accuracy": None, "validation error-rate": None})
-    page = checked(report.report(tmp_path / "run"))
+    page = checked(shendu.report(tmp_path / "run"))
     for word in ("greedy", "fine", "Training loss", "log scale", "Learning rate"):
         assert word in page.body
     assert "Energy" not in page.body, "nothing but gaps is no curve"
@@ -487,7 +487,7 @@ def test_an_unfinished_run_says_how_to_finish_it(tmp_path: Path) -> None:
     trained(tmp_path, "mlp", "xor", steps=2)
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(UserError, match="not finished; continue it with: shendu train --resume"):
-        report.report(tmp_path / "run")
+        shendu.report(tmp_path / "run")
 
 
 def test_changed_data_is_refused(tmp_path: Path) -> None:
@@ -497,12 +497,12 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
     made["data"]["hash"] = "0" * 64
     folder.write("recipe.json", made)
     with pytest.raises(UserError, match="xor has changed since"):
-        report.report(tmp_path / "run")
+        shendu.report(tmp_path / "run")
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no run"):
-        report.report(tmp_path)
+        shendu.report(tmp_path)
 
 
 def test_the_command_says_how_the_data_was_read() -> None:
@@ -522,5 +522,5 @@ def test_the_command_says_how_the_data_was_read() -> None:
 
 def test_settings_of_several_numbers_are_written_as_they_are_typed(tmp_path: Path) -> None:
     trained(tmp_path, "mlp", "xor", steps=2, hidden=(3, 2))
-    page = checked(report.report(shendu.Run(tmp_path / "run")))
+    page = checked(shendu.report(shendu.Run(tmp_path / "run")))
     assert "--set hidden=3,2" in page.body

@@ -21,11 +21,11 @@ from torch import Tensor
 
 import shendu
 from shendu import cli
+from shendu import published as weights
 from shendu.errors import UserError
 from shendu.systems.sequence import lstm
 from shendu.systems.vision import lenet, mobilenet, resnet, vgg
 from shendu.verbs import convert_weights as converting
-from shendu.verbs import weights
 from shendu.verbs.convert_weights import convert_weights
 
 NET = lenet.Config()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib
 import numpy as np
@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from shendu import optim, parallel
 from shendu.nn.activations import ACTIVATIONS, activation
 from shendu.objectives.losses import LOSSES, loss
-from shendu.verbs.opened import Run
+from shendu.saved import Saved
+
+
+class Predicts(Protocol):
+    """A run, as far as it is asked."""
+
+    def predict(self, *inputs: Any) -> list[dict[str, Any]]:
+        """One entry per row, with its `value`."""
+        ...
+
 
 INK = ("#1f5fa8", "#c8452f", "#3c8c4d", "#8a5aa8", "#b07d1e", "#4d4d4d")
 """Line colours, told apart by the colour-blind too where the line styles help."""
@@ -191,7 +200,7 @@ def optimizers(names: Sequence[str] = tuple(optim.OPTIMIZERS), steps: int = 150)
 
 
 @matplotlib.rc_context(STYLE)
-def regions(panels: Mapping[str, tuple[Run, np.ndarray, np.ndarray]]) -> Figure:
+def regions(panels: Mapping[str, tuple[Saved, np.ndarray, np.ndarray]]) -> Figure:
     """The class that a run predicts at every point of the plane; a panel per title: run, rows x [N, 2], classes y [N].
 
     Where there are two classes the colour's depth is the probability, and a line marks 1/2.
@@ -232,7 +241,7 @@ def regions(panels: Mapping[str, tuple[Run, np.ndarray, np.ndarray]]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def kernels(run: Run, picture: np.ndarray, most: int = 6) -> Figure:
+def kernels(run: Saved, picture: np.ndarray, most: int = 6) -> Figure:
     """A network's first convolution: some of its kernels, and the maps that they make of a picture (uint8 [H, W, C]).
 
     Raises StopIteration for a network without a convolution.
@@ -264,7 +273,7 @@ def kernels(run: Run, picture: np.ndarray, most: int = 6) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def line(run: Run, x: np.ndarray, y: np.ndarray) -> Figure:
+def line(run: Predicts, x: np.ndarray, y: np.ndarray) -> Figure:
     """A regression of one number on one: the rows x [N, 1], y [N], and what the run predicts."""
     figure, (ax,) = _panels(1, 1, 4.4, 2.8)
     ends = np.linspace(x.min(), x.max(), 200, dtype=np.float32)[:, None]

@@ -19,20 +19,20 @@ from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.nn.halved import halved
-from shendu.verbs.opened import Run, opened
+from shendu.saved import Saved, opened
 
 OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "stop")
 """What only the writing of text takes."""
 MOST = 1000
 
 
-def compose(run: Run | str | Path, **how: Any) -> list[str]:
+def compose(run: Saved | str | Path, **how: Any) -> list[str]:
     """The continuations whole, without the prompt; `how` as for `pieces`. Raises UserError."""
     return ["".join(parts) for parts in zip(*pieces(run, **how), strict=True)]
 
 
 def pieces(
-    run: Run | str | Path,
+    run: Saved | str | Path,
     *,
     prompt: str = "",
     n: int = 1,
@@ -81,7 +81,7 @@ def following(tokens: Iterator[Tensor]) -> Tensor | None:
         return next(tokens, None)
 
 
-def writes(run: Run) -> bool:
+def writes(run: Saved) -> bool:
     """Whether a run is of a model that goes on from a text."""
     return isinstance(run.processor, Language) and isinstance(run.model, Steps)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,8 @@ from shendu.data.processors.supervised import Supervised
 from shendu.data.tables.row import _shown
 from shendu.data.texts.text import KNOWN
 from shendu.measure import BATCH
+from shendu.pages.rows import Rows
 from shendu.recipes import device_of
-
-if TYPE_CHECKING:
-    from shendu.verbs.report import Rows
 
 EXPLAINED, GRADIENT_ROWS, BARS = 8, 500, 20
 """Rows that are explained one by one; rows whose gradients are averaged; bars that are drawn."""

@@ -27,8 +27,7 @@ from shendu.fit import Setup
 from shendu.fit import fit as train
 from shendu.measure import outputs_of
 from shendu.run import Folder
-from shendu.verbs.opened import Run, save_model
-from shendu.verbs.train import duration
+from shendu.saved import Saved, save_model
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -80,7 +79,7 @@ class _Table(BaseEstimator):
         goal = self._goal(targets)
         dataset = _dataset(column, inputs, goal, self._codes(targets)).split_off(parts=("validation",))
         recipe = registry.load(self.system).recipe(dataset, **self._choices())
-        self.model_, steps = _trained(recipe, self.device, duration(self.time_limit), self.verbose)
+        self.model_, steps = _trained(recipe, self.device, config.duration(self.time_limit), self.verbose)
         self.processor_, self.config_, self.n_iter_ = recipe.processor, recipe.model, steps
         return self
 
@@ -103,7 +102,7 @@ class _Table(BaseEstimator):
     @classmethod
     def load(cls, path: str | Path) -> Any:
         """The estimator of a folder that `save` wrote; raises UserError where it is none."""
-        run = Run(path)
+        run = Saved(path)
         kept = run.folder.read("estimator.json")
         if kept is None or kept["kind"] not in ESTIMATORS:
             raise UserError(f"{path} holds no estimator; save one with estimator.save('{path}')")

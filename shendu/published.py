@@ -24,7 +24,7 @@ from shendu import config, registry
 from shendu.core import Config
 from shendu.errors import UserError
 from shendu.run import sha256
-from shendu.verbs.opened import unaliased
+from shendu.saved import unaliased
 
 MOST_BYTES = 64 << 30
 """No file of weights is larger."""

@@ -1,4 +1,4 @@
-"""A run that exists on the disk: its figures, its model, and what can be done with them."""
+"""A run that exists on the disk: how it was made, its figures, its model."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PROCESSORS: dict[str, Any] = {
 """Kind in processor.json -> class: a closed list, so that no file can name code."""
 
 
-class Run:
-    """A run folder, read when asked. `Run("runs/…")` raises UserError where there is no run."""
+class Saved:
+    """A run folder, read when asked. `Saved("runs/…")` raises UserError where there is no run."""
 
     def __init__(self, path: str | Path) -> None:
         self.folder = Folder(path)
@@ -87,20 +87,8 @@ class Run:
     def unfinished(self) -> UserError:
         return UserError(f"{self.path} is not finished; continue it with: shendu train --resume {self.path}")
 
-    def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
-        """Figures on the run's own test part, or on other data; see `shendu.evaluate`."""
-        from shendu.verbs.evaluate import evaluate
-
-        return evaluate(self, data, **options)
-
-    def predict(self, *inputs: Any, **options: Any) -> list[dict[str, Any]]:
-        """Labels with probabilities, or values; see `shendu.predict`."""
-        from shendu.verbs.predict import predict
-
-        return predict(self, *inputs, **options)
-
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     def _repr_html_(self) -> str:
         result, recipe = self.result, self.recipe
@@ -123,7 +111,7 @@ class Run:
         )
 
 
-class Checkpoint(Run):
+class Checkpoint(Saved):
     """A model's folder as others publish it, read by the system that knows it; how it was trained is not known."""
 
     def __init__(self, path: str | Path, system: str) -> None:
@@ -151,12 +139,12 @@ class Checkpoint(Run):
         return parallel.place(self._read[0].eval(), torch.device("cpu"))
 
 
-def opened(run: Run | str | Path) -> Run:
+def opened(run: Saved | str | Path) -> Saved:
     """A run, or the checkpoint that a folder holds in another library's form; raises UserError where it is neither."""
-    if isinstance(run, Run):
+    if isinstance(run, Saved):
         return run
     system = published_as(Folder(run))
-    return Checkpoint(run, system) if system else Run(run)
+    return Checkpoint(run, system) if system else Saved(run)
 
 
 def published_as(folder: Folder) -> str:

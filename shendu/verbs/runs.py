@@ -1,30 +1,16 @@
-"""list and runs: what there is to train, on what, and what was trained. Reads text; imports no torch."""
+"""runs: what was trained. Reads text; imports no torch."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from shendu import registry
 from shendu.errors import UserError
-
-
-def list_systems() -> list[dict[str, str]]:
-    """Name, family and one line of every system."""
-    return [{"name": e.name, "family": e.family, "summary": e.summary} for e in registry.systems().values()]
-
-
-def list_data(data_dir: str | Path | None = None) -> list[dict[str, Any]]:
-    """Name, one line and place of every known data set."""
-    from shendu.data import catalogue
-
-    return catalogue.listing(data_dir)
 
 
 def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
     """Every run folder below `root`: path, system, data, and its test (else validation, else train) figures."""
-    import json
-
     if not Path(root).is_dir():
         raise UserError(f"{root} is no folder; runs are kept under runs/ of the folder where they were trained")
     rows = []

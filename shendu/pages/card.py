@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
 
 from shendu.registry import entry
 from shendu.run import Folder
-from shendu.verbs.report import command
 
 
 def model_card(folder: Folder, result: dict[str, Any]) -> str:
@@ -33,3 +34,22 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
 
 def _between(ends: list[float] | None) -> str:
     return f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+
+
+def command(made: dict[str, Any]) -> str:
+    """The line that makes this run again."""
+    words = ["shendu", "train", made["system"], made["data"]["given"]]
+    for name, value in made["data"].get("reading", {}).items():
+        option = "--type" if name == "types" else f"--{name.replace('_', '-')}"
+        given = value if isinstance(value, list) else [value] if value not in ("", 0, False, "auto") else []
+        words += [word for one in given for word in ([option] if one is True else [option, str(one)])]
+    for name, value in made["choices"].items():
+        words += ["--set", f"{name}={plain(value)}"]
+    return shlex.join(words)
+
+
+def plain(value: Any) -> str:
+    """A setting as a person would type it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)

@@ -27,11 +27,11 @@ from shendu.errors import UserError
 from shendu.measure import Outputs
 from shendu.metrics import Curve, compared, equal_error, roc
 from shendu.nn.generate import generate
+from shendu.pages import alignment
+from shendu.pages.drawing import INK, MAIN, SECOND, data_uri, drawing, figure, labelled, share_axis, svg
+from shendu.pages.generated import frames, grid, labels_of, last
 from shendu.recipes import device_of
 from shendu.sources.static import Static
-from shendu.verbs import alignment
-from shendu.verbs.drawing import INK, MAIN, SECOND, data_uri, drawing, figure, labelled, share_axis, svg
-from shendu.verbs.sample import frames, grid, labels_of, last
 
 Gallery = dict[str, Any]
 

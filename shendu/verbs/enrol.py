@@ -1,8 +1,8 @@
-"""enrol, verify, identify: who is on a picture, by the embeddings of a run that compares.
+"""enrol: pictures of a person into a gallery, as the embeddings of a run that compares.
 
 A gallery is one .safetensors file: embeddings [N, D], and in its header the name of each and which weights made them.
 
-Shape letters: N enrolled pictures, Q pictures that are asked about, D dimensions of an embedding.
+Shape letters: N enrolled pictures, Q pictures that are looked at, D dimensions of an embedding.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from shendu import parallel
 from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
 from shendu.measure import BATCH, outputs_of
-from shendu.verbs.opened import Run
+from shendu.saved import Saved
 
 BYTES_MOST, NAME_MOST = 1 << 30, 200
 KIND = "shendu-gallery"
 
 
 def enrol(
-    run: Run | str | Path, gallery: str | Path, name: str, *pictures: Any, device: str = "auto"
+    run: Saved | str | Path, gallery: str | Path, name: str, *pictures: Any, device: str = "auto"
 ) -> dict[str, Any]:
     """Adds pictures of a person to a gallery, which is made where there is none: `{"gallery", "name", "pictures", "people"}`.
 
@@ -47,32 +47,6 @@ def enrol(
     return {"gallery": str(path), "name": name, "pictures": names.count(name), "people": len(set(names))}
 
 
-def verify(run: Run | str | Path, first: Any, second: Any, device: str = "auto") -> dict[str, Any]:
-    """Whether two pictures show the same: `{"same", "similarity", "threshold"}`. Raises UserError."""
-    opened = comparing(run)
-    _, z = embeddings(opened, (first, second), device)
-    if len(z) != 2:
-        raise UserError(f"verify compares two pictures, these are {len(z)}; to ask who is on many use: shendu identify")
-    similarity, threshold = float(z[0] @ z[1]), limit(opened)
-    return {"same": similarity >= threshold, "similarity": similarity, "threshold": threshold}
-
-
-def identify(run: Run | str | Path, gallery: str | Path, *pictures: Any, device: str = "auto") -> list[dict[str, Any]]:
-    """Who is on each picture: `{"input", "name", "similarity", "nearest"}`; `name` is None below the threshold.
-
-    A person is as similar as the most similar of the pictures enrolled. Raises UserError.
-    """
-    opened = comparing(run)
-    known, threshold = Gallery.read(Path(gallery), opened), limit(opened)
-    words, z = embeddings(opened, pictures, device)
-    best = (z @ known.embeddings.T).max(1)
-    nearest = [known.names[i] for i in best.indices.tolist()]
-    return [
-        {"input": word, "name": name if value >= threshold else None, "similarity": value, "nearest": name}
-        for word, name, value in zip(words, nearest, best.values.tolist(), strict=True)
-    ]
-
-
 class Gallery:
     """Embeddings [N, D] of length 1, and whose each is."""
 
@@ -80,7 +54,7 @@ class Gallery:
         self.embeddings, self.names = embeddings, names
 
     @classmethod
-    def read(cls, path: Path, run: Run) -> Gallery:
+    def read(cls, path: Path, run: Saved) -> Gallery:
         """Raises UserError for what is no gallery, or one of other weights."""
         if not path.exists():
             raise UserError(f"there is no gallery {path}; make it with: shendu enrol {run.path} {path} NAME PICTURE")
@@ -100,7 +74,7 @@ class Gallery:
             raise UserError(f"{path} was made with other weights than those of {run.path}; name that run, or {anew}")
         return cls(z, names)
 
-    def write(self, path: Path, run: Run) -> None:
+    def write(self, path: Path, run: Saved) -> None:
         about = {"format": KIND, "names": json.dumps(self.names), "weights": fingerprint(run)}
         temporary = path.with_name(f".{path.name}")
         with shendu.run.writing(path):
@@ -109,9 +83,9 @@ class Gallery:
             temporary.replace(path)
 
 
-def comparing(run: Run | str | Path) -> Run:
+def comparing(run: Saved | str | Path) -> Saved:
     """The run; raises UserError for one whose model does not compare."""
-    opened = run if isinstance(run, Run) else Run(run)
+    opened = run if isinstance(run, Saved) else Saved(run)
     if not isinstance(opened.processor, Embedding):
         raise UserError(
             f"{opened.path} is a run of {opened.recipe['system']}, which compares nothing; train face or siamese"
@@ -119,7 +93,7 @@ def comparing(run: Run | str | Path) -> Run:
     return opened
 
 
-def limit(run: Run) -> float:
+def limit(run: Saved) -> float:
     """The similarity from which on two are the same; raises UserError where none could be chosen."""
     if run.processor.threshold is None:
         raise UserError(
@@ -128,13 +102,13 @@ def limit(run: Run) -> float:
     return float(run.processor.threshold)
 
 
-def fingerprint(run: Run) -> str:
+def fingerprint(run: Saved) -> str:
     """sha256 of the run's weights."""
     with (run.path / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def embeddings(run: Run, inputs: tuple[Any, ...], device: str) -> tuple[list[str], Tensor]:
+def embeddings(run: Saved, inputs: tuple[Any, ...], device: str) -> tuple[list[str], Tensor]:
     """A name per picture of files, folders and arrays, and their embeddings [Q, D]; raises UserError."""
     chosen, column = parallel.choose_device(device), run.processor.input
     model = parallel.place(run.model, chosen)
