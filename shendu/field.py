@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from shendu import config
+from shendu.errors import unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +35,9 @@ class Field:
     was fitted on the training rows are numbers in it; `fit` hands them back as tensors. Shape letters: B rows, U units.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
     """Its name in files."""
+    known: ClassVar[dict[str, type[Field]]] = {}
     words: ClassVar[str]
     """What it holds, in a word or two, in the plural."""
     parts: ClassVar[tuple[str, ...]] = ("",)
@@ -42,6 +47,16 @@ class Field:
     """Of the stored values."""
     ragged: ClassVar[bool] = False
     """True: rows vary in length; gathered, they are padded, and the part `_count` has each one's length."""
+
+    names: tuple[str, ...] = ()
+    """Of classes: what each is called; a vocabulary is `words` of another kind."""
+    moves: ClassVar[bool] = False
+    """True: it has places that move with a picture (pictures, boxes, masks, points)."""
+
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        if cls.kind:
+            Field.known[cls.kind] = cls
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -116,6 +131,32 @@ class Field:
     def schema(self) -> Any:
         """What stored rows are, for who sends or reads them."""
         return {"kind": self.kind, "words": self.words, "shape": list(self.stored), "dtype": self.dtype}
+
+
+_KINDS = {
+    "image": "shendu.data.columns", "number": "shendu.data.columns", "category": "shendu.data.columns",
+    "text": "shendu.data.texts.text", "audio": "shendu.data.signals.audio", "row": "shendu.data.tables.row",
+    "series": "shendu.data.signals.series", "sequence": "shendu.data.texts.sequence", "sentence": "shendu.data.texts.pairs",
+    "prose": "shendu.data.texts.prose",
+}  # fmt: skip
+
+
+def kind_of(kind: str) -> type[Field]:
+    """The class of a kind; raises UserError for one that is not known."""
+    if kind not in Field.known and kind in _KINDS:
+        importlib.import_module(_KINDS[kind])
+    if kind not in Field.known:
+        raise unknown("field", kind, {*_KINDS, *Field.known})
+    return Field.known[kind]
+
+
+def to_json(field: Field) -> dict[str, Any]:
+    return {"kind": field.kind, **config.to_json(field)}
+
+
+def from_json(values: dict[str, Any]) -> Field:
+    """The field that `to_json` wrote; raises UserError for a kind that is not known, and for wrong values."""
+    return config.from_json(kind_of(str(values.get("kind"))), {key: v for key, v in values.items() if key != "kind"})
 
 
 def padded(flat: Tensor, offsets: Tensor, rows: Tensor, least: int = 1) -> Batch:

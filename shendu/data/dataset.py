@@ -13,7 +13,7 @@ import numpy as np
 
 from shendu.data.columns import Category
 from shendu.errors import UserError
-from shendu.field import Field
+from shendu.field import Field, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +47,18 @@ class Split:
         values = self.columns[name]
         return values if self.index is None else values[self.index]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a field of that name."""
+        return name in self.columns
+
+    def stored(self, name: str, field: Field) -> Values:
+        """A field's stored values by part, whole: `index` says which of them are the split's rows."""
+        return {part: self.columns[name + part] for part in field.storage()}
+
+    def values(self, name: str, field: Field) -> Values:
+        """The same of this split's rows alone, in their order."""
+        return {part: self.column(name + part) for part in field.storage()}
+
     def take(self, rows: np.ndarray) -> Split:
         """Some of this split's rows."""
         return Split(self.columns, rows if self.index is None else self.index[rows])
@@ -70,6 +82,18 @@ class Dataset:
     """True: the order of the rows means something (a time series), so parts are never drawn from their middle."""
     notes: tuple[str, ...] = field(default=())
     """What was decided while reading, each with its reason."""
+
+    def inputs_by_role(self) -> dict[str, str]:
+        """Role in a batch -> field that a network reads: a single one is `x`."""
+        return {"x": self.input}
+
+    def targets_by_role(self) -> dict[str, str]:
+        """Role in a batch -> field that it predicts: a single one is `y`."""
+        return {"y": self.target}
+
+    def roles(self) -> dict[str, str]:
+        """Both."""
+        return {**self.inputs_by_role(), **self.targets_by_role()}
 
     @property
     def mean(self) -> tuple[float, ...]:

@@ -12,6 +12,19 @@ from typing import Any
 import numpy as np
 
 
+def tensors(values: dict[str, Any]) -> dict[str, Any]:
+    """A field's stored values as tensors; rows of varying length as flat values and `_offsets` [N + 1]."""
+    import torch
+
+    found = {}
+    for part, held in values.items():
+        if isinstance(held, Ragged):
+            found |= {part: torch.from_numpy(held.values), f"{part}_offsets": torch.from_numpy(held.offsets)}
+        else:
+            found[part] = torch.from_numpy(held)
+    return found
+
+
 class Ragged:
     """Values [M] and offsets int64 [N + 1]: row i is values[offsets[i] : offsets[i + 1]]."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -12,37 +10,28 @@ from shendu.objectives.losses import loss
 
 
 class Supervised(Objective):
-    """A named loss of `model(x)` against `y`; a regression's target is compared in standard units.
+    """A named loss of `model(x)` against `y`, which of a regression is in standard units.
 
-    `mean` and `std` [T] are the target's; `coupled` is for models whose rows affect each other (BatchNorm). Of a model that
+    `coupled` is for models whose rows affect each other (BatchNorm). Of a model that
     answers in training with several outputs, the first counts whole and each of the others `auxiliary` times.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         name: str,
         *,
         label_smoothing: float = 0.0,
-        mean: Iterable[float] = (0.0,),
-        std: Iterable[float] = (1.0,),
         coupled: bool = False,
         auxiliary: float = 0.0,
     ) -> None:
         super().__init__()
         self.coupled, self.auxiliary = coupled, auxiliary
         self.loss = loss(name, label_smoothing=label_smoothing)
-        self.register_buffer("mean", torch.as_tensor(list(mean)))
-        self.register_buffer("std", torch.as_tensor(list(std)))
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         outputs, y = model(batch["x"]), batch["y"]
         if y.is_floating_point() and y.dim() == 1:
-            y = ((y - self.mean) / self.std)[:, None]
-        elif y.is_floating_point() and len(self.mean) == y.shape[1]:
-            y = (y - self.mean) / self.std
+            y = y[:, None]
         first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
         value = self.loss(first.float(), y)
         for other in others:

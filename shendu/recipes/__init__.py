@@ -12,39 +12,19 @@ import torch
 from torch import nn
 
 from shendu import config, optim
-from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
+from shendu.core import Config, Metric, Objective, Recipe, Stage
 from shendu.data import augment
-from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
-from shendu.data.processors.embedding import Embedding
-from shendu.data.processors.language import Language
-from shendu.data.processors.supervised import Supervised
-from shendu.data.processors.translation import Translation
-from shendu.data.processors.unlabelled import Unlabelled
-from shendu.data.signals.series import Series
 from shendu.errors import UserError, unknown
-from shendu.metrics import (
-    BLEU,
-    MASE,
-    METRICS,
-    BitsPerCharacter,
-    EqualErrorRate,
-    NatsPerToken,
-    OneShot,
-    Perplexity,
-    Score,
-    TrueAccepts,
-)
+from shendu.field import kind_of
 from shendu.objectives.losses import LOSSES
 from shendu.objectives.supervised import Penalised
 from shendu.objectives.supervised import Supervised as SupervisedObjective
-from shendu.sources.static import Static
-from shendu.sources.windows import Windows
-
-Reads = Supervised | Unlabelled | Language | Translation | Embedding
-"""The processors that recipes are made with."""
-TRAIN_TOKENS = 100_000
-"""The training part's figure of a language model is measured on so many of its first tokens."""
+from shendu.sources.rows import Rows
+from shendu.tasks import Task
+from shendu.tasks.classify import Classify
+from shendu.tasks.forecast import Forecast
+from shendu.tasks.regress import Regress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +83,27 @@ class Training:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
 
 
-HOLDS = {
-    "Image": "pictures", "Number": "numbers", "Row": "tables", "Text": "texts", "Audio": "recordings", "Series": "time series",
-    "Sequence": "sequences of letters", "Prose": "running text", "Sentence": "sentence pairs",
-}  # fmt: skip
-"""Kind of a column -> what it holds, in a word."""
-
-
 def check_reads(system: str, data: Dataset, *kinds: str) -> None:
-    """Raises UserError where a system does not read what a data set holds."""
-    holds = type(data.fields[data.input]).__name__
-    if holds not in kinds:
-        reads = " and ".join(HOLDS[kind] for kind in kinds)
+    """Raises UserError where a system does not read what a data set holds; `kinds` are those of fields."""
+    holds = data.fields[data.input]
+    if holds.kind not in kinds:
+        reads = " and ".join(kind_of(kind).words for kind in kinds)
         raise UserError(
-            f"{system} reads {reads}, and {data.name} holds {HOLDS[holds]}; leave the system out to have one chosen, or see "
+            f"{system} reads {reads}, and {data.name} holds {holds.words}; leave the system out to have one chosen, or see "
             "`shendu list`"
         )
+
+
+def labelled(data: Dataset) -> Task:
+    """The task of data with a target: a forecast where the order of the rows means something, else classes or numbers."""
+    if data.ordered:
+        return Forecast.of(data)
+    return (Classify if data.fields[data.target].names else Regress).of(data)
+
+
+def answers(task: Task) -> int:
+    """How many outputs a network has: one per class, or one per number of the target."""
+    return len(task.labels) or math.prod(task.targets["y"].stored)
 
 
 def steps_of(how: Training, rows: int) -> tuple[int, int]:
@@ -131,56 +116,18 @@ def steps_of(how: Training, rows: int) -> tuple[int, int]:
     return how.steps or max(1, round(how.epochs * rows / size)), size
 
 
-def shuffled(data: Dataset, processor: Reads, how: Training, device: torch.device) -> Static:
+def shuffled(data: Dataset, task: Task, how: Training, device: torch.device) -> Rows:
     """The training part: shuffled and augmented."""
-    target = data.fields[data.target]
-    return Static(
+    return Rows(
         data.splits["train"],
-        processor,
-        x=data.input,
-        y=data.target,
+        task,
+        roles=data.roles(),
         seed=how.seed,
         shuffle=True,
         augment=augment.of(how.augment, data.fields[data.input]),
-        classes=len(target.names) if isinstance(target, Category) else 0,
+        classes=len(task.labels),
         device=device,
     )
-
-
-def held(data: Dataset, processor: Reads, part: str) -> Source:
-    """A split in its own order, without augmentation: what figures are measured on."""
-    if isinstance(processor, Translation):
-        from shendu.recipes import translation
-
-        return translation.held(data, processor, part)
-    if isinstance(processor, Language):
-        tokens = processor.tokens(data.splits[part].column(data.input))
-        return Windows(tokens, processor.context, most=TRAIN_TOKENS if part == "train" else 0)
-    return Static(data.splits[part], processor, x=data.input, y=data.target, classes=len(processor.labels))
-
-
-def metrics_for(data: Dataset, processor: Reads) -> dict[str, Callable[[], Metric]]:
-    """The figures of a task: accuracy and error for classes (of two, the ROC curve's area), errors in the target's unit;
-    without labels the means of what the model says of each row; of text the loss in nats per token, as perplexity, as bits."""
-    if isinstance(processor, Translation):
-        return {"bleu": partial(BLEU, processor.texts)}
-    if isinstance(processor, Language):
-        bits = partial(BitsPerCharacter, processor.characters)
-        return {"loss": NatsPerToken, "perplexity": Perplexity, "bits-per-character": bits}
-    if isinstance(processor, Embedding):
-        if processor.ways:
-            return {"one-shot-accuracy": partial(OneShot, processor.ways)}
-        return {"equal-error-rate": EqualErrorRate, "true-accept-rate": TrueAccepts, "rank-1": OneShot}
-    if isinstance(processor, Unlabelled):
-        return {name: partial(Score, i, higher) for i, (name, higher) in enumerate(processor.scores.items())}
-    target, series = data.fields[data.target], data.fields[data.input]
-    if isinstance(series, Series):
-        return {"mase": partial(MASE, series.naive), **{name: METRICS[name] for name in ("mae", "rmse", "smape")}}
-    names: tuple[str, ...] = ("rmse", "mae", "r2")
-    if isinstance(target, Category):
-        ranked = ("auc",) if len(target.names) == 2 else ()
-        names = ("accuracy", *ranked, "error-rate", "cross-entropy")
-    return {name: METRICS[name] for name in names}
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -190,7 +137,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 def stage(
     data: Dataset,
-    processor: Reads,
+    task: Task,
     how: Training,
     objective: Callable[[nn.Module], Objective],
     *,
@@ -211,7 +158,7 @@ def stage(
 
     return Stage(
         objective=penalised,
-        source=lambda model: shuffled(data, processor, how, device_of(model)),
+        source=lambda model: shuffled(data, task, how, device_of(model)),
         optimizer=optim.optimizer(
             how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, by_adamw=by_adamw
         ),
@@ -229,24 +176,22 @@ def recipe_of(
     data: Dataset,
     net: Config,
     how: Training,
-    processor: Reads,
+    task: Task,
     stages: tuple[Stage, ...],
     notes: tuple[str, ...] = (),
 ) -> Recipe:
     """Stages of training, measured on every part of the data; `how` is that of the last one, which is validated."""
     if how.patience and how.select_by == "none":
         raise UserError("patience needs a metric to watch; leave select_by=none out, or name a metric")
-    metrics = metrics_for(data, processor)
-    chosen = selection(how, metrics)
+    chosen = selection(how, task.metrics())
     last = stages[-1]
     epochs = last.steps * last.batch_size / len(data.splits["train"])
     validations = max(1, min(how.validations, math.ceil(epochs)))
     return Recipe(
         model=net,
         stages=stages,
-        processor=processor,
-        splits={part: held(data, processor, part) for part in data.splits},
-        metrics=metrics,
+        task=task,
+        splits={part: task.held_out(data, part) for part in data.splits},
         select_by=chosen if "validation" in data.splits else "",
         validate_every=max(1, last.steps // validations),
         patience=how.patience,
@@ -272,8 +217,8 @@ def supervised(
 
     `coupled` and `auxiliary` are those of the objective, `shendu.objectives.supervised.Supervised`; `by_adamw` is `stage`'s.
     """
-    processor = Supervised.of(data)
-    loss = ("cross-entropy" if processor.labels else "mse") if how.loss == "auto" else how.loss
+    task = labelled(data)
+    loss = ("cross-entropy" if task.labels else "mse") if how.loss == "auto" else how.loss
     if loss not in LOSSES:
         raise unknown("loss", loss, [*LOSSES, "auto"])
     if objective:
@@ -286,22 +231,19 @@ def supervised(
         )
 
     def named(model: nn.Module) -> Objective:
-        return SupervisedObjective(
-            loss, label_smoothing=smoothing, mean=processor.target_mean.tolist(),
-            std=processor.target_std.tolist(), coupled=coupled, auxiliary=auxiliary,
-        )  # fmt: skip
+        return SupervisedObjective(loss, label_smoothing=smoothing, coupled=coupled, auxiliary=auxiliary)
 
-    made = stage(data, processor, how, objective or named, by_adamw=by_adamw)
+    made = stage(data, task, how, objective or named, by_adamw=by_adamw)
     if coupled and made.batch_size == 1:
         raise UserError("BatchNorm normalises over the rows of a batch, so it needs two or more; use batch_size=32")
-    return recipe_of(data, net, how, processor, (made,), notes)
+    return recipe_of(data, net, how, task, (made,), notes)
 
 
 def unlabelled(
     data: Dataset,
     net: Config,
     how: Training,
-    processor: Unlabelled,
+    task: Task,
     objective: Callable[[nn.Module], Objective],
     *,
     notes: tuple[str, ...] = (),
@@ -311,7 +253,7 @@ def unlabelled(
     A system of several stages gives them to `recipe_of` itself, each made by `stage`.
     """
     check_own_loss(how)
-    return recipe_of(data, net, how, processor, (stage(data, processor, how, objective),), notes)
+    return recipe_of(data, net, how, task, (stage(data, task, how, objective),), notes)
 
 
 def check_own_loss(how: Training) -> None:
@@ -326,20 +268,21 @@ SETTLES = ("one-cycle", "cosine", "warmup-linear")
 """Schedules whose last weights are the ones that were aimed at; the best of noisy validations comes before they settle."""
 
 
-def selection(how: Training, metrics: dict[str, Callable[[], Metric]]) -> str:
-    """The metric that chooses the weights; empty: the last ones are kept."""
+def selection(how: Training, metrics: dict[str, Metric]) -> str:
+    """The figure that chooses the weights; empty: the last ones are kept."""
     if how.select_by == "none" or (how.select_by == "auto" and how.schedule in SETTLES and not how.patience):
         return ""
+    figures = [name for metric in metrics.values() for name in metric.higher]
     if how.select_by == "auto":
-        return next(iter(metrics))
-    if how.select_by not in metrics:
-        raise unknown("metric for select_by", how.select_by, [*metrics, "auto", "none"])
+        return figures[0]
+    if how.select_by not in figures:
+        raise unknown("metric for select_by", how.select_by, [*figures, "auto", "none"])
     return how.select_by
 
 
 def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.of(how.augment, data.fields[data.input])
-    if chosen.mixes and not isinstance(data.fields[data.target], Category):
+    if chosen.mixes and not data.fields[data.target].names:
         raise UserError(
             f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has a number as its target; leave it out"
         )

@@ -9,7 +9,7 @@ from torch import nn
 from shendu import optim
 from shendu.core import Config, Recipe, Source
 from shendu.data.dataset import Dataset
-from shendu.data.processors.language import Language
+from shendu.tasks.language import Language
 from shendu.objectives.language import NextToken
 from shendu.recipes import Training, check_own_loss, device_of, recipe_of, stage, steps_of
 from shendu.sources.windows import Windows
@@ -32,7 +32,7 @@ def language(
     data: Dataset,
     net: Config,
     how: Training,
-    processor: Language,
+    task: Language,
     *,
     by_adamw: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
@@ -43,27 +43,26 @@ def language(
     An epoch is as many windows as the training text has.
     """
     check_own_loss(how)
-    train = processor.tokens(data.splits["train"].column(data.input))
-    windows = Windows(train, processor.context, shuffle=True)
+    train = task.tokens(data.splits["train"].column(data.input))
+    windows = Windows(train, task.context, shuffle=True)
     steps, size = steps_of(replace(how, batch_size=how.batch_size or windows.rows), max(windows.rows, how.batch_size))
 
     def source(model: nn.Module) -> Source:
-        return Windows(train, processor.context, seed=how.seed, shuffle=True, device=device_of(model))
+        return Windows(train, task.context, seed=how.seed, shuffle=True, device=device_of(model))
 
     optimizer = optim.optimizer(
         how.optimizer, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay, betas=BETAS, by_adamw=by_adamw
     )
-    begun = stage(data, processor, how, lambda model: NextToken())
+    begun = stage(data, task, how, lambda model: NextToken())
     made = replace(begun, source=source, steps=steps, batch_size=size, optimizer=optimizer)
-    recipe = recipe_of(data, net, how, processor, (made,), (*notes, *described(data, processor)))
+    recipe = recipe_of(data, net, how, task, (made,), (*notes, *described(data, task)))
     return replace(recipe, validate_every=max(1, steps // how.validations))
 
 
-def described(data: Dataset, processor: Language) -> tuple[str, ...]:
+def described(data: Dataset, task: Language) -> tuple[str, ...]:
     """What was decided about the text, and what of the parts that are measured was never seen in training."""
-    kind = "characters" if type(processor.tokenizer).__name__ == "Characters" else "pieces of a few bytes (BPE)"
-    notes = [f"the text is read in {kind}: {processor.vocabulary:,} different ones"]
+    notes = [f"the text is read in {task.tokenizer.words}: {task.vocabulary:,} different ones"]
     for part in (part for part in data.splits if part != "train"):
-        if strange := processor.strange(processor.tokens(data.splits[part].column(data.input)).numpy()):
+        if strange := task.strange(task.tokens(data.splits[part].column(data.input)).numpy()):
             notes.append(f"{strange:,} characters of the {part} part are not in the training text: read as unknown")
     return tuple(notes)

@@ -11,10 +11,10 @@ from shendu.core import Config, Objective, Recipe
 from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError, unknown
 from shendu.recipes import Training, device_of, recipe_of, stage
 from shendu.sources.classes import Classes
+from shendu.tasks.embed import Embed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +80,13 @@ def paired(
     notes: tuple[str, ...] = (),
 ) -> Recipe:
     """One stage over groups of one class, with whole groups in a batch; raises UserError for settings that do not fit."""
-    processor = Embedding.of(data, ways=ways, false_accepts=groups.false_accepts)
+    task = Embed.of(data, ways=ways, false_accepts=groups.false_accepts)
     chosen = augment.of(how.augment, data.fields[data.input])
     if chosen.mixes:
         raise UserError(
             f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and here pictures of one class are compared; leave it out"
         )
-    begun = stage(data, processor, how, objective)
+    begun = stage(data, task, how, objective)
     size = begun.batch_size // groups.per_class * groups.per_class
     if size < 2 * groups.per_class:
         raise UserError(
@@ -98,14 +98,15 @@ def paired(
 
     def source(model: nn.Module) -> Classes:
         return Classes(
-            data.splits["train"], processor, x=data.input, y=data.target, codes=len(data.classes), per_class=groups.per_class,
+            data.splits["train"], task, x=data.input, y=data.target, codes=len(data.classes), per_class=groups.per_class,
             turns=groups.quarter_turns, distort=groups.distort, augment=chosen, bright=bright(data), seed=how.seed,
             device=device_of(model),
         )  # fmt: skip
 
-    return recipe_of(data, net, how, processor, (replace(begun, batch_size=size, source=source),), notes)
+    return recipe_of(data, net, how, task, (replace(begun, batch_size=size, source=source),), notes)
 
 
 def bright(data: Dataset) -> bool:
     """Whether pictures are on a bright ground, as ink on paper is."""
-    return sum(data.mean) / len(data.mean) > 127.5
+    mean = data.fields[data.input].statistics()["mean"]
+    return sum(mean) / len(mean) > 127.5

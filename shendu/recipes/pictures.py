@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shendu.data import augment
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.recipes import Training
 
@@ -39,5 +38,4 @@ def varied(data: Dataset) -> tuple[str, ...]:
 def side(data: Dataset) -> int:
     """Of the set's pictures, the shorter one, in pixels."""
     picture = data.fields[data.input]
-    assert isinstance(picture, Image)
-    return min(picture.height, picture.width)
+    return min(picture.stored[:2])

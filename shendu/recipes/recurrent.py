@@ -10,14 +10,13 @@ from torch import nn
 from shendu.config import settle
 from shendu.core import Recipe, Source
 from shendu.data.dataset import Dataset
-from shendu.data.processors.language import Language
-from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.prose import Prose
 from shendu.data.texts.text import Text
 from shendu.nn.recurrent import Settings
-from shendu.recipes import Training, check_reads, device_of, supervised
+from shendu.recipes import Training, answers, check_reads, device_of, labelled, supervised
 from shendu.recipes.language import Tokens, language
 from shendu.sources.bucketed import Bucketed
+from shendu.tasks.language import Language
 
 FEW, SHORT = 2000, 100_000
 """Texts, and bytes of running text, below which a network is small and trained by steps."""
@@ -25,16 +24,15 @@ FEW, SHORT = 2000, 100_000
 
 def recurrent(system: str, data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
     """Texts' classes or numbers, or running text; raises UserError for other data."""
-    check_reads(system, data, "Text", "Prose")
-    return (writing if isinstance(data.fields[data.input], Prose) else reading)(data, net, choices)
+    check_reads(system, data, "text", "prose")
+    return (writing if data.fields[data.input].kind == Prose.kind else reading)(data, net, choices)
 
 
 def reading(data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
     """Supervised training on texts in batches of similar length."""
-    text, processor = data.fields[data.input], Supervised.of(data)
+    text, task = data.fields[data.input], labelled(data)
     assert isinstance(text, Text)
-    outputs = len(processor.labels) or processor.target_mean.numel()
-    net = replace(net, words=min(net.words, text.codes), outputs=outputs)
+    net = replace(net, words=min(net.words, text.codes), outputs=answers(task))
     how = Training(epochs=4, batch_size=40, lr=4e-3, schedule="one-cycle", weight_decay=0.05, clip=1.0)
     if len(data.splits["train"]) < FEW:
         net = replace(net, width=32, units=32, word_dropout=0.0, dropout=0.2)
@@ -45,7 +43,7 @@ def reading(data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
 
     def source(model: nn.Module) -> Source:
         return Bucketed(
-            data.splits["train"], processor, columns={"x": data.input, "y": data.target}, padded=("x",),
+            data.splits["train"], task, columns={"x": data.input, "y": data.target}, padded=("x",),
             batch_size=stage.batch_size, seed=how.seed, device=device_of(model),
         )  # fmt: skip
 
@@ -60,5 +58,5 @@ def writing(data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
         net = replace(net, units=128)
         how = replace(how, steps=500)
     net, how, reads = settle(choices, net, how, Tokens(context=256), given=("reads", "words", "outputs"))
-    processor = Language.of(data, reads.tokenizer, reads.context)
-    return language(data, replace(net, words=processor.vocabulary, outputs=processor.vocabulary), how, processor)
+    task = Language.of(data, reads.tokenizer, reads.context)
+    return language(data, replace(net, words=task.vocabulary, outputs=task.vocabulary), how, task)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch, Processor
+from shendu.core import At, Batch
 from shendu.data.dataset import Split
+from shendu.sources.rows import Prepares
 
 ORDER, TURN = 3, 4
 POOL = 50
@@ -68,7 +69,7 @@ class Bucketed:
     def __init__(
         self,
         split: Split,
-        processor: Processor,
+        task: Prepares,
         *,
         columns: dict[str, str],
         padded: tuple[str, ...],
@@ -77,7 +78,7 @@ class Bucketed:
         pool: int = POOL,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.rows, self.processor, self.seed = len(split), processor, seed
+        self.rows, self.task, self.seed = len(split), task, seed
         self.batch_size, self.pool, self.device = batch_size, pool, torch.device(device)
         self.columns = {name: torch.from_numpy(split.columns[column]) for name, column in columns.items()}
         self.index = torch.arange(self.rows) if split.index is None else torch.from_numpy(split.index)
@@ -85,11 +86,11 @@ class Bucketed:
         self.key = sort_key(list(self.lengths.values()))
         self._epochs: dict[int, Tensor] = {}
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        found = self.stored(start, size)
-        return self.processor.prepare({name: t.to(self.device, non_blocking=True) for name, t in found.items()})
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        found = self._gathered(at.start, at.size)
+        return self.task.prepare({name: t.to(self.device, non_blocking=True) for name, t in found.items()})
 
-    def stored(self, start: int, size: int) -> Batch:
+    def _gathered(self, start: int, size: int) -> Batch:
         """Rows as they are stored, cut to the longest of them."""
         numbers = self.row_numbers(start, size)
         found = {name: t.index_select(0, self.index[numbers]) for name, t in self.columns.items()}

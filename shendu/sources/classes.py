@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch, Processor
+from shendu.core import At, Batch
 from shendu.data import augment
 from shendu.data.augment import Augment
 from shendu.data.dataset import Split
+from shendu.sources.rows import Prepares
 
 ORDER, MEMBER, DRAW, WARP = 1, 2, 3, 4
 TURN, SLANT, STRETCH, MOVE = math.radians(10), 0.3, 0.2, 0.02
@@ -38,7 +39,7 @@ class Classes:
     def __init__(
         self,
         split: Split,
-        processor: Processor,
+        task: Prepares,
         *,
         x: str,
         y: str,
@@ -51,7 +52,7 @@ class Classes:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.rows, self.processor, self.seed = len(split), processor, seed
+        self.rows, self.task, self.seed = len(split), task, seed
         self.codes, self.per_class, self.turns, self.distort = codes, per_class, turns, distort
         self.augment, self.bright = augment or Augment(), bright
         self.device = torch.device(device)
@@ -63,8 +64,8 @@ class Classes:
         self.found, self.counts = torch.from_numpy(found), torch.from_numpy(counts)
         self.first = self.counts.cumsum(0) - self.counts
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        samples = torch.arange(start, start + size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        samples = torch.arange(at.start, at.start + at.size)
         groups, inverse = torch.unique(samples // self.per_class, return_inverse=True)
         kind, turn = self._classes(groups)
         rows = self._members(groups, kind)[inverse, samples % self.per_class]
@@ -106,7 +107,7 @@ class Classes:
             x = 255 - x
         if how.photographic:
             x = augment.photographic(x, how, samples, self.seed, DRAW, 3)
-        batch = self.processor.prepare({"x": x, "y": y})
+        batch = self.task.prepare({"x": x, "y": y})
         if how.cutout:
             batch["x"] = augment.cutout(batch["x"], u, how.cutout)
         return batch

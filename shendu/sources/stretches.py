@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import MASKED, Batch, Processor
+from shendu.core import MASKED, At, Batch
 from shendu.data.dataset import Split
 from shendu.data.texts.text import KNOWN, PADDING, UNKNOWN
 from shendu.sources.bucketed import Bucketed
+from shendu.sources.rows import Prepares
 
 PAIR, HIDE, TIES = 5, 6, 7
 AS_MASK, AS_ANY = 0.8, 0.1
@@ -71,7 +72,7 @@ class Stretches:
     def __init__(
         self,
         split: Split,
-        processor: Processor,
+        task: Prepares,
         *,
         column: str,
         codes: Codes,
@@ -82,7 +83,7 @@ class Stretches:
         device: torch.device | str = "cpu",
     ) -> None:
         self.texts = Bucketed(
-            split, processor, columns={"x": column}, padded=("x",), batch_size=batch_size, seed=seed, device=device
+            split, task, columns={"x": column}, padded=("x",), batch_size=batch_size, seed=seed, device=device
         )
         self.rows, self.device = len(split), torch.device(device)
         self.codes, self.length, self.hidden, self.seed = codes, length, hidden, seed
@@ -90,11 +91,11 @@ class Stretches:
         self.by_length = drawn[self.texts.lengths["x"][drawn].clamp(max=length - MARKS).argsort(stable=True)]
         self.rank = self.by_length.argsort()
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
         """`x` and `segments` int64 [B, T], `places` and `words` [B, M] (MASKED: a row has fewer), `other` [B] (0 the second
         stretch follows, 1 it is from another text, MASKED: there is none)."""
-        samples = torch.arange(start, start + size)
-        x, segments, other = self.pairs(samples, self.texts.row_numbers(start, size))
+        samples = torch.arange(at.start, at.start + at.size)
+        x, segments, other = self.pairs(samples, self.texts.row_numbers(at.start, at.size))
         x, places, words = self.hide(samples, x)
         found = {"x": x, "segments": segments, "places": places, "words": words, "other": other}
         return {name: t.to(self.device, non_blocking=True) for name, t in found.items()}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch
-from shendu.data.processors.language import fitting, windows_at
+from shendu.core import MASKED, At, Batch
+from shendu.errors import UserError
 
 ORDER, SHIFT = 1, 3
 
@@ -45,8 +45,14 @@ class Windows:
         predicted = len(self.tokens) - 1
         self.rows = predicted // self.length if shuffle else -(-predicted // self.length)
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        x, y = windows_at(self.tokens, self._starts(torch.arange(start, start + size)).to(self.device), self.length)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        samples = torch.arange(at.start, at.start + at.size)
+        found = self.stored(samples)
+        return found if self.shuffle else {"sample": samples, **found}
+
+    def stored(self, samples: Tensor) -> Batch:
+        """Windows by their number in the stream, int64 [B]."""
+        x, y = windows_at(self.tokens, self._starts(samples).to(self.device), self.length)
         return {"x": x, "y": y}
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,3 +69,17 @@ class Windows:
         position = chance.permute(position, self.rows, self.seed, ORDER, epoch=epoch)
         places = len(self.tokens) - self.length
         return (position * self.length + chance.mix(epoch, self.seed, SHIFT) % places) % places
+
+
+def fitting(count: int, context: int) -> int:
+    """The length of windows over so many tokens; raises UserError where there is nothing to predict."""
+    if count < 2:
+        raise UserError("a text of one token has nothing to predict: give at least two")
+    return min(context, count - 1)
+
+
+def windows_at(tokens: Tensor, starts: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """x and y int64 [B, T] of windows that begin at `starts` [B]; y is masked behind the last token [N]."""
+    at = starts[:, None] + torch.arange(length + 1, device=starts.device)
+    found = tokens[at.clamp(max=len(tokens) - 1)].long()
+    return found[:, :-1].contiguous(), found[:, 1:].masked_fill(at[:, 1:] >= len(tokens), MASKED)

@@ -32,6 +32,9 @@ _PIECE = 1 << 16
 class Tokenizer(Protocol):
     """Text <-> numbers of its pieces."""
 
+    words: str
+    """What its pieces are."""
+
     @property
     def size(self) -> int:
         """How many different tokens there are, V."""
@@ -51,6 +54,8 @@ class Tokenizer(Protocol):
 
 class Characters:
     """A token per character of the training text, in the order of Unicode; 0 is any other character."""
+
+    words = "characters"
 
     def __init__(self, letters: str) -> None:
         self.letters = letters
@@ -108,6 +113,8 @@ class BPE:
     `tokens` are in the order of their numbers, written in the alphabet that stands for bytes; `merges` are pairs of them
     in the order in which they are joined.
     """
+
+    words = "pieces of a few bytes (BPE)"
 
     def __init__(self, tokens: list[str], merges: list[tuple[str, str]]) -> None:
         self.tokens, self.merges = tokens, merges
@@ -272,4 +279,4 @@ def from_json(values: dict[str, Any]) -> Tokenizer:
             return BPE([str(token) for token in values["tokens"]], [(str(a), str(b)) for a, b in values["merges"]])
     except (KeyError, TypeError, ValueError):
         pass
-    raise UserError("processor.json holds no tokenizer that is known here; train again")
+    raise UserError("task.json holds no tokenizer that is known here; train again")

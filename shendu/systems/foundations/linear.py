@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.recipes import Training, check_reads, supervised
 
 
@@ -64,9 +63,9 @@ class IndicatorSquares(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Small data by full-batch descent to the solution; large data by mini-batches."""
-    check_reads("linear", data, "Number", "Image", "Audio", "Sequence")
-    processor = Supervised.of(data)
-    net = Config(inputs=math.prod(processor.shape), outputs=len(processor.labels) or processor.target_mean.numel())
+    check_reads("linear", data, "number", "image", "audio", "sequence")
+    task = labelled(data)
+    net = Config(inputs=math.prod(task.shape), outputs=answers(task))
     large = len(data.splits["train"]) > 5000
     how = Training(epochs=20, batch_size=256, lr=1e-3, optimizer="adam", schedule="cosine")
     if not large:
@@ -74,7 +73,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
             how, steps=1000, batch_size=0, lr=0.03, optimizer="nesterov", schedule="constant", select_by="none"
         )
     net, how = settle(choices, net, how, given=("inputs", "outputs"))
-    return supervised(data, net, how, objective=(lambda model: IndicatorSquares()) if processor.labels else None)
+    return supervised(data, net, how, objective=(lambda model: IndicatorSquares()) if task.labels else None)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout
@@ -68,12 +67,12 @@ class MLP(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small tanh network without noise for small data, a wide one with dropout for large."""
-    check_reads("mlp", data, "Number", "Image", "Audio", "Sequence")
-    processor = Supervised.of(data)
-    net = Config(inputs=math.prod(processor.shape), outputs=len(processor.labels) or processor.target_mean.numel())
+    check_reads("mlp", data, "number", "image", "audio", "sequence")
+    task = labelled(data)
+    net = Config(inputs=math.prod(task.shape), outputs=answers(task))
     how = Training(
         epochs=20, batch_size=128, lr=1e-3, optimizer="adamw", schedule="one-cycle", weight_decay=0.01,
-        label_smoothing=0.1 if processor.labels else 0.0,
+        label_smoothing=0.1 if task.labels else 0.0,
     )  # fmt: skip
     rows = len(data.splits["train"])
     if rows < 5000:

@@ -25,7 +25,6 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.metrics import METRICS
 from shendu.recipes import Training
@@ -119,10 +118,10 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         )
     net, how = settle(choices, Config(), Training(steps=0), given=("inputs",))
     net = Config(inputs=column.shape[0])
-    processor = Supervised(column, data.fields[data.target], [0.0], [1.0])
+    task = Classify({"x": replace(column, mean=(), std=())}, {"y": data.fields[data.target]})
     stage = Stage(
         objective=lambda model: Construct(),
-        source=lambda model: recipes.held(data, processor, "train"),
+        source=lambda model: task.held_out(data, "train"),
         optimizer=optim.optimizer("sgd", lr=1.0),
         steps=0,
         batch_size=1,
@@ -132,9 +131,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     return Recipe(
         model=net,
         stages=(stage,),
-        processor=processor,
-        splits={part: recipes.held(data, processor, part) for part in data.splits},
-        metrics={"accuracy": METRICS["accuracy"]},
+        task=task,
+        splits={part: task.held_out(data, part) for part in data.splits},
         seed=how.seed,
     )
 

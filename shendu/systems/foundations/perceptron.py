@@ -27,7 +27,6 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data import augment
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.recipes import Training, check_reads, supervised
 
@@ -81,9 +80,9 @@ class Criterion(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError where the target is a number, or blended."""
-    check_reads("perceptron", data, "Number", "Image", "Audio", "Sequence")
+    check_reads("perceptron", data, "number", "image", "audio", "sequence")
     big = len(data.splits["train"]) > 10_000
-    net = Config(inputs=math.prod(Supervised.of(data).shape), classes=len(data.classes))
+    net = Config(inputs=math.prod(data.fields[data.input].shape), classes=len(data.classes))
     how = Training(
         epochs=3 if big else 20, batch_size=1, lr=1.0, optimizer="sgd", ema=0.9999 if big else 0.999, validations=3
     )

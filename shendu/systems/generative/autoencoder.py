@@ -35,7 +35,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.data.tables.row import Row
 from shendu.errors import UserError
 from shendu.nn import codes
@@ -383,15 +383,19 @@ def table(column: Any, net: Config) -> tuple[Config, tuple[str, ...]]:
     )
 
 
+CAN = ["views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Pretraining of each layer, then of all; raises UserError for what are neither pictures nor rows of numbers."""
-    check_reads("autoencoder", data, "Image", "Number", "Row")
+    check_reads("autoencoder", data, "image", "number", "row")
     units = "unit" if isinstance(data.fields[data.input], Image) else "standard"
     shape = data.fields[data.input].shape or (1,)
     *defaults, notes = usual(data, shape, str(choices.get("kind", "")))
     net, how, more = settle(choices, *defaults, given=("shape", "numeric", "coded"))
     check_own_loss(how)
-    processor = Unlabelled.of(data, SCORES, units, judged="anomaly-score", alarms=more.alarms)
+    task = Score.of(data, SCORES, units, judged="anomaly-score", alarms=more.alarms, can=CAN)
 
     def objective(layer: int | None) -> Any:
         return lambda model: Reconstruction(
@@ -402,11 +406,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     depth = len(net.maps) + len(net.hidden)
     pretrained = range(depth if more.pretrain and depth > 1 else 0)
     stages = [
-        stage(data, processor, each, objective(i), name=f"pretrain-{i + 1}", trains=(f"layers.{i}",))
+        stage(data, task, each, objective(i), name=f"pretrain-{i + 1}", trains=(f"layers.{i}",))
         for i in pretrained
     ]
-    last = stage(data, processor, how, objective(None), name="fine-tune")
-    return recipe_of(data, net, how, processor, (*stages, last), notes)
+    last = stage(data, task, how, objective(None), name="fine-tune")
+    return recipe_of(data, net, how, task, (*stages, last), notes)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -30,7 +30,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 
@@ -199,9 +199,13 @@ class Equilibrium(Objective):
         return Loss({"loss": gap})
 
 
+CAN = ["draw"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Rows are black and white: pictures at half of the brightest, numbers at the training rows' mean."""
-    check_reads("boltzmann", data, "Image", "Number")
+    check_reads("boltzmann", data, "image", "number")
     pictures = isinstance(data.fields[data.input], Image)
     how = Training(epochs=20, batch_size=100, lr=0.05, optimizer="momentum", schedule="warmup-linear")
     if len(data.splits["train"]) < 100:
@@ -219,13 +223,12 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if learning.learning == "auto":
         learning = replace(learning, learning="exact" if exact else "gibbs")
     scores = {"nll" if exact else "pseudo-nll": False}
-    usual = Unlabelled.of(data, scores, "signed" if pictures else "standard")
-    processor = Unlabelled(usual.input, usual.mean.tolist(), usual.std.tolist(), scores)
+    task = Score.of(data, scores, "signed" if pictures else "standard", conditional=False, can=CAN)
 
     def objective(model: nn.Module) -> Objective:
         return Likelihood() if learning.learning == "exact" else Equilibrium(model, learning)
 
-    return recipe_of(data, net, how, processor, (stage(data, processor, how, objective),))
+    return recipe_of(data, net, how, task, (stage(data, task, how, objective),))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -35,7 +35,6 @@ from shendu.config import settle, to_json
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset, Split
-from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.nn.energy import RBM, contrast, patched, shown
@@ -380,7 +379,7 @@ def labelled(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset]:
     return replace(data, splits=few), replace(data, splits=most)
 
 
-def before(data: Dataset, processor: Supervised, net: Config, how: Training, more: Pretraining) -> tuple[Stage, ...]:
+def before(data: Dataset, task: Task, net: Config, how: Training, more: Pretraining) -> tuple[Stage, ...]:
     """One stage per layer, and wake-sleep."""
     plain = replace(
         how, optimizer="momentum", momentum=0.9, schedule="warmup-linear", accumulate=1, augment=(), weight_decay=2e-4,
@@ -392,7 +391,7 @@ def before(data: Dataset, processor: Supervised, net: Config, how: Training, mor
         epochs: float, steps: int, how: Training, objective: Callable[[nn.Module], Objective], name: str, *trains: str
     ) -> Stage:
         made = stage(
-            data, processor, replace(how, epochs=epochs or 1, steps=steps), objective, name=name, trains=trains
+            data, task, replace(how, epochs=epochs or 1, steps=steps), objective, name=name, trains=trains
         )
         return made if epochs or steps else replace(made, steps=0)
 
@@ -418,10 +417,11 @@ def before(data: Dataset, processor: Supervised, net: Config, how: Training, mor
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Stages pretrain-1, pretrain-2, …, wake-sleep and fine-tune; pretrain=false leaves all but the last one out."""
-    check_reads("dbn", data, "Image")
+    check_reads("dbn", data, "image")
     column, rows = data.fields[data.input], len(data.splits["train"])
     assert isinstance(column, Image)
-    processor = Supervised(column, data.fields[data.target], [0.0] * column.channels, [255.0] * column.channels)
+    unit = replace(column, mean=(0.0,) * column.channels, std=(255.0,) * column.channels)
+    task = Classify({"x": unit}, {"y": data.fields[data.target]}, can=["draw", "views"])
     net = Config(shape=column.shape, classes=len(data.classes))
     how = Training(
         epochs=30,
@@ -445,15 +445,15 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     few, most = labelled(data, more.labels, how.seed)
     tune = stage(
         few,
-        processor,
+        task,
         how,
         lambda model: FineTune("cross-entropy", label_smoothing=how.label_smoothing),
         name="fine-tune",
         trains=("net",),
     )
-    stages = (*before(most, processor, net, how, more), tune) if net.pretrain else (tune,)
+    stages = (*before(most, task, net, how, more), tune) if net.pretrain else (tune,)
     notes = (f"{more.labels:,} of {rows:,} training rows keep their labels",) if more.labels else ()
-    made = recipe_of(data, net, how, processor, stages, notes)
+    made = recipe_of(data, net, how, task, stages, notes)
     return replace(made, settings={**made.settings, **to_json(more)})
 
 

@@ -39,7 +39,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.recipes import Training, check_reads, unlabelled
@@ -493,9 +493,13 @@ class Dropping:
             raise UserError(f"label_dropout={self.label_dropout} is no share; write it like label_dropout=0.1")
 
 
+CAN = ["draw", "inpaint", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures."""
-    check_reads("diffusion", data, "Image")
+    check_reads("diffusion", data, "image")
     picture, target = data.fields[data.input], data.fields[data.target]
     assert isinstance(picture, Image)
     side, rows = max(picture.height, picture.width), len(data.splits["train"])
@@ -509,10 +513,10 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         ema=0.999, validations=6,
     )  # fmt: skip
     net, how, dropping = settle(choices, net, how, Dropping(), given=("channels", "height", "width", "classes"))
-    processor = Unlabelled.of(data, {SCORE: False}, units="signed")
+    task = Score.of(data, {SCORE: False}, "signed", conditional=net.conditional, can=CAN)
     if not net.conditional:
-        net, processor.classes = replace(net, classes=0), ()
-    return unlabelled(data, net, how, processor, lambda model: Denoising(dropping.label_dropout))
+        net = replace(net, classes=0)
+    return unlabelled(data, net, how, task, lambda model: Denoising(dropping.label_dropout))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

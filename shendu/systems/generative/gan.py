@@ -39,7 +39,7 @@ from shendu.config import settle
 from shendu.core import Batch, Groups, Loss, Objective, Recipe
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
@@ -353,9 +353,13 @@ class Players:
         return build
 
 
+CAN = ["draw", "remark", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures."""
-    check_reads("gan", data, "Image")
+    check_reads("gan", data, "image")
     picture, target = data.fields[data.input], data.fields[data.target]
     assert isinstance(picture, Image)
     side, rows = min(picture.height, picture.width), len(data.splits["train"])
@@ -375,11 +379,11 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
             replace(how, lr=2e-4), Players(betas=(0.0, 0.9), ahead=4.0),
         )  # fmt: skip
     check_own_loss(how)
-    processor = Unlabelled.of(data, {SCORE: False}, units="signed")
+    task = Score.of(data, {SCORE: False}, "signed", conditional=net.conditional, can=CAN)
     if not net.conditional:
-        net, processor.classes = replace(net, classes=0), ()
-    learning = stage(data, processor, how, lambda model: Adversarial(), trains=("generator", "discriminator"))
-    return recipe_of(data, net, how, processor, (replace(learning, optimizer=players.optimizer(how)),))
+        net = replace(net, classes=0)
+    learning = stage(data, task, how, lambda model: Adversarial(), trains=("generator", "discriminator"))
+    return recipe_of(data, net, how, task, (replace(learning, optimizer=players.optimizer(how)),))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

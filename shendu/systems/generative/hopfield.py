@@ -31,7 +31,7 @@ from shendu.config import settle
 from shendu.core import Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn.energy import own_draws
 from shendu.recipes import Training, check_reads, recipe_of
@@ -273,25 +273,29 @@ def chosen(data: Dataset, per_class: int) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(y == label)[:per_class] for label in np.unique(y)]))
 
 
+CAN = ["draw", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Rows are black and white: pictures at half of the brightest, numbers at the training rows' mean."""
-    check_reads("hopfield", data, "Image", "Number")
+    check_reads("hopfield", data, "image", "number")
     scores = {"energy": False, "recall-error": False}
-    processor = Unlabelled.of(data, scores, "signed" if isinstance(data.fields[data.input], Image) else "standard")
+    task = Score.of(data, scores, "signed" if isinstance(data.fields[data.input], Image) else "standard", can=CAN)
     net, how, memories = settle(choices, Config(), Training(steps=0), Memories(), given=("shape", "patterns"))
     rows = chosen(data, memories.per_class)
     stored = data.splits["train"].take(rows)
     stage = Stage(
         objective=lambda model: Store(),
-        source=lambda model: Static(stored, processor, x=data.input, y=data.target),
+        source=lambda model: Rows(stored, task, roles=data.roles()),
         optimizer=optim.optimizer("sgd", lr=1.0),
         steps=0,
         batch_size=1,
         trains=(),
         name="store",
     )
-    net = replace(net, shape=processor.shape, patterns=len(rows))
-    return recipe_of(data, net, how, processor, (stage,))
+    net = replace(net, shape=task.shape, patterns=len(rows))
+    return recipe_of(data, net, how, task, (stage,))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -34,7 +34,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn.energy import contrast, own_draws, patched
 from shendu.recipes import Training, check_own_loss, check_reads, held, recipe_of, stage
@@ -317,9 +317,13 @@ class Partition(Objective):
         raise AssertionError("importance sampling trains nothing")
 
 
+CAN = ["draw", "remark", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Two stages: `train`, then `partition`, which estimates log Z and so makes -log p(x) known. Raises UserError."""
-    check_reads("rbm", data, "Image", "Number")
+    check_reads("rbm", data, "image", "number")
     pictures = isinstance(data.fields[data.input], Image)
     net = Config(units="binary" if pictures else "gaussian")
     how = Training(epochs=80, batch_size=100, lr=0.05, optimizer="sgd", schedule="warmup-linear")
@@ -334,26 +338,25 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if net.units == "gaussian" and "lr" not in choices:
         how = replace(how, lr=0.005)
     scores = {"nll": False, "reconstruction-error": False, "log-z-error": False}
-    usual = Unlabelled.of(data, scores, "unit" if net.units == "binary" else "standard")
-    processor = Unlabelled(usual.input, usual.mean.tolist(), usual.std.tolist(), scores)
+    task = Score.of(data, scores, "unit" if net.units == "binary" else "standard", conditional=False, can=CAN)
     partition = Stage(
         objective=lambda model: Partition(learning),
-        source=lambda model: held(data, processor, "train"),
+        source=lambda model: task.held_out(data, "train"),
         optimizer=optim.optimizer("sgd", lr=1.0),
         steps=0,
         batch_size=1,
         trains=(),
         name="partition",
     )
-    train = stage(data, processor, how, lambda model: Contrast(model, learning))
+    train = stage(data, task, how, lambda model: Contrast(model, learning))
     unused = [name for name, on in (("ema", how.ema), ("patience", how.patience)) if on]
     notes = (
         (f"{' and '.join(unused)}: not used, since nothing is validated before log Z is known, at the end",)
         if unused
         else ()
     )
-    net = replace(net, shape=processor.shape)
-    return recipe_of(data, net, how, processor, (train, partition), notes)
+    net = replace(net, shape=task.shape)
+    return recipe_of(data, net, how, task, (train, partition), notes)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

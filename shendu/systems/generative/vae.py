@@ -32,7 +32,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.nn.activations import activation
@@ -302,9 +302,13 @@ class Draws:
             raise UserError(f"samples={self.samples} is no number of draws; write it like samples=5")
 
 
+CAN = ["draw", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """One cycle; raises UserError for data without pictures, and for conditional=true without classes."""
-    check_reads("vae", data, "Image")
+    check_reads("vae", data, "image")
     picture, target = data.fields[data.input], data.fields[data.target]
     assert isinstance(picture, Image)
     shape = (picture.channels, picture.height, picture.width)
@@ -315,9 +319,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     net, how, draws = settle(choices, net, how, Draws(), given=("shape", "classes"))
     if net.conditional and not net.classes:
         raise UserError(f"{data.name} has no classes to be told of; leave conditional out")
-    processor = Unlabelled.of(data, {"bound": False}, "unit")
-    processor.classes = processor.classes if net.conditional else ()
-    return unlabelled(data, net, how, processor, lambda model: Bound(draws.samples))
+    task = Score.of(data, {"bound": False}, "unit", conditional=net.conditional, can=CAN)
+    return unlabelled(data, net, how, task, lambda model: Bound(draws.samples))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -30,7 +30,7 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.unlabelled import Unlabelled
+from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes as pictures
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
@@ -327,9 +327,13 @@ class More:
             raise UserError(f"commitment={self.commitment} is out of range; write it like commitment=0.25")
 
 
+CAN = ["draw", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Codes, then their prior; raises UserError for data without pictures, and for conditional=true without classes."""
-    check_reads("vqvae", data, "Image")
+    check_reads("vqvae", data, "image")
     picture, target = data.fields[data.input], data.fields[data.target]
     assert isinstance(picture, Image)
     shape = (picture.channels, picture.height, picture.width)
@@ -342,16 +346,15 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     check_own_loss(how)
     if net.conditional and not net.classes:
         raise UserError(f"{data.name} has no classes to be told of; leave conditional out")
-    processor = Unlabelled.of(data, SCORES, "unit")
-    processor.classes = processor.classes if net.conditional else ()
-    variance = sum((std / 255) ** 2 for std in data.std) / len(data.std)
+    task = Score.of(data, SCORES, "unit", conditional=net.conditional, can=CAN)
+    variance = sum((std / 255) ** 2 for std in picture.std) / len(picture.std)
     first = stage(
-        data, processor, how, lambda model: Quantising(model, commitment=more.commitment, variance=variance),
+        data, task, how, lambda model: Quantising(model, commitment=more.commitment, variance=variance),
         name="codes", trains=("encoder", "decoder"),
     )  # fmt: skip
     then = replace(how, epochs=more.prior_epochs, steps=more.prior_steps, lr=more.prior_lr)
-    second = stage(data, processor, then, lambda model: Writing(), name="prior", trains=("prior",))
-    return recipe_of(data, net, how, processor, (first, second))
+    second = stage(data, task, then, lambda model: Writing(), name="prior", trains=("prior",))
+    return recipe_of(data, net, how, task, (first, second))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -36,7 +36,6 @@ from shendu import optim
 from shendu.config import settle, to_json
 from shendu.core import Groups, Recipe, Source, Stage
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
@@ -316,10 +315,10 @@ def renamed(name: str) -> str:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Stages pretrain and fine-tune; pretrain=false leaves the first out. Raises UserError for data without texts."""
-    check_reads("bert", data, "Text")
-    text, processor = data.fields[data.input], Supervised.of(data)
+    check_reads("bert", data, "text")
+    text, task = data.fields[data.input], labelled(data)
     assert isinstance(text, Text)
-    outputs = len(processor.labels) or processor.target_mean.numel()
+    outputs = answers(task)
     net, more = Config(words=max(3, min(Config().words, text.codes)), outputs=outputs), Pretraining()
     how = Training(
         epochs=3, batch_size=32, lr=5e-4, optimizer="muon", momentum=0.95, schedule="warmup-linear", weight_decay=0.01, clip=1.0
@@ -331,33 +330,33 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if not net.pretrain and "lr" not in choices:
         how = replace(how, lr=2 * how.lr)
     recipe = supervised(data, net, how)
-    tune = fine_tuning(data, processor, how, recipe.stages[0])
-    stages = (pretraining(data, processor, net, how, more), tune) if net.pretrain else (tune,)
+    tune = fine_tuning(data, task, how, recipe.stages[0])
+    stages = (pretraining(data, task, net, how, more), tune) if net.pretrain else (tune,)
     return replace(recipe, stages=stages, settings={**recipe.settings, **to_json(more)})
 
 
-def pretraining(data: Dataset, processor: Supervised, net: Config, how: Training, more: Pretraining) -> Stage:
+def pretraining(data: Dataset, task: Task, net: Config, how: Training, more: Pretraining) -> Stage:
     """Hidden words and following stretches of the training texts; their labels are not looked at."""
     how = replace(how, epochs=more.pretrain_epochs, steps=more.pretrain_steps, lr=more.pretrain_lr)
     begun = stage(
-        data, processor, how, lambda model: MaskedWords(), name="pretrain", trains=("encoder", "heads"),
+        data, task, how, lambda model: MaskedWords(), name="pretrain", trains=("encoder", "heads"),
     )  # fmt: skip
 
     def source(model: nn.Module) -> Source:
         return Stretches(
-            data.splits["train"], processor, column=data.input, codes=net.codes, length=net.length, hidden=more.masked,
+            data.splits["train"], task, column=data.input, codes=net.codes, length=net.length, hidden=more.masked,
             batch_size=begun.batch_size, seed=how.seed, device=device_of(model),
         )  # fmt: skip
 
     return replace(begun, source=source, optimizer=optimizer(how))
 
 
-def fine_tuning(data: Dataset, processor: Supervised, how: Training, begun: Stage) -> Stage:
+def fine_tuning(data: Dataset, task: Task, how: Training, begun: Stage) -> Stage:
     """A stage of supervised training on texts in batches of similar length."""
 
     def source(model: nn.Module) -> Source:
         return Bucketed(
-            data.splits["train"], processor, columns={"x": data.input, "y": data.target}, padded=("x",),
+            data.splits["train"], task, columns={"x": data.input, "y": data.target}, padded=("x",),
             batch_size=begun.batch_size, seed=how.seed, device=device_of(model),
         )  # fmt: skip
 

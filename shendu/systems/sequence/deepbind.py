@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.sequence import Sequence
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
@@ -111,16 +110,8 @@ class DeepBind(nn.Module):
 class Members(Objective):
     """The mean of the members' own losses: cross-entropy, or the squared error in standard units.
 
-    Not the loss of their mean: that would let members lean on each other. `mean` and `std` [K] are a regression target's.
+    Not the loss of their mean: that would let members lean on each other.
     """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, *, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.clone())
-        self.register_buffer("std", std.clone())
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         y = batch["y"]
@@ -128,7 +119,7 @@ class Members(Objective):
         each = each.reshape(len(y), -1, each.shape[-1])
         members = each.shape[1]
         if y.is_floating_point():
-            wanted = ((y.reshape(len(y), 1, -1) - self.mean) / self.std).expand_as(each)
+            wanted = y.reshape(len(y), 1, -1).expand_as(each)
             return Loss({"loss": F.mse_loss(each, wanted, reduction="sum") / (members * each.shape[2])})
         return Loss(
             {"loss": F.cross_entropy(each.flatten(0, 1), y.repeat_interleave(members), reduction="sum") / members}
@@ -141,23 +132,22 @@ SMALL = 1000
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Aligned sequences keep their places. Raises UserError for what is no sequence of letters."""
-    check_reads("deepbind", data, "Sequence")
+    check_reads("deepbind", data, "sequence")
     column = data.fields[data.input]
     assert isinstance(column, Sequence)
-    processor, rows = Supervised.of(data), len(data.splits["train"])
+    task, rows = labelled(data), len(data.splits["train"])
     letters, length = column.shape
     aligned = bool((data.splits["train"].column(data.input) != 0).all())
     net = Config(
-        letters=letters, length=length, outputs=len(processor.labels) or processor.target_mean.numel(),
-        task="classes" if processor.labels else "numbers", width=min(9, length), pool=3 if aligned else 0, average=not aligned,
+        letters=letters, length=length, outputs=answers(task),
+        task="classes" if task.labels else "numbers", width=min(9, length), pool=3 if aligned else 0, average=not aligned,
     )  # fmt: skip
     how = Training(epochs=40, batch_size=128, lr=3e-3, schedule="one-cycle", weight_decay=0.01)
     if rows < SMALL:
         net = replace(net, filters=16)
         how = replace(how, steps=400, batch_size=64)
     net, how = settle(choices, net, how, given=("letters", "length", "outputs", "task"))
-    mean, std = processor.target_mean, processor.target_std
-    return supervised(data, net, how, objective=lambda model: Members(mean=mean, std=std))
+    return supervised(data, net, how, objective=lambda model: Members())
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -31,7 +31,6 @@ from shendu import chance
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
@@ -111,12 +110,12 @@ def buckets_for(data: Dataset) -> int:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Five passes over many texts; at least 500 steps over few. Raises UserError for data without texts."""
-    check_reads("fasttext", data, "Text")
+    check_reads("fasttext", data, "text")
     text = data.fields[data.input]
     assert isinstance(text, Text)
-    processor = Supervised.of(data)
+    task = labelled(data)
     net = Config(
-        words=text.codes, outputs=len(processor.labels) or processor.target_mean.numel(), buckets=buckets_for(data)
+        words=text.codes, outputs=answers(task), buckets=buckets_for(data)
     )
     how = Training(epochs=5, batch_size=64, lr=3e-3, schedule="one-cycle", weight_decay=0.1)
     rows = len(data.splits["train"])

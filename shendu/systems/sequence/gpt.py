@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.language import Language
+from shendu.tasks.language import Language
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.cache import Cache, KeyValues, read_on
@@ -194,12 +194,12 @@ def training(net: Config) -> Training:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small network over characters, by Muon at a rate that rises for a tenth of the steps and falls to 0."""
-    check_reads("gpt", data, "Prose")
+    check_reads("gpt", data, "prose")
     net, _, reads = settle(choices, Config(), Training(), Tokens(), given=("vocabulary",))
     usual = training(net) if choices.keys().isdisjoint({"epochs"}) else replace(training(net), steps=0)
     net, how, reads = settle(choices, net, usual, reads)
-    processor = Language.of(data, reads.tokenizer, net.context)
-    return language(data, replace(net, vocabulary=processor.vocabulary), how, processor, by_adamw=VECTORS)
+    task = Language.of(data, reads.tokenizer, net.context)
+    return language(data, replace(net, vocabulary=task.vocabulary), how, task, by_adamw=VECTORS)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from shendu.config import convert, settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.language import Language
+from shendu.tasks.language import Language
 from shendu.data.texts import tokens
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
@@ -216,7 +216,7 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
     tokenizer = tokens.BPE.from_folder(where)
     if tokenizer.size != net.vocabulary:
         raise UserError(f"{where} has a tokenizer of {tokenizer.size:,} tokens and a network of {net.vocabulary:,}")
-    return model.eval(), Language(tokenizer, net.context)
+    return model.eval(), Language.with_tokenizer(tokenizer, net.context)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small network over pieces of the text; with a published tokenizer (tokenizer=FOLDER) the network of that folder."""
-    check_reads("gpt2", data, "Prose")
+    check_reads("gpt2", data, "prose")
     reads = settle(choices, Config(), Training(), Tokens(tokenizer=PIECES), given=("vocabulary",))[2]
     if Path(reads.tokenizer).is_dir():
         net, how = config_of(Path(reads.tokenizer)), Training(epochs=1, batch_size=4, lr=3e-5)
@@ -235,8 +235,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     if "epochs" in choices:
         how = replace(how, steps=0)
     net, how, reads = settle(choices, net, how, reads)
-    processor = Language.of(data, reads.tokenizer, net.context)
-    return language(data, replace(net, vocabulary=processor.vocabulary), how, processor)
+    task = Language.of(data, reads.tokenizer, net.context)
+    return language(data, replace(net, vocabulary=task.vocabulary), how, task)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -164,15 +164,15 @@ class NBeats(nn.Module):
 class Forecast(Objective):
     """The mean of the members' own squared errors, in units of each window's spread.
 
-    Not that of their mean: members that lean on each other are no ensemble. `mean` and `std` are the series' own.
+    Not that of their mean: members that lean on each other are no ensemble.
     """
 
-    def __init__(self, *, season: int, mean: float, std: float) -> None:
+    def __init__(self, *, season: int) -> None:
         super().__init__()
-        self.season, self.mean, self.std = season, mean, std
+        self.season = season
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        x, wanted = batch["x"], (batch["y"] - self.mean) / self.std
+        x, wanted = batch["x"], batch["y"]
         outputs = model(x).float().reshape(len(x), -1, wanted.shape[1])
         errors = (outputs - wanted[:, None]) / centred(x, self.season)[1][..., None]
         return Loss({"loss": F.mse_loss(errors, torch.zeros_like(errors), reduction="sum") / errors[0].numel()})
@@ -180,7 +180,7 @@ class Forecast(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Half of the members look back twice as far as the others. Raises UserError for what is no series."""
-    check_reads("nbeats", data, "Series")
+    check_reads("nbeats", data, "series")
     series = data.fields[data.input]
     assert isinstance(series, Series)
     near = max(1, min(series.window, max(series.season, series.horizon)))
@@ -199,8 +199,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
         raise UserError(
             f"looks={net.looks} goes further back than the window of {net.window} steps; write looks={net.window}"
         )
-    (mean,), (std,) = data.mean, data.std
-    return supervised(data, net, how, objective=lambda model: Forecast(season=net.season, mean=mean, std=std))
+    return supervised(data, net, how, objective=lambda model: Forecast(season=net.season))
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

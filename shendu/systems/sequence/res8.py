@@ -99,7 +99,7 @@ class Res8(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without recordings or classes."""
-    check_reads("res8", data, "Audio")
+    check_reads("res8", data, "audio")
     net = Config(classes=len(data.classes))
     how = Training(
         epochs=30, batch_size=64, lr=0.01, optimizer="adamw", schedule="one-cycle", weight_decay=0.01,

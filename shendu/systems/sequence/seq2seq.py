@@ -30,7 +30,7 @@ from torch.autograd.function import once_differentiable
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.translation import BEGIN, END, PADDING, Translation, Wording
+from shendu.tasks.translate import BEGIN, END, PADDING, Translate, Wording
 from shendu.errors import UserError
 from shendu.nn import beam as beams
 from shendu.nn.dropout import Dropout
@@ -294,14 +294,14 @@ class Seq2Seq(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Adam, clipped gradients, batches of sentences of similar length."""
-    check_reads("seq2seq", data, "Sentence")
+    check_reads("seq2seq", data, "sentence")
     how = Training(
         epochs=12, batch_size=96, lr=1.5e-3, optimizer="adam", schedule="warmup-linear", label_smoothing=0.1, clip=1.0,
         validations=6,
     )  # fmt: skip
     net, how, wording = settle(choices, Config(), how, Wording(), given=("codes",))
-    processor = Translation.of(data, wording)
-    return translation(data, replace(net, codes=processor.codes), how, processor)
+    task = Translate.of(data, wording)
+    return translation(data, replace(net, codes=task.codes), how, task)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.processors.translation import BEGIN, END, PADDING, Translation, Wording
+from shendu.tasks.translate import BEGIN, END, PADDING, Translate, Wording
 from shendu.errors import UserError
 from shendu.nn import beam as beams
 from shendu.nn.dropout import Dropout
@@ -254,14 +254,14 @@ def positions(first: int, length: int, like: Tensor) -> Tensor:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Label smoothing and warm-up as in the paper; small batches and many passes for few sentence pairs."""
-    check_reads("transformer", data, "Sentence")
+    check_reads("transformer", data, "sentence")
     how = Training(
         epochs=16, batch_size=128, lr=1e-3, optimizer="adam", schedule="warmup-linear", label_smoothing=0.1, clip=1.0,
         validations=8,
     )  # fmt: skip
     net, how, wording = settle(choices, Config(), how, Wording(), given=("codes",))
-    processor = Translation.of(data, wording)
-    return translation(data, replace(net, codes=processor.codes), how, processor)
+    task = Translate.of(data, wording)
+    return translation(data, replace(net, codes=task.codes), how, task)
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:

@@ -33,7 +33,6 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
 from shendu.data.tables.row import Row
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
@@ -103,28 +102,20 @@ class TabM(nn.Module):
 class Members(Objective):
     """The mean of the members' own losses: cross-entropy, or the squared error in standard units.
 
-    Not the loss of their mean: that would let members lean on each other. `mean` and `std` [O] are a regression target's.
+    Not the loss of their mean: that would let members lean on each other.
     """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, *, mean: Iterable[float], std: Iterable[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.as_tensor(list(mean)))
-        self.register_buffer("std", torch.as_tensor(list(std)))
 
     def enter(self, model: nn.Module, source: Source) -> None:
         """The pieces of the numbers' ranges: quantiles of training rows."""
         assert isinstance(model, TabM)
-        model.columns.fit(source.batch(0, min(source.rows, SAMPLED), None)["x"].flatten(1))
+        model.columns.fit(source.batch(At(0, min(source.rows, SAMPLED)))["x"].flatten(1))
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         outputs, y = model(batch["x"]).float(), batch["y"]
         each = outputs.reshape(len(y), -1, outputs.shape[-1])
         k = each.shape[1]
         if y.is_floating_point():
-            wanted = ((y.reshape(len(y), 1, -1) - self.mean) / self.std).expand_as(each)
+            wanted = y.reshape(len(y), 1, -1).expand_as(each)
             return Loss({"loss": F.mse_loss(each, wanted, reduction="sum") / (k * each.shape[2])})
         return Loss({"loss": F.cross_entropy(each.flatten(0, 1), y.repeat_interleave(k), reduction="sum") / k})
 
@@ -134,7 +125,7 @@ class Members(Objective):
 
 def placed(data: Dataset) -> dict[str, Any]:
     """Where a row's numbers, codes and words stand; raises UserError for what is no table."""
-    check_reads("tabm", data, "Row", "Number")
+    check_reads("tabm", data, "row", "number")
     column = data.fields[data.input]
     if isinstance(column, Row):
         return {"numeric": column.numeric, "coded": column.coded, "texts": column.texts}
@@ -148,21 +139,21 @@ SMALL, FEW = 2000, 100
 """Rows below which the network is narrow and has dropout, and below which it is said that little can be known."""
 
 
-def usual(data: Dataset, processor: Supervised) -> tuple[Config, Training]:
+def usual(data: Dataset, task: Task) -> tuple[Config, Training]:
     """What suits the rows: more of them allow for larger batches, more units, finer pieces."""
     where, rows = placed(data), len(data.splits["train"])
     numbers = max(1, len(where["numeric"]))
     net = Config(
         **where,
-        outputs=len(processor.labels) or processor.target_mean.numel(),
-        task="classes" if processor.labels else "numbers",
+        outputs=answers(task),
+        task="classes" if task.labels else "numbers",
         pieces=max(2, min(48, rows // 20, 4096 // numbers)),
     )
     size = min(max(16, 2 ** int(math.log2(max(1, rows / 64)))), 1024)
     steps = min(max(FEWEST, EPOCHS * rows // size), MOST)
     how = Training(
         epochs=steps * size / rows, batch_size=size, lr=0.01, schedule="one-cycle", weight_decay=3e-4,
-        select_by="cross-entropy" if processor.labels else "rmse",
+        select_by="cross-entropy" if task.labels else "rmse",
     )  # fmt: skip
     if rows < SMALL:
         net = replace(net, hidden=(64, 64), dropout=0.2)
@@ -171,16 +162,15 @@ def usual(data: Dataset, processor: Supervised) -> tuple[Config, Training]:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """One cycle of a high learning rate; the weights of the best validation are kept."""
-    processor, rows = Supervised.of(data), len(data.splits["train"])
-    net, how = settle(choices, *usual(data, processor), given=("numeric", "coded", "texts", "outputs", "task"))
+    rows = len(data.splits["train"])
+    net, how = settle(choices, *usual(data, labelled(data)), given=("numeric", "coded", "texts", "outputs", "task"))
     if how.augment:
         raise UserError(
             "augment changes pictures and recordings, and a table's rows are taken as they are: leave it out"
         )
     few = f"{rows} rows to learn from: a narrow network, and figures that say little; more rows help most"
-    mean, std = processor.target_mean.tolist(), processor.target_std.tolist()
     return supervised(
-        data, net, how, objective=lambda model: Members(mean=mean, std=std), notes=(few,) if rows < FEW else ()
+        data, net, how, objective=lambda model: Members(), notes=(few,) if rows < FEW else ()
     )
 
 

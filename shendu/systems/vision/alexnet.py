@@ -114,7 +114,7 @@ class AlexNet(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for a form that leaves nothing of the picture."""
-    check_reads("alexnet", data, "Image")
+    check_reads("alexnet", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side, rows = min(picture.height, picture.width), len(data.splits["train"])

@@ -163,7 +163,7 @@ def described(config: Config) -> str:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for a network that is not there."""
-    check_reads("backbone", data, "Image")
+    check_reads("backbone", data, "image")
     if "name" not in choices:
         raise UserError("backbone needs a network's name: shendu train timm:resnet18 DATA, or hf:resnet")
     picture, rows = data.fields[data.input], len(data.splits["train"])

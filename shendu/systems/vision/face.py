@@ -151,7 +151,7 @@ def with_margin(cosine: Tensor, person: Tensor, margin: float) -> Tensor:
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures below 8 pixels a side."""
-    check_reads("face", data, "Image")
+    check_reads("face", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     net = Config(channels=picture.channels, height=picture.height, side=picture.width)

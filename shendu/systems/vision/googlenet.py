@@ -159,7 +159,7 @@ class GoogLeNet(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for a form that leaves nothing of the picture."""
-    check_reads("googlenet", data, "Image")
+    check_reads("googlenet", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side = min(picture.height, picture.width)

@@ -209,7 +209,7 @@ class Discriminative(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes."""
-    check_reads("lenet", data, "Image")
+    check_reads("lenet", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     net = Config(channels=picture.channels, classes=len(data.classes))

@@ -160,7 +160,7 @@ class MobileNet(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures that are too small."""
-    check_reads("mobilenet", data, "Image")
+    check_reads("mobilenet", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side = min(picture.height, picture.width)

@@ -138,7 +138,7 @@ class ResNet(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for a depth that leaves nothing of the picture."""
-    check_reads("resnet", data, "Image")
+    check_reads("resnet", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side = min(picture.height, picture.width)

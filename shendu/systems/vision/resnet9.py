@@ -111,7 +111,7 @@ class ResNet9(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures below 8 pixels a side."""
-    check_reads("resnet9", data, "Image")
+    check_reads("resnet9", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side = min(picture.height, picture.width)

@@ -121,7 +121,7 @@ class ResNeXt(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for a depth that leaves nothing of the picture."""
-    check_reads("resnext", data, "Image")
+    check_reads("resnext", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side = min(picture.height, picture.width)

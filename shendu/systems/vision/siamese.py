@@ -147,7 +147,7 @@ class Prototypical(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures below 8 pixels a side."""
-    check_reads("siamese", data, "Image")
+    check_reads("siamese", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     characters = data.name == "omniglot"

@@ -102,7 +102,7 @@ class VGG(nn.Module):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for a form that leaves nothing of the picture."""
-    check_reads("vgg", data, "Image")
+    check_reads("vgg", data, "image")
     picture = data.fields[data.input]
     assert isinstance(picture, Image)
     side = min(picture.height, picture.width)

@@ -1,4 +1,4 @@
-"""The processor of translation: sentences <-> codes of one vocabulary for both languages, which is saved with the weights.
+"""Translate: sentences of one language -> sentences of another, both as codes of one vocabulary.
 
 The vocabulary is byte-level BPE (Sennrich et al. 2016; bytes: Radford et al. 2019) of the lower-cased training sentences
 of both languages: whatever a person writes has a code, and the codes of a sentence spell it again.
@@ -10,28 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shendu import config
-from shendu.core import Batch, Json
-from shendu.data import columns
-from shendu.data.dataset import Dataset, Split
+from shendu.core import Batch, Json, Metric, Outputs, Source
+from shendu.data.dataset import Split
 from shendu.data.ragged import Ragged
 from shendu.data.texts import tokens
 from shendu.data.texts.pairs import Sentence, text_of
 from shendu.errors import UserError
+from shendu.metrics.text import BLEU
+from shendu.sources.rows import Rows
+from shendu.tasks import Again, Section, Task
+
+if TYPE_CHECKING:
+    from shendu.data.dataset import Dataset
+    from shendu.metrics.evaluation import Measured
 
 PADDING, BEGIN, END = 0, 1, 2
 SPECIAL = ("<pad>", "<s>", "</s>")
 """The first codes, which no text has; the tokenizer's come after them."""
 CODES_MOST = 1 << 20
+TRAIN_FIGURE_ROWS = 1000
+"""The training part's figure is of its first rows: a translation is searched for, which takes longer than learning it."""
+TOLD, ALIGNED = 12, 4
+"""Translations that a report tells, and draws with what was looked at."""
 
 
-@runtime_checkable
 class Translates(Protocol):
     """A model that maps codes of one language to those of another."""
 
@@ -67,23 +76,32 @@ class Wording:
                 raise UserError(f"{name}={getattr(self, name)} is out of range; write it like {name}={like}")
 
 
-class Translation:
-    """Source sentences `x` and their translations `y` as codes int64 [B, L]: END last, then PADDING."""
+class Translate(Task):
+    """Source sentences `x` and their translations `y` as codes int64 [B, L]: END last, then PADDING.
 
-    labels: tuple[str, ...] = ()
+    The settings are the `wording` and the `tokenizer`, one for both fields. Outputs are `codes` [B, longest].
+    """
 
-    def __init__(self, input: Sentence, target: Sentence, wording: Wording, tokenizer: tokens.BPE) -> None:
-        self.input, self.target, self.wording, self.tokenizer = input, target, wording, tokenizer
+    kind = "translate"
+    purpose = "translate"
+
+    def __init__(self, inputs: Any, targets: Any, **settings: Json) -> None:
+        super().__init__(inputs, targets, **settings)
+        self.wording = config.from_json(Wording, settings["wording"])
+        tokenizer = tokens.from_json(settings["tokenizer"])
+        assert isinstance(tokenizer, tokens.BPE)
+        self.tokenizer = tokenizer
 
     @classmethod
-    def of(cls, data: Dataset, wording: Wording) -> Translation:
+    def of(cls, data: Dataset, wording: Wording | None = None) -> Self:
         """With a vocabulary of the training sentences; raises UserError where the data holds no sentence pairs."""
         source, target = data.fields[data.input], data.fields[data.target]
         if not isinstance(source, Sentence) or not isinstance(target, Sentence):
             raise UserError(f"{data.name} holds no sentence pairs, which this system reads; give train.de, train.en, …")
-        train = data.splits["train"]
+        train, how = data.splits["train"], wording or Wording()
         texts = [normalised(text) for field in (data.input, data.target) for text in texts_of(train.column(field))]
-        return cls(source, target, wording, tokens.BPE.of("\n".join(texts), wording.vocabulary - len(SPECIAL)))
+        made = tokens.BPE.of("\n".join(texts), how.vocabulary - len(SPECIAL))
+        return cls({"x": source}, {"y": target}, wording=config.to_json(how), tokenizer=made.to_json())
 
     @property
     def codes(self) -> int:
@@ -115,31 +133,38 @@ class Translation:
         )
         return [text.decode("utf-8", "replace").strip() for text in spelled]
 
-    def call(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Translations int64 [B, longest]."""
-        assert isinstance(model, Translates)
+    def outputs(self, model: Any, batch: Batch) -> Outputs:
         how = self.wording
         found = model.translate(batch["x"], longest=how.longest, beam=how.beam, penalty=how.length_penalty)
-        return nn.functional.pad(found, (0, how.longest - found.shape[1]), value=PADDING)
+        return {"codes": nn.functional.pad(found, (0, how.longest - found.shape[1]), value=PADDING)}
 
-    def prepare(self, batch: Batch) -> Batch:
-        """Codes as they are stored, or a person's sentences as bytes uint8 [B, W] -> codes int64 [B, L]."""
-        x = batch["x"]
-        if x.dtype == torch.uint8:
-            x = torch.from_numpy(self.rows([text_of(row) for row in x.cpu().numpy()], self.wording.longest)).to(
-                x.device
-            )
-        return {name: t.long() for name, t in {**batch, "x": x}.items()}
+    def prepare(self, stored: Batch) -> Batch:
+        """Codes are int64 for a network."""
+        return {name: t.long() for name, t in stored.items()}
 
-    def encode(self, raw: Any) -> Batch:
-        """A sentence, or a list of them -> a prepared batch; raises UserError where it does not fit."""
-        if isinstance(raw, list | tuple) and not raw:
+    def encoded(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """Sentences as their bytes -> codes int32 [N, L], cut to what the network reads."""
+        return {**stored, "x": self.rows(texts_of(stored["x"]), self.wording.longest)}
+
+    def encode(self, texts: Sequence[str]) -> Batch:
+        """Sentences -> a prepared batch; raises UserError where there are none."""
+        if not texts:
             raise UserError("nothing to translate: give at least one sentence")
-        return self.prepare({"x": torch.from_numpy(self.input.store(raw))})
+        return self.prepare({"x": torch.from_numpy(self.rows(texts, self.wording.longest))})
 
-    def doubt(self, rows: Any) -> str:
-        """A line where sentences, as they are stored, are longer than the network reads; else empty."""
-        longer, longest = self.cut([text_of(row) for row in rows]), self.wording.longest
+    def metrics(self) -> dict[str, Metric]:
+        return {"bleu": BLEU(self.texts)}
+
+    def held_out(self, data: Dataset, part: str) -> Source:
+        """A part in its own order, references whole; of the training part the first rows."""
+        split = data.splits[part]
+        rows = np.arange(min(len(split), TRAIN_FIGURE_ROWS if part == "train" else len(split)))
+        coded = self.coded(split.take(rows), data.input, data.target, cut=False)
+        return Rows(coded, self, roles={"x": "x", "y": "y"})
+
+    def unsure(self, stored: dict[str, Any]) -> str:
+        """A line where sentences, as a person gives them or as they are stored, are longer than the network reads; else empty."""
+        longer, longest = self.cut(texts_of(stored["x"])), self.wording.longest
         if not longer:
             return ""
         many = "1 sentence has" if longer == 1 else f"{longer:,} sentences have"
@@ -151,13 +176,38 @@ class Translation:
         could = [text for text in spelled if len(text.encode()) >= self.wording.longest]  # a code has at least one byte
         return sum(len(codes) >= self.wording.longest for codes in self.tokenizer.encode_each(could))
 
-    def decode(self, outputs: Tensor) -> Json:
+    def decode(self, outputs: Outputs, stored: Batch) -> list[dict[str, Json]]:
         """Per row its `translation`."""
-        return [{"translation": text} for text in self.texts(outputs)]
+        return [{"translation": text} for text in self.texts(outputs["codes"])]
 
-    def columns(self, outputs: Tensor) -> dict[str, Any]:
-        """The same as a column of a table."""
-        return {"translation": self.texts(outputs)}
+    def answers(self) -> Json:
+        return {"translation": "text"}
+
+    def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
+        """Translations beside their references."""
+        stored, outputs, batch = again(torch.arange(min(TOLD, measured.count)))
+        languages = self.input.language or "source", self.targets["y"].language or "target"  # type: ignore[attr-defined]
+        told = [
+            f"{languages[0]}  {given}\n{languages[1]}  {reference}\n→   {translation}"
+            for given, reference, translation in zip(
+                *(self.texts(codes) for codes in (batch["x"], batch["y"], outputs["codes"])), strict=True
+            )
+        ]
+        note = f"The first sentences of the {part} part, their references, the translations."
+        return [Section("Translations", "text", "\n\n".join(told), note), self._alignment(model, batch["x"], outputs["codes"])]
+
+    def _alignment(self, model: Translates, x: Tensor, y: Tensor) -> Section:
+        """What the model looked at in some translations."""
+        from shendu.pages import alignment
+        from shendu.pages.drawing import data_uri
+
+        looked = []
+        for given, said in zip(x[:ALIGNED].split(1), y[:ALIGNED].long().split(1), strict=True):
+            given, said = (codes[:, : max(1, int((codes != PADDING).sum()))] for codes in (given, said))
+            weights = model.alignment(given, said)[0].float().cpu().numpy()
+            looked.append((weights, self.spelled(given[0].tolist()), self.spelled(said[0].tolist())))
+        note = "A row is a piece of the translation, a column one of the source; the darker, the more it was looked at."
+        return Section("Alignment", "picture", data_uri(alignment.pictures(looked)), note)
 
     def spelled(self, codes: Sequence[int]) -> list[str]:
         """Each code by itself, for the eye."""
@@ -168,22 +218,7 @@ class Translation:
         """n sentences of ordinary length, drawn under a fixed seed."""
         codes = torch.randint(len(SPECIAL), self.codes, (n, 12), generator=torch.Generator().manual_seed(n))
         codes[:, -1] = END
-        return {"x": codes}
-
-    def to_json(self) -> Json:
-        return {
-            "kind": "translation", "input": columns.to_json(self.input), "target": columns.to_json(self.target),
-            "wording": config.to_json(self.wording), "tokenizer": self.tokenizer.to_json(),
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, values: Json) -> Translation:
-        source, target = (columns.from_json(values[name]) for name in ("input", "target"))
-        assert isinstance(source, Sentence)
-        assert isinstance(target, Sentence)
-        wording, tokenizer = config.from_json(Wording, values["wording"]), tokens.from_json(values["tokenizer"])
-        assert isinstance(tokenizer, tokens.BPE)
-        return cls(source, target, wording, tokenizer)
+        return {"sample": torch.arange(n), "x": codes}
 
 
 # ---- texts and their codes -------------------------------------------------------------------------------------------

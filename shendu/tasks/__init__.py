@@ -1,0 +1,274 @@
+"""Tasks: what a run is for. One kind of answer, one file; a file here is a task by being there.
+
+Shape letters: B rows, R units that are counted, K numbers of each.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from shendu.core import Batch, Json, Metric, Outputs, Source
+from shendu.errors import unknown
+from shendu.field import Field, from_json, to_json
+from shendu.sources.rows import Rows
+
+if TYPE_CHECKING:
+    from shendu.data.dataset import Dataset
+    from shendu.metrics.evaluation import Measured
+
+ROOT = Path(__file__).parent
+WORST, LINES = 24, 12
+"""Rows that a report shows as pictures, and as text."""
+
+
+class Section(NamedTuple):
+    """A part of a report: what kind of thing is shown (a block of the page's template) and what it is filled with."""
+
+    title: str
+    block: str
+    """text, picture, svg, table, or one of the blocks of pages/report.html."""
+    body: Any
+    note: str = ""
+
+
+class Told(NamedTuple):
+    """One measured row in words."""
+
+    said: str
+    true: str
+    sure: str
+    """The probability of what is said, or how far it is off."""
+    right: bool
+
+
+Again = Callable[[Tensor], tuple[Batch, Outputs, Batch]]
+"""Rows of the held-out part by number -> (as they are stored, outputs, the prepared batch); outputs are never kept."""
+
+
+class Task(nn.Module):
+    """What a run is for: how rows are prepared, what a model's answer is, how it is measured, told and shown.
+
+    Buffers only (what was fitted or calibrated), no parameters: it is no part of the learner. A model is called with its inputs'
+    tensors in the task's order. Names of fields are roles: a single input is `x`, a single target `y`.
+    """
+
+    kind: ClassVar[str] = ""
+    """Its name in files: that of its own file here."""
+    known: ClassVar[dict[str, type[Task]]] = {}
+    purpose: ClassVar[str] = "look at"
+    """What is done to the rows, as it is said to a person who gives none."""
+    counted: ClassVar[str] = "rows"
+    """What the rows are that are measured, where a page speaks of them."""
+    by_rows: ClassVar[bool] = True
+    """False: an epoch of training is no pass over the data set's rows."""
+
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        if cls.kind:
+            Task.known[cls.kind] = cls
+
+    def __init__(self, inputs: dict[str, Field], targets: dict[str, Field], **settings: Json) -> None:
+        super().__init__()
+        self.inputs, self.targets, self.settings = dict(inputs), dict(targets), settings
+        taken = [name + part for name, field in self.fields().items() for part in field.parts]
+        assert not {"sample", "group"} & set(taken), "sample and group are the stream's own names"
+        self._fits: list[tuple[str, tuple[str, ...]]] = []
+        for number, (name, field) in enumerate(self.fields().items()):  # numbered: a field's name may hold a dot
+            for key, values in field.statistics().items():
+                self.register_buffer(f"fit{number}_{key}", torch.tensor(values), persistent=False)
+            self._fits.append((name, tuple(field.statistics())))
+
+    @classmethod
+    def of(cls, data: Dataset, **settings: Json) -> Self:
+        """For a data set's fields; what a target needs to know is fitted on its training rows."""
+        train = data.splits["train"]
+        inputs = {role: data.fields[name] for role, name in data.inputs_by_role().items()}
+        targets = {
+            role: data.fields[name].fitted([train.values(name, data.fields[name])])
+            for role, name in data.targets_by_role().items()
+            if name in data.fields
+        }
+        return cls(inputs, targets, **settings)
+
+    def fields(self) -> dict[str, Field]:
+        """Role -> field, inputs first."""
+        return {**self.inputs, **self.targets}
+
+    def fit(self, number: int) -> Batch:
+        """What was fitted of the field of that place, as tensors."""
+        return {key: getattr(self, f"fit{number}_{key}") for key in self._fits[number][1]}
+
+    @property
+    def input(self) -> Field:
+        """The first input."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions of a row of the first input as a network takes it."""
+        return self.input.shape
+
+    @property
+    def can(self) -> tuple[str, ...]:
+        """What its models do besides: draw, inpaint, views, step, remark (the protocols of `shendu.core`)."""
+        return tuple(self.settings.get("can", ()))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes that it tells apart; none where it tells something else."""
+        return ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that a model which draws rows draws by."""
+        return self.labels
+
+    # ---- rows -> answers
+
+    def prepare(self, stored: Batch) -> Batch:
+        """Stored rows -> what models and objectives take, of the fields that are there: no targets at prediction."""
+        done = dict(stored)
+        for number, (name, field) in enumerate(self.fields().items()):
+            own = {part: stored[name + part] for part in field.parts if name + part in stored}
+            if own:
+                done.update({name + part: t for part, t in field.prepare(own, self.fit(number)).items()})
+        return done
+
+    def taken(self, batch: Batch) -> list[Tensor]:
+        """What a model is called with."""
+        return [batch[name + part] for name, field in self.inputs.items() for part in field.takes]
+
+    def outputs(self, model: Any, batch: Batch) -> Outputs:
+        """What prepared rows are answered with: class scores, numbers, a search, an action, a drawing."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it answers")
+
+    def measure(self, model: Any, batch: Batch, wanted: frozenset[str] = frozenset()) -> Outputs:
+        """What the wanted metrics count: with the targets (teacher forcing), over whole episodes; mostly the answer itself."""
+        return self.outputs(model, batch)
+
+    def forward(self, model: Any, stored: Batch) -> Outputs:
+        """Stored rows in, answers out: what is predicted with, exported and served."""
+        return self.outputs(model, self.prepare(stored))
+
+    def encoded(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """Rows that a person gave, parsed -> stored rows as training reads them: sentences -> codes, a text -> its windows."""
+        return stored
+
+    def example(self, n: int) -> Batch:
+        """n stored rows of ordinary size, for tracing, counting and tests."""
+        rows = {name + part: t for name, field in self.inputs.items() for part, t in field.example(n).items()}
+        return {"sample": torch.arange(n), **rows}
+
+    # ---- figures
+
+    def metrics(self) -> dict[str, Metric]:
+        """Name -> metric, the first figure of the first being the one that a run is judged by."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is measured")
+
+    def held_out(self, data: Dataset, part: str) -> Source:
+        """A part in its own order, without augmentation: what figures are measured on."""
+        return Rows(data.splits[part], self, roles=data.roles())
+
+    def calibrate(self, pieces: Iterable[tuple[Outputs, Batch]]) -> None:
+        """Settles what depends on how a trained model answers rows that it did not learn: thresholds, temperatures."""
+
+    def calibrates(self) -> bool:
+        """Whether there is anything to settle."""
+        return False
+
+    def warning(self, measured: Measured, part: str) -> str:
+        """A line where the measured rows do not tell the model from the simplest one there is; else empty."""
+        return ""
+
+    def unsure(self, stored: dict[str, Any]) -> str:
+        """Why answers to these stored rows may not be worth much: a line; empty where nothing is known."""
+        for name, field in self.inputs.items():
+            own = {part: stored[name + part] for part in field.parts if name + part in stored}
+            if own and (line := field.warning(own)):
+                return line
+        return ""
+
+    # ---- explaining
+
+    def said(self, outputs: Outputs) -> Batch:
+        """The answer as prepared targets: what an explanation holds fixed."""
+        return {}
+
+    def score(self, model: Any, batch: Batch) -> Tensor:
+        """[B], differentiable: how far the model says what the batch's targets are."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be explained: it has no score")
+
+    def explained(self) -> bool:
+        """Whether single answers can be explained."""
+        return False
+
+    def badness(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """[B]: how bad each measured row is; 0: right. Which rows a report shows, worst first."""
+        return torch.zeros(len(batch["sample"]))
+
+    # ---- telling
+
+    def decode(self, outputs: Outputs, stored: Batch) -> list[dict[str, Json]]:
+        """One entry per row, for a person or a program."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how an answer is told")
+
+    def columns(self, outputs: Outputs, stored: Batch) -> dict[str, Any]:
+        """The same as columns of a table."""
+        rows = self.decode(outputs, stored)
+        return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+
+    def named(self, outputs: Outputs, count: int) -> Outputs:
+        """Outputs of which each row has a name of its own, where a person's rows have another number of names."""
+        return outputs
+
+    def answers(self) -> Json:
+        """Key of `decode` -> what it is."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its answers are")
+
+    def tell(self, outputs: Outputs, batch: Batch) -> list[Told]:
+        """Each measured row in words: what is said of it, what is true."""
+        return [Told("", "", "", True) for _ in batch["sample"]]
+
+    def schema(self) -> Json:
+        return {"inputs": {name: field.schema() for name, field in self.inputs.items()}, "outputs": self.answers()}
+
+    def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
+        """What a report shows of this kind of answer, beyond figures and curves, on the rows of a part that were measured."""
+        return []
+
+    # ---- kept as JSON
+
+    def to_json(self) -> Json:
+        """Fields, settings (what two fields share is one) and what was calibrated."""
+        kept = {name: t.tolist() for name, t in self.state_dict().items()}
+        sides = {side: {n: to_json(f) for n, f in getattr(self, side).items()} for side in ("inputs", "targets")}
+        return {"kind": self.kind, **sides, "settings": self.settings, "calibrated": kept}
+
+
+def from_file(values: Json) -> Task:
+    """The task that `to_json` wrote; raises UserError for a kind that is not known here."""
+    made = load(str(values.get("kind")))(
+        *({n: from_json(f) for n, f in values[side].items()} for side in ("inputs", "targets")), **values["settings"]
+    )
+    made.load_state_dict({name: torch.tensor(t) for name, t in values["calibrated"].items()})
+    return made
+
+
+def load(kind: str) -> type[Task]:
+    """The class of a kind: of a file here, or of code that a person has imported."""
+    if kind not in Task.known and kind in kinds():
+        importlib.import_module(f"shendu.tasks.{kind}")
+    if kind not in Task.known:
+        raise unknown("task", kind, {*kinds(), *Task.known})
+    return Task.known[kind]
+
+
+def kinds() -> list[str]:
+    """The kinds that have a file here."""
+    return sorted(path.stem for path in ROOT.glob("*.py") if not path.stem.startswith("_"))
