@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from shendu import chance, parallel, registry
 from shendu import data as data_module
 from shendu.core import Recipe, Steps
-from shendu.fit import Learner, named_groups
+from shendu.loop import Learner, named_groups
 from shendu.measure import measure
 from shendu.nn.generate import Afresh, generate
 from shendu.nn.halved import halved

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from shendu import optim, parallel
 from shendu.core import Batch, Recipe, Stage
 from shendu.data.processors.supervised import Supervised
-from shendu.fit import Session, Setup
+from shendu.loop import Session, Setup
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.run import Folder
 from shendu.systems.vision import resnet

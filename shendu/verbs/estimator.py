@@ -22,8 +22,8 @@ from shendu.data.files import cache
 from shendu.data.tables import table
 from shendu.data.tables.row import Field, Row
 from shendu.errors import UserError
-from shendu.fit import Setup
-from shendu.fit import fit as train
+from shendu.loop import Setup
+from shendu.loop import fit as train
 from shendu.measure import outputs_of
 from shendu.run import Folder
 from shendu.verbs.opened import Run, save_model

@@ -26,8 +26,8 @@ ALLOWED = {
     "objectives": PARTS | {"objectives"}, "sources": BASE | {"sources", "data"},
     "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
     "systems": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
-    "parallel": BASE, "measure": BASE | {"parallel"}, "run": BASE, "fit": BASE | {"parallel", "measure", "run"},
-    "verbs": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes", "registry", "parallel", "measure", "run", "fit", "verbs", "__init__"},
+    "parallel": BASE, "measure": BASE | {"parallel"}, "run": BASE, "loop": BASE | {"parallel", "measure", "run", "loop"},
+    "verbs": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes", "registry", "parallel", "measure", "run", "loop", "verbs", "__init__"},
     "cli": BASE | {"verbs", "registry", "__init__"}, "__main__": {"cli"},
     "__init__": {"errors", "data", "verbs"},
 }  # fmt: skip
@@ -37,6 +37,8 @@ ROOMS = {
     "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
+LOOP = ("signals", "learner", "state", "trouble", "figures", "pace", "session")
+"""The files of the loop, in the order in which they may import each other."""
 UNPICKLES = "verbs/convert_weights.py"
 """The one file that may load a torch file, tensors alone, in a process of its own."""
 
@@ -88,30 +90,43 @@ def test_the_rooms_of_data_are_apart(room: str) -> None:
 
 def test_the_rule_itself_sees_lazy_and_aliased_imports() -> None:
     tree = ast.parse(
-        "def f():\n    from shendu import fit\n    import shendu.run as r\n    from shendu.verbs.train import train"
+        "def f():\n    from shendu import loop\n    import shendu.run as r\n    from shendu.verbs.train import train"
     )
-    assert [module for module, _ in imports(tree)] == ["shendu.fit", "shendu.run", "shendu.verbs.train"]
+    assert [module for module, _ in imports(tree)] == ["shendu.loop", "shendu.run", "shendu.verbs.train"]
 
 
 def test_one_backward_and_one_step() -> None:
     """Outside of verbs, which may differentiate inputs, weights move in one place."""
-    loop = {name: tree for name, tree in FILES.items() if not name.startswith("verbs/")}
-    backward = [name for name, tree in loop.items() for _ in calls(tree, "backward")
+    training = {name: tree for name, tree in FILES.items() if not name.startswith("verbs/")}
+    backward = [name for name, tree in training.items() for _ in calls(tree, "backward")
                 if not isinstance(_.func.value, ast.Name) or _.func.value.id != "self"]  # type: ignore[attr-defined]  # fmt: skip
-    assert backward == ["fit.py"]
+    assert backward == ["loop/session.py"]
     steps = [
-        name for name, tree in loop.items() for call in calls(tree, "step") if "optimizer" in ast.unparse(call.func)
+        name for name, tree in training.items() for call in calls(tree, "step") if "optimizer" in ast.unparse(call.func)
     ]
-    assert steps == ["fit.py"]
-    assert not any(calls(tree, "grad") for tree in loop.values())
+    assert steps == ["loop/session.py"]
+    assert not any(calls(tree, "grad") for tree in training.values())
 
 
-def test_the_loop_asks_nobody_what_they_are() -> None:
-    named = {n.id for n in ast.walk(FILES["fit.py"]) if isinstance(n, ast.Name)}
+@pytest.mark.parametrize("name", LOOP)
+def test_the_loop_is_read_in_one_direction(name: str) -> None:
+    """Each of its files imports only those before it."""
+    assert {f"loop/{each}.py" for each in LOOP} == {name for name in FILES if name.startswith("loop/")} - {
+        "loop/__init__.py"
+    }
+    found = [
+        module.split(".")[2] for module, _ in imports(FILES[f"loop/{name}.py"]) if module.startswith("shendu.loop.")
+    ]
+    assert set(found) <= set(LOOP[: LOOP.index(name)])
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("loop/")])
+def test_the_loop_asks_nobody_what_they_are(name: str) -> None:
+    named = {n.id for n in ast.walk(FILES[name]) if isinstance(n, ast.Name)}
     assert not named & {"isinstance", "hasattr", "getattr", "issubclass"}
-    text = ast.unparse(FILES["fit.py"])
-    for name in ("lenet", "resnet", "perceptron", "neuron", "digits", "mnist"):
-        assert name not in text.lower()
+    text = ast.unparse(FILES[name])
+    for word in ("lenet", "resnet", "perceptron", "neuron", "digits", "mnist"):
+        assert word not in text.lower()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -143,7 +158,8 @@ def test_no_pickle_no_code_from_files(name: str) -> None:
 def test_global_generators_belong_to_the_loop(name: str) -> None:
     called = {ast.unparse(n.func) for n in ast.walk(FILES[name]) if isinstance(n, ast.Call)}
     assert not called & {"np.random.seed", "numpy.random.seed", "torch.manual_seed", "random.seed", "torch.seed"}
-    assert name in ("fit.py", "chance.py", "verbs/sample.py") or not called & {"chance.reseed", "reseed"}
+    ours = name.startswith("loop/") or name in ("chance.py", "verbs/sample.py")
+    assert ours or not called & {"chance.reseed", "reseed"}
 
 
 def test_importing_the_package_imports_no_torch() -> None:

@@ -60,7 +60,7 @@ def test_stages_are_named_and_train_their_own_layer(bench: Any, tmp_path: Path) 
     model, _ = bench.train(second, tmp_path)
     torch.manual_seed(0)
     from shendu import chance
-    from shendu.fit import INIT
+    from shendu.loop import INIT
 
     chance.reseed(recipe.seed, INIT)
     before = recipe.model.build().state_dict()
