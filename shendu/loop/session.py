@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Batch, Recipe
+from shendu.core import At, Batch, Recipe
 from shendu.errors import Interrupted
 from shendu.loop import figures, pace, trouble
 from shendu.loop.signals import stop_signals
@@ -173,9 +173,11 @@ class Session(State):
         count = stage.accumulate * at.micro * parallel.world()
         start = at.step * stage.batch_size
         edges = [start + i * stage.batch_size // count for i in range(count + 1)]
-        mine = range(parallel.rank() * count // parallel.world(), (parallel.rank() + 1) * count // parallel.world())
-        slices = [self.source.batch(edges[i], edges[i + 1] - edges[i], self.model) for i in mine]
-        return [parallel.to_device(batch, self.setup.device, self.at.layout) for batch in slices]
+        rank, world = parallel.rank(), parallel.world()
+        mine = range(rank * count // world, (rank + 1) * count // world)
+        asked = [At(edges[i], edges[i + 1] - edges[i], at.stage, at.step, m, rank) for m, i in enumerate(mine)]
+        slices = [self.source.batch(each, self.model) for each in asked]
+        return [parallel.to_device(batch, self.setup.device, at.layout) for batch in slices]
 
     def units(self, batches: list[Batch]) -> dict[str, Tensor | int]:
         """Per term, what it is averaged over: added up over micro-batches and ranks; never below 1."""

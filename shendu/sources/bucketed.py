@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch, Processor
+from shendu.core import At, Batch, Processor
 from shendu.data.dataset import Split
 
 ORDER, TURN = 3, 4
@@ -85,8 +85,8 @@ class Bucketed:
         self.key = sort_key(list(self.lengths.values()))
         self._epochs: dict[int, Tensor] = {}
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        found = self.stored(start, size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        found = self.stored(at.start, at.size)
         return self.processor.prepare({name: t.to(self.device, non_blocking=True) for name, t in found.items()})
 
     def stored(self, start: int, size: int) -> Batch:

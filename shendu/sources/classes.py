@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch, Processor
+from shendu.core import At, Batch, Processor
 from shendu.data import augment
 from shendu.data.augment import Augment
 from shendu.data.dataset import Split
@@ -63,8 +63,8 @@ class Classes:
         self.found, self.counts = torch.from_numpy(found), torch.from_numpy(counts)
         self.first = self.counts.cumsum(0) - self.counts
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        samples = torch.arange(start, start + size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        samples = torch.arange(at.start, at.start + at.size)
         groups, inverse = torch.unique(samples // self.per_class, return_inverse=True)
         kind, turn = self._classes(groups)
         rows = self._members(groups, kind)[inverse, samples % self.per_class]

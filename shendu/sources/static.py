@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch, Processor
+from shendu.core import At, Batch, Processor
 from shendu.data import augment
 from shendu.data.augment import Augment
 from shendu.data.dataset import Split
@@ -52,10 +52,10 @@ class Static:
             self.columns = {name: t.to(self.device) for name, t in self.columns.items()}
         self._chunk: tuple[int, Tensor] = (-1, torch.empty(0))
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        batch = self._augmented(start, size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        batch = self._augmented(at.start, at.size)
         if self.augment.mixes:
-            batch = self._mixed(batch, start, size)
+            batch = self._mixed(batch, at.start, at.size)
         return batch
 
     def stored(self, start: int, size: int) -> Batch:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import MASKED, Batch, Processor
+from shendu.core import MASKED, At, Batch, Processor
 from shendu.data.dataset import Split
 from shendu.data.texts.text import KNOWN, PADDING, UNKNOWN
 from shendu.sources.bucketed import Bucketed
@@ -90,11 +90,11 @@ class Stretches:
         self.by_length = drawn[self.texts.lengths["x"][drawn].clamp(max=length - MARKS).argsort(stable=True)]
         self.rank = self.by_length.argsort()
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
         """`x` and `segments` int64 [B, T], `places` and `words` [B, M] (MASKED: a row has fewer), `other` [B] (0 the second
         stretch follows, 1 it is from another text, MASKED: there is none)."""
-        samples = torch.arange(start, start + size)
-        x, segments, other = self.pairs(samples, self.texts.row_numbers(start, size))
+        samples = torch.arange(at.start, at.start + at.size)
+        x, segments, other = self.pairs(samples, self.texts.row_numbers(at.start, at.size))
         x, places, words = self.hide(samples, x)
         found = {"x": x, "segments": segments, "places": places, "words": words, "other": other}
         return {name: t.to(self.device, non_blocking=True) for name, t in found.items()}

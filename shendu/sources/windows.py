@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance
-from shendu.core import Batch
+from shendu.core import At, Batch
 from shendu.data.processors.language import fitting, windows_at
 
 ORDER, SHIFT = 1, 3
@@ -45,8 +45,9 @@ class Windows:
         predicted = len(self.tokens) - 1
         self.rows = predicted // self.length if shuffle else -(-predicted // self.length)
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        x, y = windows_at(self.tokens, self._starts(torch.arange(start, start + size)).to(self.device), self.length)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        starts = self._starts(torch.arange(at.start, at.start + at.size))
+        x, y = windows_at(self.tokens, starts.to(self.device), self.length)
         return {"x": x, "y": y}
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Metric, Recipe, Remarks
+from shendu.core import At, Metric, Recipe, Remarks
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
@@ -242,7 +242,7 @@ class Rows:
 
     def inputs(self, rows: Iterable[int]) -> Tensor:
         """Prepared inputs of some rows."""
-        return torch.cat([self.source.batch(row, 1, None)["x"] for row in rows])
+        return torch.cat([self.source.batch(At(row, 1))["x"] for row in rows])
 
     def card(self, row: int) -> dict[str, Any]:
         """What the page shows of one row."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from toys import Plain, Rows, Squares, network, recipe, rows, stage
 
 from shendu import chance, loop, optim, parallel
-from shendu.core import Batch, Loss, Objective, Source
+from shendu.core import At, Batch, Loss, Objective, Source
 from shendu.errors import Interrupted, UserError
 from shendu.loop import figures, pace, trouble
 from shendu.loop.state import State
@@ -54,7 +54,7 @@ def test_a_run_is_what_a_plain_loop_computes(bench: Any, tmp_path: Path) -> None
     plain, data = network(0.0), rows()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9)
     for step in range(15):
-        batch = data.batch(step * 8, 8)
+        batch = data.batch(At(step * 8, 8))
         optimizer.zero_grad()
         (plain(batch["x"])[:, 0] - batch["y"]).square().mean().backward()
         optimizer.step()
@@ -104,9 +104,9 @@ def test_terms_with_their_own_units_over_uneven_micro_batches(
 def test_micro_batches_are_neighbouring_slices_of_the_stream(bench: Any, tmp_path: Path) -> None:
     source = rows()
     bench.train(recipe(stage(rows=source, steps=3, batch_size=10, accumulate=4)), tmp_path)
-    starts = [start for start, _ in source.asked]
-    assert starts == list(itertools.accumulate([size for _, size in source.asked[:-1]], initial=0))
-    assert [size for _, size in source.asked] == [2, 3, 2, 3] * 3
+    starts = [at.start for at in source.asked]
+    assert starts == list(itertools.accumulate([at.size for at in source.asked[:-1]], initial=0))
+    assert [at.size for at in source.asked] == [2, 3, 2, 3] * 3
 
 
 def test_clip_is_per_group_and_skipped_at_infinity(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +334,7 @@ def test_validation_is_at_steps_fixed_in_advance_and_leaves_chance_alone(bench: 
 
 def test_the_test_part_is_never_touched(bench: Any, tmp_path: Path) -> None:
     class Forbidden(Rows):
-        def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
+        def batch(self, at: At, model: nn.Module | None = None) -> Batch:
             raise AssertionError("the test part was read while training")
 
     made = recipe(validation=rows(20, seed=1), validate_every=3, select_by="mse", patience=5)
@@ -385,11 +385,11 @@ def test_a_signal_during_validation(bench: Any, tmp_path: Path, step: int, batch
     class Signalling(Rows):
         count = 0
 
-        def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
+        def batch(self, at: At, model: nn.Module | None = None) -> Batch:
             self.count += 1
             if self.count == 3 * (step // 5 - 1) + batches:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().batch(start, size, model)
+            return super().batch(at, model)
 
     with pytest.MonkeyPatch.context() as patch:
         whole = bench.seen(patch)
@@ -620,7 +620,7 @@ def test_skipping_leaves_exactly_the_bad_steps_out(
     plain, data = network(0.0), rows()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9)
     for step in set(range(20)) - set(poison):
-        batch = data.batch(step * 8, 8)
+        batch = data.batch(At(step * 8, 8))
         optimizer.zero_grad()
         (plain(batch["x"])[:, 0] - batch["y"]).square().mean().backward()
         optimizer.step()
@@ -771,13 +771,13 @@ class Acting(Rows):
         super().__init__(x, y)
         self.memory, self.calls = torch.zeros(()), 0
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        batch = super().batch(start, size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        batch = super().batch(at)
         assert model is not None
         with torch.no_grad():
             self.memory = 0.9 * self.memory + model(batch["x"]).mean()
         self.calls += 1
-        noise = torch.randn(size, generator=chance.generator(0, start))
+        noise = torch.randn(at.size, generator=chance.generator(0, at.start))
         return {"x": batch["x"], "y": batch["y"] + self.memory + noise * 0.1 * self.calls}
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.config import settle
-from shendu.core import Batch, Loss, Objective, Recipe, Source
+from shendu.core import At, Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.data.processors.supervised import Supervised
@@ -117,7 +117,7 @@ class Members(Objective):
     def enter(self, model: nn.Module, source: Source) -> None:
         """The pieces of the numbers' ranges: quantiles of training rows."""
         assert isinstance(model, TabM)
-        model.columns.fit(source.batch(0, min(source.rows, SAMPLED), None)["x"].flatten(1))
+        model.columns.fit(source.batch(At(0, min(source.rows, SAMPLED)))["x"].flatten(1))
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         outputs, y = model(batch["x"]).float(), batch["y"]
