@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from sklearn.ensemble import IsolationForest
 
-from shendu import config, data, fit, parallel, recipes, registry
+from shendu import config, data, loop, parallel, recipes, registry
 from shendu.data.dataset import Dataset
 from shendu.measure import Outputs, measure
 from shendu.metrics import AUC
@@ -50,8 +50,8 @@ def ours(dataset: Dataset, choices: dict[str, Any]) -> dict[str, torch.Tensor]:
     with tempfile.TemporaryDirectory() as place:
         folder = Folder(Path(place) / "run")
         folder.prepare()
-        model, _ = fit.fit(
-            recipe, folder, fit.Setup(seed=recipe.seed, precision="auto", compile="off", say=lambda text: None)
+        model, _ = loop.fit(
+            recipe, folder, loop.Setup(seed=recipe.seed, precision="auto", compile="off", say=lambda text: None)
         )
     shown = Outputs()
     source = recipes.held(dataset, recipe.processor, "test")

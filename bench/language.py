@@ -39,8 +39,8 @@ from torch import Tensor, nn
 
 from shendu import chance, parallel, registry
 from shendu import data as data_module
-from shendu.core import Recipe, Steps
-from shendu.fit import Learner, named_groups
+from shendu.core import At, Recipe, Steps
+from shendu.loop import Learner, named_groups
 from shendu.measure import measure
 from shendu.nn.generate import Afresh, generate
 from shendu.nn.halved import halved
@@ -150,7 +150,7 @@ def our_steps(recipe: Recipe, model: nn.Module, precision: str = "fp32", compile
     for number in range(stage.steps):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * stage.schedule(number, stage.steps)
-        batch = source.batch(number * stage.batch_size, stage.batch_size, model)
+        batch = source.batch(At(number * stage.batch_size, stage.batch_size), model)
         chance.reseed(recipe.seed, 0, number, 0, 0)
         optimizer.zero_grad(set_to_none=True)
         units = objective.units(batch)["loss"]

@@ -17,6 +17,7 @@ import time
 import torch
 
 from shendu import Run, data, recipes, registry
+from shendu.core import At
 
 SHOW = 200
 
@@ -36,7 +37,7 @@ def main() -> None:
     found, began = [], time.perf_counter()
     with torch.inference_mode():
         for start in range(0, rows, SHOW):
-            x = source.batch(start, min(SHOW, rows - start), None)["x"]
+            x = source.batch(At(start, min(SHOW, rows - start)))["x"]
             found.append(-vae.likelihood(run.model, vae.own_ink(x, vae.own_key(x)), given.k))
             print(f"{start + len(x):,} rows: {float(torch.cat(found).mean()):.3f}", flush=True)
     nats = torch.cat(found)

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu import optim, parallel
-from shendu.core import Batch, Recipe, Stage
+from shendu.core import At, Batch, Recipe, Stage
 from shendu.data.processors.supervised import Supervised
-from shendu.fit import Session, Setup
+from shendu.loop import Session, Setup
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.run import Folder
 from shendu.systems.vision import resnet
@@ -51,8 +51,8 @@ class Gathered:
         x = torch.randn(KEPT, BATCH, *shape)
         self.batches = [{"x": part.contiguous(memory_format=layout), "y": torch.randint(0, 10, (BATCH,))} for part in x]
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        return self.batches[start // size % KEPT]
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        return self.batches[at.start // at.size % KEPT]
 
     def state_dict(self) -> dict:
         return {}

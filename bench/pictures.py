@@ -137,6 +137,7 @@ def draw(root: Path) -> None:
 
 def ours(kind: str) -> dict[str, float]:
     import shendu.data
+    from shendu.core import At
     from shendu.data.processors.supervised import Supervised
     from shendu.sources.static import Static
 
@@ -151,7 +152,7 @@ def ours(kind: str) -> dict[str, float]:
 
         def epoch(number: int) -> Iterator[Any]:
             for start in range(number * source.rows, (number + 1) * source.rows, BATCH):
-                yield source.batch(start, min(BATCH, (number + 1) * source.rows - start))["x"]
+                yield source.batch(At(start, min(BATCH, (number + 1) * source.rows - start)))["x"]
 
         laps = timed(epoch, source.rows)
     return {"open_s": opened, "first_s": opened + laps[0], "later_s": statistics.median(laps[1:])}

@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from shendu import data, registry
-from shendu.fit import Session, Setup
+from shendu.loop import Session, Setup
 from shendu.run import Folder
 
 PRECISIONS = ("fp32", "bf16")

@@ -36,7 +36,7 @@ def watched() -> list[tuple[int, float]]:
     Between two steps lies all that the loop does: its log, its checkpoints, its validation.
     """
     stamps: list[tuple[int, float]] = []
-    train, loop = importlib.import_module("shendu.verbs.train"), importlib.import_module("shendu.fit")
+    train, loop = importlib.import_module("shendu.verbs.train"), importlib.import_module("shendu.loop")
     fit, step = train.fit, loop.Session.step
 
     def timed_fit(*args):

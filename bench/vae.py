@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from shendu import data, fit, registry
+from shendu import data, loop, registry
 from shendu.data.dataset import Dataset
 from shendu.run import Folder
 
@@ -101,7 +101,7 @@ def ours(dataset: Dataset, steps: int) -> float:
         folder = Folder(Path(place) / "run")
         folder.prepare()
         began = time.perf_counter()
-        fit.fit(recipe, folder, fit.Setup(precision="auto", compile="off", say=lambda text: None))
+        loop.fit(recipe, folder, loop.Setup(precision="auto", compile="off", say=lambda text: None))
         return (time.perf_counter() - began) / steps
 
 

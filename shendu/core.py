@@ -68,6 +68,19 @@ class Objective(nn.Module):
         return ""
 
 
+class At(NamedTuple):
+    """Where a batch lies in a stream, and in the training that asks for it."""
+
+    start: int
+    """The batch is samples start … start+size-1 of the stream; it may straddle epochs."""
+    size: int
+    stage: int = 0
+    step: int = 0
+    micro: int = 0
+    """Of the step's micro-batches on this rank, in order: an acting source acts at a step's first alone."""
+    rank: int = 0
+
+
 class Source(Protocol):
     """An endless stream of samples; sample i of the stream is the unit of addressing, chance and resume."""
 
@@ -76,8 +89,8 @@ class Source(Protocol):
     rows: int
     """Samples in one epoch; 0 where there is no such thing."""
 
-    def batch(self, start: int, size: int, model: nn.Module | None) -> Batch:
-        """Samples start … start+size-1 of the stream; may straddle epochs."""
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        """The samples that lie there."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from shendu.data.tables import table
 from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
 from shendu.field import Field
-from shendu.fit import Setup
-from shendu.fit import fit as train
+from shendu.loop import Setup
+from shendu.loop import fit as train
 from shendu.measure import outputs_of
 from shendu.run import Folder
 from shendu.saved import Saved, save_model

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Batch, Metric, Processor, Source
+from shendu.core import At, Batch, Metric, Processor, Source
 
 BATCH = 500
 SHARES = ("accuracy", "error-rate")
@@ -55,7 +55,7 @@ def measure(
         while start < rows:
             pulse()
             try:
-                batch = parallel.to_device(source.batch(start, min(size, rows - start), None), device)
+                batch = parallel.to_device(source.batch(At(start, min(size, rows - start))), device)
                 outputs = outputs_of(model, processor, batch, device, precision)
             except Exception as error:
                 if size == 1 or not parallel.out_of_memory(error):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from forms import RICH, WORDS
 
-from shendu import config, fit, registry, run
+from shendu import config, loop, registry, run
 from shendu import data as data_module
 from shendu.core import Recipe
 from shendu.data.columns import Image
@@ -72,15 +72,15 @@ def rich(name: str, data: Dataset) -> dict[str, Any]:
     return {**RICH, "augment": WORDS if picture else ()}
 
 
-def setup(**more: Any) -> fit.Setup:
-    return fit.Setup(**{"seed": 0, "compile": "off", "say": lambda text: None, **more})
+def setup(**more: Any) -> loop.Setup:
+    return loop.Setup(**{"seed": 0, "compile": "off", "say": lambda text: None, **more})
 
 
-def train(recipe: Recipe, path: Path, **more: Any) -> tuple[torch.nn.Module, fit.Progress]:
+def train(recipe: Recipe, path: Path, **more: Any) -> tuple[torch.nn.Module, loop.Progress]:
     """The loop on a recipe, in a folder; continues what lies there."""
     folder = run.Folder(path)
     folder.prepare()
-    return fit.fit(recipe, folder, setup(seed=recipe.seed, **more))
+    return loop.fit(recipe, folder, setup(seed=recipe.seed, **more))
 
 
 def tensors(tree: Any) -> dict[str, torch.Tensor]:
@@ -100,28 +100,28 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The state of each stage at its very end, optimiser included, as `tree` would save it."""
     states: list[dict[str, Any]] = []
-    close = fit.Session.close_stage
+    close = loop.Session.close_stage
 
-    def watched(self: fit.Session) -> None:
+    def watched(self: loop.Session) -> None:
         states.append(copy.deepcopy(self.tree()))
         close(self)
 
-    monkeypatch.setattr(fit.Session, "close_stage", watched)
+    monkeypatch.setattr(loop.Session, "close_stage", watched)
     return states
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, at: int, save_at: int = 0) -> None:
     """The process saves at total step `save_at` (0: only as usual) and dies before total step `at`."""
-    step = fit.Session.step
+    step = loop.Session.step
 
-    def dying(self: fit.Session) -> None:
+    def dying(self: loop.Session) -> None:
         if self.at.total == at:
             raise Killed
         step(self)
         if self.at.total == save_at:
             self.save()
 
-    monkeypatch.setattr(fit.Session, "step", dying)
+    monkeypatch.setattr(loop.Session, "step", dying)
 
 
 def progress(at: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Metric
+from shendu.core import At, Metric
 from shendu.data.processors.supervised import Supervised
 from shendu.data.tables.row import _shown
 from shendu.data.texts.text import KNOWN
@@ -117,7 +117,7 @@ def _maps(model: nn.Module, rows: Rows) -> dict[int, np.ndarray]:
 def numbers(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
     """The mean size of gradient times input, per element."""
     first = min(GRADIENT_ROWS, len(rows.outputs))
-    found = attributions(model, rows.processor, rows.source.batch(0, first, None)["x"])
+    found = attributions(model, rows.processor, rows.source.batch(At(0, first))["x"])
     if found is None or found[0].numel() < 2:
         return Explanation()
     weight = found.abs().mean(0).reshape(-1)
@@ -156,7 +156,7 @@ def importance(model: nn.Module, rows: Rows, build: Callable[[], Metric]) -> tup
     column: Any = rows.processor.input
     spans = _spans(column)
     used = min(len(rows.outputs), SHUFFLED_ROWS, max(200, SHUFFLED // (len(spans) * REPEATS)))
-    x, y = rows.source.batch(0, used, None)["x"], rows.targets[:used]
+    x, y = rows.source.batch(At(0, used))["x"], rows.targets[:used]
     sign = 1 if build().higher else -1
 
     def figure(given: Tensor) -> float:

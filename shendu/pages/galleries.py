@@ -16,7 +16,7 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from shendu import parallel
-from shendu.core import Draws, Recipe, Source, Steps, Views
+from shendu.core import At, Draws, Recipe, Source, Steps, Views
 from shendu.data.columns import Image as ImageColumn
 from shendu.data.processors.embedding import Embedding
 from shendu.data.processors.language import Language
@@ -62,7 +62,7 @@ def of_unlabelled(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -
     def add(title: str, note: str, pixels: np.ndarray) -> None:
         galleries.append({"title": title, "note": note, "picture": data_uri(grid(pixels))})
 
-    few = source.batch(0, min(SHOWN, source.rows), None)["x"]
+    few = source.batch(At(0, min(SHOWN, source.rows)))["x"]
     with parallel.evaluating(model):
         place = device_of(model)
         for title, pictures in (model.views(few.to(place)) if isinstance(model, Views) else {}).items():
@@ -108,7 +108,7 @@ def of_language(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> 
     figures = torch.cat(shown.outputs).float()
     worst = figures.argsort(descending=True)[:PASSAGES].tolist()
     passages = [
-        f"{figures[row]:.2f} nats per token, window {row:,}:\n{processor.text(source.batch(row, 1, None)['x'][0])}"
+        f"{figures[row]:.2f} nats per token, window {row:,}:\n{processor.text(source.batch(At(row, 1))['x'][0])}"
         for row in worst
     ]
     galleries.append({
@@ -121,7 +121,7 @@ def of_language(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) -> 
 def continued(processor: Language, model: Steps, source: Source) -> list[str]:
     """The beginning of windows from three places of a part, and how the model goes on."""
     rows = sorted({number * source.rows // 3 for number in range(3)})
-    begun = [source.batch(row, 1, None)["x"][0] for row in rows]
+    begun = [source.batch(At(row, 1))["x"][0] for row in rows]
     network = cast(nn.Module, model)
     prompts = torch.stack([x[:PROMPT] for x in begun]).to(device_of(network))
     with parallel.evaluating(network):
@@ -136,7 +136,7 @@ def of_translation(recipe: Recipe, model: nn.Module, shown: Outputs, part: str) 
     assert isinstance(processor, Translation)
     assert isinstance(model, Translates)
     outputs, targets = torch.cat(shown.outputs)[:TOLD].long(), torch.cat(shown.targets)[:TOLD]
-    rows = source.batch(0, len(outputs), None)["x"]
+    rows = source.batch(At(0, len(outputs)))["x"]
     languages = processor.input.language or "source", processor.target.language or "target"
     told = [
         f"{languages[0]}  {given}\n{languages[1]}  {reference}\n→   {translation}"

@@ -32,7 +32,7 @@ from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
-from shendu.fit import Progress, Setup, fit
+from shendu.loop import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.metrics import compared, equal_error, roc, threshold_at
 from shendu.pages import report

@@ -16,6 +16,7 @@ from forms import FORMS
 
 from shendu import config, registry
 from shendu import data as data_module
+from shendu.core import At
 from shendu.data.columns import Image
 from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.prose import Prose
@@ -177,7 +178,7 @@ def test_saved_and_loaded(name: str, form: dict[str, Any], bench: Any, tmp_path:
     loaded = Saved(tmp_path)
     bench.same(bench.tensors(model.state_dict()), bench.tensors(loaded.model.state_dict()))
     assert loaded.processor.to_json() == recipe.processor.to_json()
-    batch = recipe.splits["train"].batch(0, min(20, recipe.splits["train"].rows), None)
+    batch = recipe.splits["train"].batch(At(0, min(20, recipe.splits["train"].rows)))
     with torch.no_grad():
         ours, theirs = (recipe.processor.call(m.eval(), batch) for m in (model, loaded.model))
     assert torch.equal(ours, theirs)

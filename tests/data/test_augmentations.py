@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 from PIL import ImageEnhance, ImageFilter, ImageOps
 
+from shendu.core import At
 from shendu.data import augment
 from shendu.data.augment import OPERATIONS, Augment
 from shendu.data.columns import Category, Image, Number
@@ -246,7 +247,7 @@ def source(words: tuple[str, ...], rows: int = 61) -> Static:
 
 def test_cutmix_pastes_a_box_and_mixes_classes_by_its_area() -> None:
     plain, mixed = source(()), source(("cutmix:1",))
-    one, other, got = plain.batch(5, 40), plain.batch(5 + 61 // 2 + 1, 40), mixed.batch(5, 40)
+    one, other, got = plain.batch(At(5, 40)), plain.batch(At(5 + 61 // 2 + 1, 40)), mixed.batch(At(5, 40))
     assert torch.allclose(got["y"].sum(1), torch.ones(40))
     areas = []
     for i in range(40):
@@ -303,7 +304,7 @@ def test_draws_depend_on_the_sample_alone_and_on_the_seed(words: str) -> None:
 
     def batch(seed: int, start: int, size: int) -> torch.Tensor:
         stream = Static(split, processor, x="x", y="y", augment=augment.parse((words,)), classes=2, seed=seed)
-        return stream.batch(start, size)["x"]
+        return stream.batch(At(start, size))["x"]
 
     whole = batch(1, 0, 60)
     assert torch.equal(whole, batch(1, 0, 60))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import shendu
 import shendu.data
+from shendu.core import At
 from shendu.data.processors.translation import END, PADDING, Translation, Wording
 from shendu.data.ragged import Ragged
 from shendu.data.texts import pairs
@@ -185,7 +186,7 @@ def test_less_than_a_tenth_of_a_batch_is_padding() -> None:
     made = Translation.of(shendu.data.open("reversal"), Wording(vocabulary=270))
     made.coded = lambda *_: pairs_of(x, y)  # type: ignore[method-assign]
     source = recipes.bucketed(shendu.data.open("reversal"), made, 128, 0, torch.device("cpu"))
-    batches = [source.batch(i * 128, 128) for i in range(len(x) // 128)]
+    batches = [source.batch(At(i * 128, 128)) for i in range(len(x) // 128)]
     real = sum(int((batch[name] != PADDING).sum()) for batch in batches for name in "xy")
     assert real / sum(batch[name].numel() for batch in batches for name in "xy") > 0.9
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torchvision_shim  # noqa: F401  (timm imports torchvision)
 
-from shendu import fit, run
+from shendu import run
 from shendu.errors import UserError
 from shendu.pages import report
 from shendu.verbs import train as verb
@@ -53,8 +53,8 @@ def train(
 ) -> None:
     """Begins the run, or continues it; a UserError goes to standard error and ends with 2."""
     torch.set_num_threads(1)
-    fit.FIRST_SAVE = fit.SAVE_EVERY = save_every
-    fit.SAVE_SHARE = 1e9
+    session.FIRST_SAVE = session.SAVE_EVERY = save_every
+    session.SAVE_SHARE = 1e9
     report.write = no_report
     sys.stderr = open(f"{out}.stderr", "a", encoding="utf-8")  # noqa: SIM115
     if crash:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shendu.core import At
 from shendu.data.columns import Category
 from shendu.data.dataset import Split
 from shendu.data.processors.supervised import Supervised
@@ -80,13 +81,13 @@ def test_rows_meet_others_in_the_next_epoch() -> None:
 def test_slices_agree_with_the_whole_and_are_cut_to_their_longest() -> None:
     stream = source(101, batch_size=8)
     for start, size in ((0, 8), (96, 8), (100, 1), (203, 30), (5, 250)):
-        whole = stream.batch(start, size)
+        whole = stream.batch(At(start, size))
         x, y = whole["x"], whole["y"]
         assert torch.equal(lengths_of(x), lengths(101, 40)[y])
         assert x.shape == (size, int(lengths_of(x).max()))
         assert torch.equal(x.amax(1), y.int() + 2)
         for at in range(0, size, 5):
-            part = stream.batch(start + at, min(5, size - at))
+            part = stream.batch(At(start + at, min(5, size - at)))
             assert torch.equal(part["y"], y[at : at + 5])
             assert torch.equal(part["x"], x[at : at + 5, : part["x"].shape[1]])
 
@@ -95,15 +96,15 @@ def test_picked_rows() -> None:
     index = np.array([7, 3, 90, 14, 2])
     stream = source(100, index=index, batch_size=2)
     assert stream.rows == 5
-    assert sorted(stream.batch(0, 5)["y"].tolist()) == sorted(index.tolist())
-    assert sorted(stream.batch(10**9, 5)["y"].tolist()) == sorted(index.tolist())
+    assert sorted(stream.batch(At(0, 5))["y"].tolist()) == sorted(index.tolist())
+    assert sorted(stream.batch(At(10**9, 5))["y"].tolist()) == sorted(index.tolist())
 
 
 def test_a_row_without_words_has_one_place() -> None:
     split = Split({"text": np.zeros((3, 6), np.int32), "label": np.zeros(3, np.int64)})
     processor = Supervised(Text(names=("a",), length=6), Category(names=("a",)), [0.0], [1.0])
     stream = Bucketed(split, processor, columns={"x": "text", "y": "label"}, padded=("x",), batch_size=2)
-    assert stream.batch(0, 3)["x"].shape == (3, 1)
+    assert stream.batch(At(0, 3))["x"].shape == (3, 1)
 
 
 def test_pairs_are_sorted_by_both_lengths() -> None:

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from toys import Plain, Rows, Squares, network, recipe, rows, stage
 
-from shendu import chance, fit, optim, parallel
-from shendu.core import Batch, Loss, Objective, Source
+from shendu import chance, loop, optim, parallel
+from shendu.core import At, Batch, Loss, Objective, Source
 from shendu.errors import Interrupted, UserError
+from shendu.loop import figures, pace, trouble
+from shendu.loop.state import State
 from shendu.run import Folder
 
 
@@ -48,11 +50,11 @@ def resumes(bench: Any, make: Any, path: Path, at: int, save_at: int, **setup: A
 
 def test_a_run_is_what_a_plain_loop_computes(bench: Any, tmp_path: Path) -> None:
     model, at = bench.train(recipe(stage(steps=15), make=lambda: network(0.0)), tmp_path)
-    chance.reseed(0, fit.INIT)
+    chance.reseed(0, loop.INIT)
     plain, data = network(0.0), rows()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9)
     for step in range(15):
-        batch = data.batch(step * 8, 8)
+        batch = data.batch(At(step * 8, 8))
         optimizer.zero_grad()
         (plain(batch["x"])[:, 0] - batch["y"]).square().mean().backward()
         optimizer.step()
@@ -88,7 +90,7 @@ def test_terms_with_their_own_units_over_uneven_micro_batches(
         ),
         tmp_path,
     )  # fmt: skip
-    chance.reseed(0, fit.INIT)
+    chance.reseed(0, loop.INIT)
     plain = network(0.0)
     outputs = plain(x)[:, 0]
     loss = outputs.square().mean()
@@ -102,9 +104,9 @@ def test_terms_with_their_own_units_over_uneven_micro_batches(
 def test_micro_batches_are_neighbouring_slices_of_the_stream(bench: Any, tmp_path: Path) -> None:
     source = rows()
     bench.train(recipe(stage(rows=source, steps=3, batch_size=10, accumulate=4)), tmp_path)
-    starts = [start for start, _ in source.asked]
-    assert starts == list(itertools.accumulate([size for _, size in source.asked[:-1]], initial=0))
-    assert [size for _, size in source.asked] == [2, 3, 2, 3] * 3
+    starts = [at.start for at in source.asked]
+    assert starts == list(itertools.accumulate([at.size for at in source.asked[:-1]], initial=0))
+    assert [at.size for at in source.asked] == [2, 3, 2, 3] * 3
 
 
 def test_clip_is_per_group_and_skipped_at_infinity(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,45 +177,45 @@ def names(groups: Any) -> list[list[str]]:
 
 
 def test_trains_names_whole_prefixes() -> None:
-    learner = fit.Learner(Two(), Temperature())
-    assert names(fit.named_groups(learner, ("rbms.1",))) == [["rbms.1.weight", "rbms.1.bias"]]
+    learner = loop.Learner(Two(), Temperature())
+    assert names(loop.named_groups(learner, ("rbms.1",))) == [["rbms.1.weight", "rbms.1.bias"]]
     assert [n for n, p in learner.named_parameters() if p.requires_grad] == ["model.rbms.1.weight", "model.rbms.1.bias"]
-    assert names(fit.named_groups(learner, ("rbms.10", "head.weight"))) == [
+    assert names(loop.named_groups(learner, ("rbms.10", "head.weight"))) == [
         ["rbms.10.weight", "rbms.10.bias"],
         ["head.weight"],
     ]
-    learner = fit.Learner(Two(), Temperature())
-    everything = names(fit.named_groups(learner, ("",)))[0]
+    learner = loop.Learner(Two(), Temperature())
+    everything = names(loop.named_groups(learner, ("",)))[0]
     assert "objective.scale" in everything
     assert not any("teacher" in n for n in everything)
     assert len(everything) == 2 * 11 + 2 + 2 + 1
-    assert names(fit.named_groups(learner, ("objective.scale",))) == [["objective.scale"]]
-    assert fit.named_groups(learner, ()) == []
+    assert names(loop.named_groups(learner, ("objective.scale",))) == [["objective.scale"]]
+    assert loop.named_groups(learner, ()) == []
 
 
 @pytest.mark.parametrize("trains", [("rbms", "rbms.1"), ("", "head"), ("head", "head")])
 def test_overlapping_groups_are_an_error(trains: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError, match="overlap"):
-        fit.named_groups(fit.Learner(Two(), Squares()), trains)
+        loop.named_groups(loop.Learner(Two(), Squares()), trains)
 
 
 def test_a_prefix_that_names_nothing_is_an_error() -> None:
     with pytest.raises(AssertionError, match="no parameter is called 'rbm'"):
-        fit.named_groups(fit.Learner(Two(), Squares()), ("rbm",))
+        loop.named_groups(loop.Learner(Two(), Squares()), ("rbm",))
 
 
 def test_whole_modules_that_are_not_trained_run_in_eval_mode() -> None:
     model = Two()
-    learner = fit.Learner(model, Temperature())
-    fit.named_groups(learner, ("head", "objective.scale"))
-    fit.set_modes(learner)
+    learner = loop.Learner(model, Temperature())
+    loop.named_groups(learner, ("head", "objective.scale"))
+    loop.set_modes(learner)
     assert model.training
     assert model.head.training
     assert not model.norm.training
     assert not model.rbms[3].training
     assert not learner.objective.teacher.training  # type: ignore[union-attr]
-    fit.named_groups(learner, ("",))
-    fit.set_modes(learner)
+    loop.named_groups(learner, ("",))
+    loop.set_modes(learner)
     assert model.norm.training
     assert not any(m.training for m in learner.objective.teacher.modules())  # type: ignore[union-attr]
 
@@ -225,7 +227,7 @@ def test_only_what_is_named_moves(bench: Any, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         states = bench.seen(patch)
         model, _ = bench.train(make(), tmp_path)
-    chance.reseed(0, fit.INIT)
+    chance.reseed(0, loop.INIT)
     start = Two().state_dict()
     moved = {name for name, t in model.state_dict().items() if not torch.equal(t, start[name])}
     assert moved == {"head.weight", "head.bias"}
@@ -248,7 +250,7 @@ def test_ema_is_the_brute_force_average(bench: Any, tmp_path: Path) -> None:
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 
     model, _ = bench.train(recipe(stage(objective=lambda m: Watching()), make=make, ema=0.8), tmp_path)
-    chance.reseed(0, fit.INIT)
+    chance.reseed(0, loop.INIT)
     wanted = {n: p.detach().double() for n, p in make().named_parameters()}
     for step, state in enumerate(after):
         decay = min(0.8, (1 + step) / (10 + step))
@@ -297,11 +299,11 @@ def test_the_best_weights_are_kept_and_patience_ends(
 ) -> None:
     metric = type("M", (Scripted,), {"values": values, "higher": higher})
     weights: list[dict[str, Tensor]] = []
-    validate = fit.Session.validate
+    validate = figures.validate
 
-    def watched(self: fit.Session) -> None:
-        weights.append(bench.tensors((self.averaged or self.model).state_dict()))
-        validate(self)
+    def watched(state: State, pulse: Any) -> None:
+        weights.append(bench.tensors((state.averaged or state.model).state_dict()))
+        validate(state, pulse)
 
     made = dataclasses.replace(
         recipe(
@@ -310,7 +312,7 @@ def test_the_best_weights_are_kept_and_patience_ends(
         metrics={"m": metric},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.Session, "validate", watched)
+        patch.setattr(figures, "validate", watched)
         model, at = bench.train(made, tmp_path)
     assert len(weights) == validations
     assert at.best_step == 4 * best
@@ -332,7 +334,7 @@ def test_validation_is_at_steps_fixed_in_advance_and_leaves_chance_alone(bench: 
 
 def test_the_test_part_is_never_touched(bench: Any, tmp_path: Path) -> None:
     class Forbidden(Rows):
-        def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
+        def batch(self, at: At, model: nn.Module | None = None) -> Batch:
             raise AssertionError("the test part was read while training")
 
     made = recipe(validation=rows(20, seed=1), validate_every=3, select_by="mse", patience=5)
@@ -356,15 +358,15 @@ def test_early_stopping_and_best_weights_survive_interruptions(bench: Any, tmp_p
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_continues(bench: Any, tmp_path: Path, number: int) -> None:
     whole, _ = bench.train(recipe(), tmp_path / "whole")
-    step, before = fit.Session.step, signal.getsignal(number)
+    step, before = loop.Session.step, signal.getsignal(number)
 
-    def signalled(self: fit.Session) -> None:
+    def signalled(self: loop.Session) -> None:
         step(self)
         if self.at.step == 9:
             os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.Session, "step", signalled)
+        patch.setattr(loop.Session, "step", signalled)
         with pytest.raises(Interrupted, match="stopped at step 9 of 20") as caught:
             bench.train(recipe(), tmp_path / "parts")
     assert caught.value.signal == number
@@ -383,11 +385,11 @@ def test_a_signal_during_validation(bench: Any, tmp_path: Path, step: int, batch
     class Signalling(Rows):
         count = 0
 
-        def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
+        def batch(self, at: At, model: nn.Module | None = None) -> Batch:
             self.count += 1
             if self.count == 3 * (step // 5 - 1) + batches:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().batch(start, size, model)
+            return super().batch(at, model)
 
     with pytest.MonkeyPatch.context() as patch:
         whole = bench.seen(patch)
@@ -409,12 +411,12 @@ def test_a_signal_during_validation(bench: Any, tmp_path: Path, step: int, batch
 
 
 def test_a_second_ctrl_c_stops_at_once(bench: Any, tmp_path: Path) -> None:
-    def impatient(self: fit.Session) -> None:
+    def impatient(self: loop.Session) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.Session, "step", impatient)
+        patch.setattr(loop.Session, "step", impatient)
         with pytest.raises(KeyboardInterrupt):
             bench.train(recipe(), tmp_path)
 
@@ -458,7 +460,7 @@ def test_a_finished_run_is_only_loaded(bench: Any, tmp_path: Path) -> None:
         model, at = bench.train(made, path)
         files = sorted((path / "checkpoints").iterdir())
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fit.Session, "step", None)
+            patch.setattr(loop.Session, "step", None)
             again, then = bench.train(made, path, device=torch.device("cpu"), precision="bf16")
         bench.same(bench.tensors(model.state_dict()), bench.tensors(again.state_dict()))
         assert at == then
@@ -614,11 +616,11 @@ def test_skipping_leaves_exactly_the_bad_steps_out(
     assert len(said) == len(poison)
     assert int(states[-1]["objective"]["seen"]) == 20 - len(poison), "forwards of the steps left out are undone"
 
-    chance.reseed(0, fit.INIT)
+    chance.reseed(0, loop.INIT)
     plain, data = network(0.0), rows()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9)
     for step in set(range(20)) - set(poison):
-        batch = data.batch(step * 8, 8)
+        batch = data.batch(At(step * 8, 8))
         optimizer.zero_grad()
         (plain(batch["x"])[:, 0] - batch["y"]).square().mean().backward()
         optimizer.step()
@@ -636,7 +638,7 @@ def test_skipping_leaves_exactly_the_bad_steps_out(
 def test_too_many_bad_steps_end_the_run(
     bench: Any, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "MOST_SKIPS", 3)
+    monkeypatch.setattr(trouble, "MOST_SKIPS", 3)
     with pytest.raises(UserError, match="3 steps were left out before") as caught:
         bench.train(recipe(stage(objective=lambda m: Poisoned(tuple(range(20)), True))), tmp_path, on_nan="skip")
     one_line(caught.value)
@@ -670,9 +672,9 @@ def test_nothing_that_is_not_finite_is_saved(bench: Any, tmp_path: Path, monkeyp
             if step == 7:
                 self.chain[1] = math.inf
 
-    monkeypatch.setattr(fit, "FIRST_SAVE", 0.0)
-    monkeypatch.setattr(fit, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(fit, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr("shendu.loop.session.FIRST_SAVE", 0.0)
+    monkeypatch.setattr("shendu.loop.session.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("shendu.loop.session.SAVE_SHARE", 1e9)
     with pytest.raises(
         UserError, match=r"objective/chain was no longer finite at step 8; the last good checkpoint is .*step-00000007;"
     ):
@@ -769,13 +771,13 @@ class Acting(Rows):
         super().__init__(x, y)
         self.memory, self.calls = torch.zeros(()), 0
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        batch = super().batch(start, size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        batch = super().batch(at)
         assert model is not None
         with torch.no_grad():
             self.memory = 0.9 * self.memory + model(batch["x"]).mean()
         self.calls += 1
-        noise = torch.randn(size, generator=chance.generator(0, start))
+        noise = torch.randn(at.size, generator=chance.generator(0, at.start))
         return {"x": batch["x"], "y": batch["y"] + self.memory + noise * 0.1 * self.calls}
 
     def state_dict(self) -> dict[str, Any]:
@@ -822,7 +824,7 @@ def test_every_optimiser_resumes_in_its_memory_format(bench: Any, tmp_path: Path
                       make=Convolutions, ema=0.5)  # fmt: skip
 
     resumes(bench, make, tmp_path, 8, 5)
-    session = fit.Session(make(), Folder(tmp_path / "parts"), bench.setup(), [])
+    session = loop.Session(make(), Folder(tmp_path / "parts"), bench.setup(), [])
     assert session.model.layers[0].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr,operator,index]
 
 
@@ -834,7 +836,7 @@ def test_optimiser_state_lies_as_its_parameters_do(bench: Any, tmp_path: Path, n
         return recipe(stage(rows=source, steps=12, optimizer=optim.optimizer(name, lr=0.01)), make=Convolutions)
 
     interrupted(bench, make, tmp_path, 8, 5)
-    session = fit.Session(make(), Folder(tmp_path), bench.setup(), [])
+    session = loop.Session(make(), Folder(tmp_path), bench.setup(), [])
     checked = 0
     for p, state in session.optimizer.state.items():  # type: ignore[union-attr]
         for value in state.values():
@@ -860,7 +862,7 @@ def test_tied_weights_stay_tied(bench: Any, tmp_path: Path) -> None:
         return recipe(make=Tied, ema=0.9, validation=rows(20, seed=1), validate_every=4, select_by="mse")
 
     resumes(bench, make, tmp_path, 13, 9)
-    session = fit.Session(make(), Folder(tmp_path / "parts"), bench.setup(), [])
+    session = loop.Session(make(), Folder(tmp_path / "parts"), bench.setup(), [])
     for module in (session.model, session.averaged):
         assert module is not None
         assert module.into.weight is module.out.weight
@@ -971,7 +973,7 @@ def test_the_trials_verdict_is_written_down(
     assert said[-1] == "a verdict"
     saved = Folder(tmp_path).newest(print)
     assert saved is not None
-    assert (saved["at"]["compiled"], saved["at"]["step"]) == (pays, fit.TRIAL_STEP)
+    assert (saved["at"]["compiled"], saved["at"]["step"]) == (pays, pace.TRIAL_STEP)
     bench.train(recipe(), tmp_path, compile="auto")
     assert trials == [pays]
     plain, _ = bench.train(recipe(), tmp_path / "plain")
@@ -982,7 +984,7 @@ def test_the_trials_verdict_is_written_down(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_trial_itself(bench: Any, tmp_path: Path) -> None:
-    session = fit.Session(recipe(), Folder(tmp_path), bench.setup(), [])
+    session = loop.Session(recipe(), Folder(tmp_path), bench.setup(), [])
     batches = session.fetch()
     units = session.units(batches)
     before = bench.tensors(session.tree())
@@ -1001,22 +1003,22 @@ def test_another_memory_format_is_kept_over_a_resume(
     monkeypatch.setitem(parallel.TRIAL_WORTH, "cpu", 0.0)
     monkeypatch.setattr(nn.Module, "compile", lambda self: None)
     seen: list[bool] = []
-    step = fit.Session.step
+    step = loop.Session.step
 
-    def watched(session: fit.Session) -> None:
+    def watched(session: loop.Session) -> None:
         step(session)
         kernels = [p for p in session.model.parameters() if p.dim() == 4]
         batch = session.fetch()[0]["x"]
         seen.append(batch.is_contiguous() and all(k.is_contiguous() for k in kernels))
 
-    monkeypatch.setattr(fit.Session, "step", watched)
+    monkeypatch.setattr(loop.Session, "step", watched)
     resumes(
         bench, lambda: bench.recipe("resnet", steps=14, optimizer="momentum", ema=0.9), tmp_path, 12, 10, compile="auto"
     )
     saved = Folder(tmp_path / "whole").newest(print)
     assert saved is not None
     assert saved["at"]["layout"] == "contiguous"
-    assert seen[:14] == [False] * (fit.TRIAL_STEP - 1) + [True] * (14 - fit.TRIAL_STEP + 1)
+    assert seen[:14] == [False] * (pace.TRIAL_STEP - 1) + [True] * (14 - pace.TRIAL_STEP + 1)
 
 
 # ---- a time limit
@@ -1025,7 +1027,7 @@ def test_another_memory_format_is_kept_over_a_resume(
 def test_a_time_limit_plans_the_steps_that_fit(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second a step, then half of one: the plan is made anew, the schedule ends where the time does."""
     monkeypatch.setattr(
-        fit.Session, "elapsed", lambda self: self.at.total if self.at.total < 40 else 20 + self.at.total / 2
+        loop.Session, "elapsed", lambda self: self.at.total if self.at.total < 40 else 20 + self.at.total / 2
     )
     said: list[str] = []
     made = recipe(stage(steps=1000, schedule=optim.schedule("one-cycle")))
@@ -1041,7 +1043,7 @@ def test_a_time_limit_plans_the_steps_that_fit(bench: Any, tmp_path: Path, monke
 
 
 def test_a_time_limit_is_kept_over_a_resume(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit.Session, "elapsed", lambda self: float(self.at.total))
+    monkeypatch.setattr(loop.Session, "elapsed", lambda self: float(self.at.total))
     resumes(bench, lambda: recipe(stage(steps=500)), tmp_path, 30, 20, time_limit=60.0)
     assert Folder(tmp_path / "parts").newest(print)["at"]["total"] == 60
 
@@ -1049,6 +1051,6 @@ def test_a_time_limit_is_kept_over_a_resume(bench: Any, tmp_path: Path, monkeypa
 def test_a_stage_that_outlasts_the_limit_is_stopped(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit.Session, "elapsed", lambda self: float(self.at.total) ** 3)
+    monkeypatch.setattr(loop.Session, "elapsed", lambda self: float(self.at.total) ** 3)
     _, at = bench.train(recipe(stage(steps=500)), tmp_path, time_limit=1000.0)
     assert at.total == 10

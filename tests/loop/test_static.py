@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shendu.core import At
 from shendu.data import augment
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Split
@@ -39,7 +40,7 @@ def rows_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 5))
 def test_one_epoch_visits_every_row_once(rows: int, size: int, seed: int) -> None:
     stream = source(rows, shuffle=True, seed=seed)
-    found = torch.cat([rows_of(stream.batch(i, size)) for i in range(0, 3 * rows + size, size)])
+    found = torch.cat([rows_of(stream.batch(At(i, size))) for i in range(0, 3 * rows + size, size)])
     epochs = found[: 3 * rows].view(3, rows)
     assert torch.equal(epochs.sort(1).values, torch.arange(rows).expand(3, -1))
     if rows > 50:
@@ -62,29 +63,29 @@ def test_one_epoch_visits_every_row_once(rows: int, size: int, seed: int) -> Non
 )
 def test_slicing_changes_nothing(words: tuple[str, ...], shuffle: bool) -> None:
     rows = 50
-    whole = source(rows, words=words, shuffle=shuffle).batch(0, 3 * rows)
+    whole = source(rows, words=words, shuffle=shuffle).batch(At(0, 3 * rows))
     stream, rng = source(rows, words=words, shuffle=shuffle), np.random.default_rng(0)
     for _ in range(40):
         start, size = int(rng.integers(0, 2 * rows)), int(rng.integers(1, rows))
-        batch = stream.batch(start, size)
+        batch = stream.batch(At(start, size))
         for name in ("x", "y"):
             assert torch.equal(batch[name], whole[name][start : start + size])
 
 
 def test_batches_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = rows_of(source(40, shuffle=True).batch(0, 200))
+    whole = rows_of(source(40, shuffle=True).batch(At(0, 200)))
     monkeypatch.setattr(static, "CHUNK", 16)
     stream = source(40, shuffle=True)
-    assert torch.equal(rows_of(stream.batch(0, 200)), whole)
+    assert torch.equal(rows_of(stream.batch(At(0, 200))), whole)
     for start in (0, 15, 16, 17, 31, 100):
         for size in (1, 2, 16, 17, 33, 50):
-            assert torch.equal(rows_of(stream.batch(start, size)), whole[start : start + size])
+            assert torch.equal(rows_of(stream.batch(At(start, size))), whole[start : start + size])
 
 
 def test_far_away_samples_are_as_cheap() -> None:
     stream = source(1000, shuffle=True)
     assert torch.equal(
-        rows_of(stream.batch(10**12 + 7, 5)), rows_of(source(1000, shuffle=True).batch(10**12, 20))[7:12]
+        rows_of(stream.batch(At(10**12 + 7, 5))), rows_of(source(1000, shuffle=True).batch(At(10**12, 20)))[7:12]
     )
 
 
@@ -92,9 +93,9 @@ def test_picked_rows_in_their_own_order() -> None:
     index = np.array([7, 3, 90, 14])
     stream = source(100, index)
     assert stream.rows == 4
-    assert rows_of(stream.batch(0, 6)).tolist() == [7, 3, 90, 14, 7, 3]
-    assert stream.batch(0, 4)["y"].tolist() == [7 % 3, 0, 0, 2]
-    shuffled = rows_of(source(100, index, shuffle=True).batch(0, 4))
+    assert rows_of(stream.batch(At(0, 6))).tolist() == [7, 3, 90, 14, 7, 3]
+    assert stream.batch(At(0, 4))["y"].tolist() == [7 % 3, 0, 0, 2]
+    shuffled = rows_of(source(100, index, shuffle=True).batch(At(0, 4)))
     assert sorted(shuffled.tolist()) == [3, 7, 14, 90]
 
 
@@ -107,7 +108,7 @@ def test_there_is_nothing_to_save() -> None:
 
 def test_mixup_blends_with_a_sample_of_the_stream() -> None:
     plain, mixed = source(101, shuffle=True), source(101, words=("mixup:0.5",), shuffle=True)
-    got, one, other = mixed.batch(3, 60), plain.batch(3, 60), plain.batch(3 + 101 // 2 + 1, 60)
+    got, one, other = mixed.batch(At(3, 60)), plain.batch(At(3, 60)), plain.batch(At(3 + 101 // 2 + 1, 60))
     assert torch.allclose(got["y"].sum(1), torch.ones(60))
     share = (got["x"] - other["x"]).flatten(1)[:, 0] / (one["x"] - other["x"]).flatten(1)[:, 0]
     known = share.isfinite()
@@ -118,5 +119,5 @@ def test_mixup_blends_with_a_sample_of_the_stream() -> None:
 
 
 def test_seeds_are_other_streams() -> None:
-    streams = [rows_of(source(200, shuffle=True, seed=s).batch(0, 200)) for s in (0, 1)]
+    streams = [rows_of(source(200, shuffle=True, seed=s).batch(At(0, 200))) for s in (0, 1)]
     assert int((streams[0] == streams[1]).sum()) < 10

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import optim
-from shendu.core import Batch, Loss, Objective, Recipe, Stage
+from shendu.core import At, Batch, Loss, Objective, Recipe, Stage
 from shendu.metrics import METRICS
 from shendu.nn.dropout import Dropout
 
@@ -32,11 +32,11 @@ class Rows:
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y, self.rows = x, y, len(x)
-        self.asked: list[tuple[int, int]] = []
+        self.asked: list[At] = []
 
-    def batch(self, start: int, size: int, model: nn.Module | None = None) -> Batch:
-        self.asked.append((start, size))
-        rows = torch.arange(start, start + size) % self.rows
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        self.asked.append(at)
+        rows = torch.arange(at.start, at.start + at.size) % self.rows
         return {"x": self.x[rows], "y": self.y[rows]}
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image as Picture
 
 import shendu
+from shendu.core import At
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.systems.generative import autoencoder
@@ -60,7 +61,7 @@ def test_stages_are_named_and_train_their_own_layer(bench: Any, tmp_path: Path) 
     model, _ = bench.train(second, tmp_path)
     torch.manual_seed(0)
     from shendu import chance
-    from shendu.fit import INIT
+    from shendu.loop import INIT
 
     chance.reseed(recipe.seed, INIT)
     before = recipe.model.build().state_dict()
@@ -73,7 +74,7 @@ def test_stages_are_named_and_train_their_own_layer(bench: Any, tmp_path: Path) 
 def test_every_kind_learns(kind: str, bench: Any, tmp_path: Path) -> None:
     more = {"maps": (8,), "hidden": (16,)} if kind == "convolutional" else {"hidden": (64,)}
     recipe = bench.recipe("autoencoder", kind=kind, steps=80, lr=1e-2, pretrain=False, **more)
-    x = recipe.splits["test"].batch(0, 100, None)["x"]
+    x = recipe.splits["test"].batch(At(0, 100))["x"]
     model, _ = bench.train(recipe, tmp_path)
     with torch.no_grad():
         blank = (x - x.mean(0)).square().flatten(1).sum(1).mean()

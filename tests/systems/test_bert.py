@@ -14,7 +14,7 @@ from torch import nn
 
 import shendu
 import shendu.data
-from shendu.core import MASKED
+from shendu.core import MASKED, At
 from shendu.data.columns import Category
 from shendu.data.dataset import Split
 from shendu.data.processors.supervised import Supervised
@@ -198,7 +198,7 @@ def whole(batch: dict[str, torch.Tensor]) -> list[list[int]]:
 def test_pairs_are_what_they_are_said_to_be() -> None:
     """Brute force over many samples: marks, segments, neighbours within a text, and the share of strangers."""
     source = stretches()
-    batch = source.batch(0, 20 * len(LENGTHS))
+    batch = source.batch(At(0, 20 * len(LENGTHS)))
     others, firsts = [], set()
     for row, segments, other in zip(whole(batch), batch["segments"].tolist(), batch["other"].tolist(), strict=True):
         cut = row.index(CODES.end)
@@ -226,7 +226,7 @@ def test_pairs_are_what_they_are_said_to_be() -> None:
 
 def test_places_shares_and_words_that_are_hidden() -> None:
     source = stretches([34] * 140)
-    batch = source.batch(0, 4000)
+    batch = source.batch(At(0, 4000))
     assert batch["x"].shape == (4000, 20)
     assert batch["places"].shape == batch["words"].shape == (4000, round(0.15 * 17))
     counts = batch["words"] != MASKED
@@ -245,7 +245,7 @@ def test_places_shares_and_words_that_are_hidden() -> None:
 
 def test_only_words_with_vectors_are_guessed() -> None:
     """Rare words are read as the unknown one; of a text that has no other there is nothing to guess."""
-    batch = stretches([34, 34, 34, 34], codes=Codes(words=42), length=20).batch(0, 400)
+    batch = stretches([34, 34, 34, 34], codes=Codes(words=42), length=20).batch(At(0, 400))
     words = batch["words"]
     assert set(words[words != MASKED].tolist()) <= set(range(2, 42))
     assert (batch["x"] < 45).all()
@@ -257,15 +257,15 @@ def test_only_words_with_vectors_are_guessed() -> None:
 
 def test_each_sample_depends_on_seed_and_number_alone() -> None:
     """Slices of a batch hold the rows of the whole one, whatever they are padded to."""
-    source, batch = stretches(), stretches().batch(32, 16)
+    source, batch = stretches(), stretches().batch(At(32, 16))
     for start, size in ((32, 5), (37, 1), (38, 10)):
-        part = source.batch(start, size)
+        part = source.batch(At(start, size))
         at = slice(start - 32, start - 32 + size)
         for name, filler in (("x", 0), ("segments", 0), ("places", 0), ("words", MASKED)):
             wide = nn.functional.pad(part[name], (0, batch[name].shape[1] - part[name].shape[1]), value=filler)
             assert torch.equal(wide, batch[name][at]), name
         assert torch.equal(part["other"], batch["other"][at])
-    later, other = source.batch(32 + len(LENGTHS) * 16, 16), stretches(seed=1).batch(32, 16)
+    later, other = source.batch(At(32 + len(LENGTHS) * 16, 16)), stretches(seed=1).batch(At(32, 16))
     assert whole(later) != whole(batch)
     assert whole(other) != whole(batch)
 
@@ -296,18 +296,18 @@ def test_short_and_uneven_texts_leave_little_padding(kind: str) -> None:
     processor = Supervised(Text(names=("a",) * 10, length=texts.shape[1]), Category(names=("a",)), [0.0], [1.0])
     split = Split({"text": texts, "label": np.zeros(rows, np.int64)})
     source = Stretches(split, processor, column="text", codes=Codes(words=12), length=256, hidden=0.15, batch_size=32)
-    batches = [source.batch(start, 32) for start in range(0, 2 * rows, 32)]
+    batches = [source.batch(At(start, 32)) for start in range(0, 2 * rows, 32)]
     assert sum(int((b["x"] == 0).sum()) for b in batches) <= 0.1 * sum(b["x"].numel() for b in batches)
     other = torch.cat([b["other"] for b in batches])
     assert float((other == 1).sum() / (other != MASKED).sum()) == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_single_text_has_no_strangers() -> None:
-    assert not stretches([34]).batch(0, 50)["other"].any()
+    assert not stretches([34]).batch(At(0, 50))["other"].any()
 
 
 def test_rows_of_a_split_are_the_ones_it_picks() -> None:
-    batch = stretches([34] * 8, index=np.array([2, 5])).batch(0, 40)
+    batch = stretches([34] * 8, index=np.array([2, 5])).batch(At(0, 40))
     assert {(code - 2) // 40 for row in whole(batch) for code in row if code < CODES.words} == {2, 5}
 
 
@@ -317,7 +317,7 @@ def test_rows_of_a_split_are_the_ones_it_picks() -> None:
 def test_each_term_is_counted_over_its_own_units() -> None:
     """Brute force: every place's logits, one by one; what is not hidden and has no neighbour does not count."""
     model = small(words=200, dropout=0.0).double()
-    batch = stretches([0, 1, 5, 8, 13], codes=Codes(words=200), length=12, hidden=0.4).batch(0, 5)
+    batch = stretches([0, 1, 5, 8, 13], codes=Codes(words=200), length=12, hidden=0.4).batch(At(0, 5))
     objective = MaskedWords()
     found = objective(model, batch, torch.tensor(0))
     units = objective.units(batch)
@@ -343,7 +343,7 @@ def test_each_term_is_counted_over_its_own_units() -> None:
 
 def test_nothing_to_guess_is_no_loss_and_no_gradient() -> None:
     model = small(dropout=0.0)
-    batch = stretches([0, 0], codes=Codes(words=20), length=12).batch(0, 2)
+    batch = stretches([0, 0], codes=Codes(words=20), length=12).batch(At(0, 2))
     found = MaskedWords()(model, batch, torch.tensor(0))
     assert {name: float(value.detach()) for name, value in found.sums.items()} == {"masked": 0.0, "next": 0.0}
     sum(found.sums.values(), torch.tensor(0.0)).backward()
@@ -397,7 +397,7 @@ def test_hidden_words_are_learned(bench: Any, tmp_path: Path) -> None:
     recipe = opinions(pretrain_steps=150, steps=1, width=32, pretrain_lr=0.01, dropout=0.0)
     model = recipe.model.build()
     source = recipe.stages[0].source(model)
-    batch = source.batch(10**6, 300)
+    batch = source.batch(At(10**6, 300))
     known = batch["words"][batch["words"] != MASKED]
     shares = torch.bincount(known).double() / len(known)
     alone = float(-(shares[shares > 0] * shares[shares > 0].log()).sum())
@@ -413,7 +413,7 @@ def test_reviews_leave_little_padding() -> None:
     data = shendu.data.open("imdb").split_off()
     recipe = bert.recipe(data)
     source = recipe.stages[0].source(recipe.model.build())
-    rows = [source.batch(start, 32, None)["x"] for start in range(0, 60 * 32, 32)]
+    rows = [source.batch(At(start, 32))["x"] for start in range(0, 60 * 32, 32)]
     assert sum(int((x > 0).sum()) for x in rows) > 0.9 * sum(x.numel() for x in rows)
     assert max(x.shape[1] for x in rows) == 256
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shendu import data as data_module
+from shendu.core import At
 from shendu.data import generated
 from shendu.errors import UserError
 from shendu.systems.generative import boltzmann
@@ -133,7 +134,7 @@ def test_learns_all_bars_and_stripes_of_two_lines(
     data = data_module.open((whole["picture"], whole["label"]))
     recipe = boltzmann.recipe(data, hidden=2, steps=250, **choices)
     model, _ = bench.train(recipe, tmp_path)
-    x = recipe.splits["train"].batch(0, 8, None)["x"]
+    x = recipe.splits["train"].batch(At(0, 8))["x"]
     entropy = 0.5 * math.log(8) + 0.5 * math.log(4)  # of 8 pictures two are there twice, and no more than these
     assert entropy - 1e-3 < float(model(x).detach().mean()) < entropy + within
 

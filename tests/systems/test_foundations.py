@@ -12,6 +12,7 @@ import torch
 
 from shendu import chance
 from shendu import data as data_module
+from shendu.core import At
 from shendu.errors import UserError
 from shendu.systems.foundations import linear, mlp, neuron, perceptron
 
@@ -94,7 +95,7 @@ def test_perceptron_is_rosenblatts_rule_and_keeps_the_mistake_bound(seed: int, b
     mistakes = int(states[0]["objective"]["mistakes"])
 
     recipe = perceptron.recipe(data, seed=seed)
-    stored = recipe.splits["train"].batch(0, len(x), None)["x"].numpy()
+    stored = recipe.splits["train"].batch(At(0, len(x)))["x"].numpy()
     samples = torch.arange(epochs * len(x))
     order = chance.permute(samples % len(x), len(x), seed, 1, epoch=samples // len(x)).numpy()
     w, b, counted = rosenblatt(stored.astype(np.float64), np.where(y, 1, -1), order)
@@ -143,7 +144,7 @@ def test_linear_finds_the_least_squares_solution(outputs: int, bench: Any, tmp_p
     recipe = linear.recipe(data)
     model, _ = bench.train(recipe, tmp_path)
     with torch.no_grad():
-        got = recipe.processor.call(model, recipe.splits["train"].batch(0, 150, None)).numpy().reshape(150, outputs)
+        got = recipe.processor.call(model, recipe.splits["train"].batch(At(0, 150))).numpy().reshape(150, outputs)
     design = np.concatenate([x, np.ones((150, 1))], 1).astype(np.float64)
     wanted = design @ np.linalg.lstsq(design, y, rcond=None)[0]
     assert np.abs(got - wanted).max() < 1e-4 * y.std()
@@ -155,7 +156,7 @@ def test_linear_least_squares_on_indicators(bench: Any, tmp_path: Path) -> None:
     y = (x @ rng.standard_normal((3, 3))).argmax(1)
     recipe = linear.recipe(data_module.open((x, y)))
     model, _ = bench.train(recipe, tmp_path)
-    batch = recipe.splits["train"].batch(0, 120, None)
+    batch = recipe.splits["train"].batch(At(0, 120))
     with torch.no_grad():
         got = model(batch["x"]).numpy()
     design = np.concatenate([x, np.ones((120, 1))], 1)
@@ -171,7 +172,7 @@ def test_mlp_learns_exclusive_or_from_every_seed(seed: int, bench: Any, tmp_path
     recipe = mlp.recipe(data_module.open("xor"), seed=seed)
     assert recipe.stages[0].batch_size == 4
     model, _ = bench.train(recipe, tmp_path)
-    batch = recipe.splits["train"].batch(0, 4, None)
+    batch = recipe.splits["train"].batch(At(0, 4))
     assert model(batch["x"]).argmax(1).tolist() == batch["y"].tolist() == [0, 1, 1, 0]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import shendu.data
+from shendu.core import At
 from shendu.systems.sequence import lstm
 from shendu.systems.sequence.lstm import LSTM
 from shendu.systems.sequence.rnn import RNN
@@ -87,6 +88,6 @@ def test_reviews_batches_hold_little_padding() -> None:
     source = stage.source(recipe.model.build())
     shapes, words = 0, 0
     for start in range(0, 40 * stage.batch_size, stage.batch_size):
-        x = source.batch(start, stage.batch_size, None)["x"]
+        x = source.batch(At(start, stage.batch_size))["x"]
         shapes, words = shapes + x.numel(), words + int((x != 0).sum())
     assert words > 0.9 * shapes

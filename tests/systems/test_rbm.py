@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from shendu import data as data_module
+from shendu.core import At
 from shendu.errors import UserError
 from shendu.nn import energy
 from shendu.run import Folder
@@ -247,7 +248,7 @@ def test_begins_at_the_rows_log_odds() -> None:
     net = made.model.build()
     made.stages[0].objective(net).enter(net, made.stages[0].source(net))
     assert isinstance(net, RBM)
-    x = made.splits["train"].batch(0, made.splits["train"].rows, None)["x"].flatten(1)
+    x = made.splits["train"].batch(At(0, made.splits["train"].rows))["x"].flatten(1)
     torch.testing.assert_close(net.visible.sigmoid()[20:30], x.mean(0)[20:30], rtol=0.02, atol=0.002)
     assert torch.equal(net.visible, net.base)
 

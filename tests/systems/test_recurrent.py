@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import shendu.data
+from shendu.core import At
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.nn.recurrent import PADDING, UNKNOWN, Reader, Recurrent, Writer, backwards, ends, pooled
@@ -190,7 +191,7 @@ def test_training_rows_come_in_buckets() -> None:
     source = recipe.stages[0].source(recipe.model.build())
     assert isinstance(source, Bucketed)
     length = data.fields["text"].stored[0]
-    widths = {source.batch(start, 32)["x"].shape[1] for start in range(0, 256, 32)}
+    widths = {source.batch(At(start, 32))["x"].shape[1] for start in range(0, 256, 32)}
     assert max(widths) <= length
     assert len(widths) > 2
 

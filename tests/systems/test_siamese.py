@@ -16,6 +16,7 @@ from PIL import Image as Picture
 import shendu
 from shendu import data as data_module
 from shendu import measure, metrics
+from shendu.core import At
 from shendu.errors import UserError
 from shendu.objectives import triplets
 from shendu.recipes.pairs import Groups
@@ -191,7 +192,7 @@ def source(**more: Any) -> Classes:
 
 def test_groups_hold_different_pictures_of_one_class() -> None:
     made = source(turns=True)
-    batch = made.batch(0, 160)
+    batch = made.batch(At(0, 160))
     assert bool((batch["y"].view(40, 4) == batch["y"][::4, None]).all())
     assert sorted(batch["y"][::4].tolist()) == list(range(40)), "each class once, and each of its turns"
     pictures = batch["x"].flatten(1).view(40, 4, -1)
@@ -200,18 +201,18 @@ def test_groups_hold_different_pictures_of_one_class() -> None:
 
 def test_any_slice_of_the_stream_is_the_same() -> None:
     made = source(turns=True, distort=1.0)
-    whole, part, again = made.batch(32, 64), made.batch(45, 7), source(turns=True, distort=1.0).batch(45, 7)
+    whole, part, again = made.batch(At(32, 64)), made.batch(At(45, 7)), source(turns=True, distort=1.0).batch(At(45, 7))
     for name in ("x", "y"):
         assert torch.equal(whole[name][13:20], part[name])
         assert torch.equal(part[name], again[name])
-    assert not torch.equal(source(seed=1).batch(0, 64)["x"], source().batch(0, 64)["x"])
+    assert not torch.equal(source(seed=1).batch(At(0, 64))["x"], source().batch(At(0, 64))["x"])
 
 
 def test_a_class_of_few_pictures_repeats_them() -> None:
     x, y = np.arange(5 * 64, dtype=np.uint8).reshape(5, 8, 8, 1), np.array([0, 0, 0, 1, 1])
     data = data_module.open((x, y))
     made = Classes(data.splits["train"], source().processor, x=data.input, y=data.target, codes=2, per_class=4)
-    batch = made.batch(0, 8)
+    batch = made.batch(At(0, 8))
     for group in range(2):
         rows, label = batch["x"][4 * group : 4 * group + 4].flatten(1), int(batch["y"][4 * group])
         assert len(rows.unique(dim=0)) == (3, 2)[label]

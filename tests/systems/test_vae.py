@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from shendu import chance
 from shendu import data as data_module
-from shendu.core import Draws, Views
+from shendu.core import At, Draws, Views
 from shendu.errors import UserError
 from shendu.systems.generative import vae
 from shendu.systems.generative.vae import VAE, Config
@@ -138,7 +138,7 @@ def test_draws_of_a_step_are_the_engines(bench: Any) -> None:
     recipe = bench.recipe("vae", samples=3)
     model = recipe.model.build()
     learn = recipe.stages[0].objective(model)
-    batch = recipe.splits["train"].batch(0, 10, None)
+    batch = recipe.splits["train"].batch(At(0, 10))
     sums = []
     for seed in (1, 1, 2):
         chance.reseed(seed)

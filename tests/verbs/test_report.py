@@ -15,6 +15,7 @@ import torch
 
 import shendu
 from shendu import chance
+from shendu.core import At
 from shendu.data.columns import Category, Number
 from shendu.data.dataset import Split
 from shendu.data.processors.supervised import Supervised
@@ -365,7 +366,7 @@ def rows_of(
     processor = Supervised(column, target, [0.0] * width[0], [1.0] * width[0])
     source = Static(Split({"x": stored, "y": targets.numpy()}), processor, x="x", y="y", classes=len(names))
     with torch.no_grad():
-        outputs = processor.call(model.eval(), source.batch(0, len(stored), None))
+        outputs = processor.call(model.eval(), source.batch(At(0, len(stored))))
     return Rows(processor, source, outputs, targets)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from shendu import optim, recipes
 from shendu.config import settle
-from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
+from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
@@ -89,7 +89,7 @@ class Construct(Objective):
 
     def enter(self, model: nn.Module, source: Source) -> None:
         assert isinstance(model, Neuron)
-        table = source.batch(0, source.rows, model)
+        table = source.batch(At(0, source.rows), model)
         x, y = table["x"], table["y"].bool()
 
         def mistakes(unit: tuple[tuple[int, ...], int]) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from shendu import chance, optim
 from shendu.config import settle
-from shendu.core import Loss, Objective, Recipe, Source, Stage
+from shendu.core import At, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.tasks.score import Score
@@ -256,7 +256,7 @@ class Store(Objective):
 
     def enter(self, model: nn.Module, source: Source) -> None:
         assert isinstance(model, Memory)
-        rows = source.batch(0, source.rows, model)
+        rows = source.batch(At(0, source.rows), model)
         y = rows["y"]
         model.store(signs(rows["x"].flatten(1)), torch.zeros_like(model.classes) if y.is_floating_point() else y)
 

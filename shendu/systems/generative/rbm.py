@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from shendu import chance, optim
 from shendu.config import settle
-from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
+from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.tasks.score import Score
@@ -249,7 +249,7 @@ class Contrast(Objective):
 def base_rates(model: RBM, source: Source) -> Tensor:
     """The field [V] under which unconnected visible units have the training rows' means."""
     rows = min(source.rows, LOOKED_AT)
-    total = sum(source.batch(at, min(500, rows - at), model)["x"].flatten(1).sum(0) for at in range(0, rows, 500))
+    total = sum(source.batch(At(i, min(500, rows - i)), model)["x"].flatten(1).sum(0) for i in range(0, rows, 500))
     assert torch.is_tensor(total)
     if not model.binary:
         return total / rows

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from shendu import chance
 from shendu.config import settle
-from shendu.core import Batch, Loss, Objective, Recipe, Source
+from shendu.core import At, Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.tasks.score import Score
@@ -277,7 +277,7 @@ class Bound(Objective):
     def enter(self, model: Any, source: Source) -> None:
         if (model.mean != 0.5).any():  # given weights keep theirs
             return
-        x = source.batch(0, min(MEAN_ROWS, source.rows), None)["x"]
+        x = source.batch(At(0, min(MEAN_ROWS, source.rows)))["x"]
         model.mean.copy_(x.float().mean(0).clamp(LEAST, 1 - LEAST))
 
     def forward(self, model: Any, batch: Batch, step: Tensor) -> Loss:

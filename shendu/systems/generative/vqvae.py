@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.config import settle
-from shendu.core import Batch, Loss, Objective, Recipe, Source
+from shendu.core import At, Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
 from shendu.tasks.score import Score
@@ -254,7 +254,7 @@ class Quantising(Objective):
     def enter(self, model: Any, source: Source) -> None:
         if (model.counts != 1).any():  # given weights keep their codebook
             return
-        x = source.batch(0, min(FIRST_ROWS, source.rows), None)["x"].to(model.codebook)
+        x = source.batch(At(0, min(FIRST_ROWS, source.rows)))["x"].to(model.codebook)
         model.codebook.copy_(chosen(model.encoder(x), len(model.codebook)))
         model.totals.copy_(model.codebook)
         model.counts.fill_(1)

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.config import settle
-from shendu.core import Batch, Loss, Objective, Recipe, Source
+from shendu.core import At, Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.data.tables.row import Row
