@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Batch, Metric, Processor, Source
+from shendu.core import Batch, Processor, Running, Source
 
 BATCH = 500
 SHARES = ("accuracy", "error-rate")
@@ -38,7 +38,7 @@ def measure(
     model: nn.Module,
     processor: Processor,
     source: Source,
-    metrics: dict[str, Callable[[], Metric]],
+    metrics: dict[str, Callable[[], Running]],
     device: torch.device,
     precision: str = "fp32",
     most: int = 0,
@@ -76,7 +76,7 @@ class Signed(Protocol):
     def signature(self) -> str: ...
 
 
-def signatures(metrics: dict[str, Callable[[], Metric]]) -> dict[str, str]:
+def signatures(metrics: dict[str, Callable[[], Running]]) -> dict[str, str]:
     """Name -> signature, of those metrics that have one."""
     built = {name: build() for name, build in metrics.items()}
     return {name: metric.signature for name, metric in built.items() if isinstance(metric, Signed)}
@@ -126,7 +126,7 @@ class Counted(Protocol):
 
 
 def intervals(
-    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], overlap: int = 1
+    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Running]], overlap: int = 1
 ) -> dict[str, list[float]]:
     """Name -> [low, high], the 95% interval of each figure over the rows [B, …] that it was measured on.
 
@@ -160,7 +160,7 @@ def wilson(hits: int, rows: int) -> tuple[float, float]:
 
 
 def _bootstrap(
-    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Metric]], overlap: int
+    outputs: Tensor, targets: Tensor, metrics: dict[str, Callable[[], Running]], overlap: int
 ) -> dict[str, list[float]]:
     known = len(targets) + overlap - 1
     drawn = min(known, RESAMPLED)
@@ -181,7 +181,7 @@ def _bootstrap(
 
 
 def _resampled(
-    outputs: Tensor, targets: Tensor, build: Callable[[], Metric], draws: Sequence[Tensor], overlap: int
+    outputs: Tensor, targets: Tensor, build: Callable[[], Running], draws: Sequence[Tensor], overlap: int
 ) -> list[float]:
     """The figure on each drawing; a mean's values are computed once, other figures have none for overlapping rows."""
     whole = build()
@@ -206,7 +206,7 @@ def _resampled(
     return figures
 
 
-def _recounted(counts: Tensor, build: Callable[[], Metric], draws: Sequence[Tensor]) -> list[float]:
+def _recounted(counts: Tensor, build: Callable[[], Running], draws: Sequence[Tensor]) -> list[float]:
     figures = []
     for rows in draws:
         metric = build()
@@ -223,7 +223,7 @@ def _tail(n: int) -> float:
     return NormalDist().cdf(-t * math.sqrt(n / v))
 
 
-def _figure(outputs: Tensor, targets: Tensor, build: Callable[[], Metric]) -> float:
+def _figure(outputs: Tensor, targets: Tensor, build: Callable[[], Running]) -> float:
     metric = build()
     metric.update(outputs, {"y": targets})
     return metric.compute()

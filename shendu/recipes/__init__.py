@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from shendu import config, optim
-from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
+from shendu.core import Config, Objective, Recipe, Running, Source, Stage
 from shendu.data import augment
 from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
@@ -23,7 +23,7 @@ from shendu.data.processors.translation import Translation
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.data.signals.series import Series
 from shendu.errors import UserError, unknown
-from shendu.metrics import (
+from shendu.metrics.running import (
     BLEU,
     MASE,
     METRICS,
@@ -159,7 +159,7 @@ def held(data: Dataset, processor: Reads, part: str) -> Source:
     return Static(data.splits[part], processor, x=data.input, y=data.target, classes=len(processor.labels))
 
 
-def metrics_for(data: Dataset, processor: Reads) -> dict[str, Callable[[], Metric]]:
+def metrics_for(data: Dataset, processor: Reads) -> dict[str, Callable[[], Running]]:
     """The figures of a task: accuracy and error for classes (of two, the ROC curve's area), errors in the target's unit;
     without labels the means of what the model says of each row; of text the loss in nats per token, as perplexity, as bits."""
     if isinstance(processor, Translation):
@@ -326,7 +326,7 @@ SETTLES = ("one-cycle", "cosine", "warmup-linear")
 """Schedules whose last weights are the ones that were aimed at; the best of noisy validations comes before they settle."""
 
 
-def selection(how: Training, metrics: dict[str, Callable[[], Metric]]) -> str:
+def selection(how: Training, metrics: dict[str, Callable[[], Running]]) -> str:
     """The metric that chooses the weights; empty: the last ones are kept."""
     if how.select_by == "none" or (how.select_by == "auto" and how.schedule in SETTLES and not how.patience):
         return ""

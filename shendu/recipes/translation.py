@@ -14,7 +14,7 @@ from shendu.core import Config, Objective, Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.processors.translation import BEGIN, PADDING, Translation, texts_of
 from shendu.errors import UserError
-from shendu.metrics import BLEU
+from shendu.metrics.running import BLEU
 from shendu.objectives.translation import Translation as TranslationObjective
 from shendu.recipes import Training, device_of, recipe_of, stage
 from shendu.sources.bucketed import Bucketed

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Metric
+from shendu.core import Running
 from shendu.data.processors.supervised import Supervised
 from shendu.data.tables.row import _shown
 from shendu.data.texts.text import KNOWN
@@ -79,7 +79,7 @@ class Explanation:
     """Forecasts of some rows."""
 
 
-def explain(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric]]) -> Explanation:
+def explain(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Running]]) -> Explanation:
     """What suits the kind of the run's input column; an empty Explanation where nothing does."""
     known = EXPLAIN.get(type(rows.processor.input).__name__)
     return known(model, rows, metrics) if known else Explanation()
@@ -135,7 +135,7 @@ def numbers(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
 # ---- columns of a table ----------------------------------------------------------------------------------------------
 
 
-def columns(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric]]) -> Explanation:
+def columns(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Running]]) -> Explanation:
     """Each column's importance over the part, and what it adds in some rows."""
     column: Any = rows.processor.input
     if len(rows.outputs) < 2:
@@ -150,7 +150,7 @@ def columns(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric
     return Explanation(how=how, bars=bars[:BARS], inputs=len(column.fields), parts=contributions(model, rows))
 
 
-def importance(model: nn.Module, rows: Rows, build: Callable[[], Metric]) -> tuple[tuple[Bar, ...], int]:
+def importance(model: nn.Module, rows: Rows, build: Callable[[], Running]) -> tuple[tuple[Bar, ...], int]:
     """(how much worse the figure is without each column, the most important first; rows it was found on).
 
     All positions of a column are shuffled together.
@@ -304,7 +304,7 @@ def varied(rows: Rows, order: list[int]) -> list[int]:
     return first + [row for row in order if row not in set(first)]
 
 
-EXPLAIN: dict[str, Callable[[nn.Module, Rows, dict[str, Callable[[], Metric]]], Explanation]] = {
+EXPLAIN: dict[str, Callable[[nn.Module, Rows, dict[str, Callable[[], Running]]], Explanation]] = {
     "Image": pictures,
     "Number": numbers,
     "Row": columns,

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from torch import Tensor, nn
 
 from shendu import parallel, registry
-from shendu.core import Metric, Recipe, Remarks
+from shendu.core import Recipe, Remarks, Running
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
@@ -47,7 +47,7 @@ from shendu.verbs.opened import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Metrics = dict[str, Callable[[], Metric]]
+Metrics = dict[str, Callable[[], Running]]
 
 MATRIX_CLASSES, PAIRS, CLASS_ROWS = 30, 20, 200
 """Up to how many classes the confusion matrix is drawn, how many confused pairs are listed instead, classes in a table."""
@@ -473,7 +473,7 @@ def of_numbers(rows: Rows) -> dict[str, Any]:
 # ---- explanations ----------------------------------------------------------------------------------------------------
 
 
-def explanations(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric]]) -> dict[str, Any]:
+def explanations(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Running]]) -> dict[str, Any]:
     """`bars`: what counts altogether; `explained`: cards of single rows with what speaks for their prediction."""
     found = explain(model, rows, metrics)
     most = max((abs(bar.value) for bar in found.bars), default=0.0) or 1.0

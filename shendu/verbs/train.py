@@ -35,7 +35,7 @@ from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.fit import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure, signatures
-from shendu.metrics import compared, equal_error, roc, threshold_at
+from shendu.metrics.running import compared, equal_error, roc, threshold_at
 from shendu.run import LOCK, Folder, write_text
 from shendu.verbs import choose, report
 from shendu.verbs import weights as published

@@ -22,7 +22,7 @@ from shendu.data.texts import pairs
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.measure import intervals
-from shendu.metrics import BLEU
+from shendu.metrics.running import BLEU
 from shendu.recipes import translation as recipes
 from shendu.verbs import alignment
 from shendu.verbs.evaluate import evaluate

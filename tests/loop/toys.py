@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shendu import optim
 from shendu.core import Batch, Loss, Objective, Recipe, Stage
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 from shendu.nn.dropout import Dropout
 
 

@@ -24,7 +24,7 @@ from shendu.data.texts.sequence import Sequence
 from shendu.data.texts.text import Text
 from shendu.errors import UserError
 from shendu.measure import Outputs
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 from shendu.sources.static import Static
 from shendu.verbs import drawing, explanation, report
 from shendu.verbs.report import Rows

@@ -27,7 +27,7 @@ from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 from shendu.recipes import Training
 
 MOST_INPUTS = 8
