@@ -26,7 +26,7 @@ from sklearn.ensemble import IsolationForest
 from shendu import config, data, loop, parallel, recipes, registry
 from shendu.data.dataset import Dataset
 from shendu.measure import Outputs, measure
-from shendu.metrics import AUC
+from shendu.metrics.running import AUC
 from shendu.run import Folder
 
 

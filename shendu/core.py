@@ -6,7 +6,7 @@ Shape letters: B rows of a batch; a field's remaining dimensions are its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,6 +19,9 @@ __all__ = ["Field", "Storage", "Values"]
 
 Batch = dict[str, Tensor]
 """Field name + part -> tensor [B, …]. Of the stream's own: `sample` [B], a row's number; `group`, what rows belong together."""
+
+Outputs = dict[str, Tensor]
+"""What is said of each row of a batch, or counted of it; name -> tensor [B, …]."""
 
 Json = Any
 """What JSON can hold."""
@@ -124,7 +127,50 @@ class Stage:
     name: str = "train"
 
 
-class Metric(Protocol):
+class Resampling(Protocol):
+    """Rows that are drawn anew, whole groups with replacement, so that a figure's interval is known."""
+
+    units: int
+    """How many units were counted, if each is drawn by itself; 0 where some belong together."""
+    tail: float
+    """The share of drawn figures beyond either end of an interval."""
+    shrink: float
+    """Where fewer groups are drawn than there are: the share of the spread that is the whole's."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Row numbers of one drawing after the other, int64; the same each time."""
+        ...
+
+    def ends(self, figures: dict[str, float], drawn: Iterable[dict[str, float]]) -> dict[str, tuple[float, float]]:
+        """Name -> (low, high) from the figures of all rows and those of each drawing; without those that are not known."""
+        ...
+
+
+class Metric:
+    """Figures of what is counted. It is stateless: every unit that is counted (a row, a window, a node, part of a pair, an
+    episode) gives K numbers, and both figures and their intervals come from these rows."""
+
+    higher: Mapping[str, bool]
+    """The figures that it gives -> whether more is better."""
+    groups: int = 10_000
+    """Its figures are of the rows' sum: rows are added up in at most so many groups; 0: each row is needed."""
+    signature: str = ""
+    """Which of several variants it is: figures compare with those of the same signature."""
+
+    def rows(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """float64 [R, K]; `batch` has each row's number as `sample`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it counts")
+
+    def figures(self, rows: Tensor) -> dict[str, float]:
+        """Name -> figure of rows [R, K], at least one; NaN where they tell nothing."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its figures are")
+
+    def intervals(self, rows: Tensor, draws: Resampling) -> dict[str, tuple[float, float]]:
+        """Name -> (low, high), the 95% interval; without the figures of which nothing is known."""
+        return draws.ends(self.figures(rows), (self.figures(rows[draw]) for draw in draws)) if self.higher else {}
+
+
+class Running(Protocol):
     """A figure over a whole split, exact over ranks and uneven batches."""
 
     higher: bool
@@ -228,7 +274,7 @@ class Recipe:
     processor: Processor
     splits: dict[str, Source]
     """Finite, unshuffled, unaugmented: `train` (for its figure), `validation`, `test`; those that exist."""
-    metrics: dict[str, Callable[[], Metric]]
+    metrics: dict[str, Callable[[], Running]]
     select_by: str = ""
     """The metric whose best validation value decides which weights are kept; empty: the last ones."""
     validate_every: int = 0

@@ -61,6 +61,11 @@ def concat_over_ranks(t: Tensor) -> Tensor:
     return sum_over_ranks(whole)
 
 
+def double(t: Tensor) -> Tensor:
+    """Detached in float64, on the same device where it can (Apple's GPUs cannot)."""
+    return (t.cpu() if t.device.type == "mps" else t).detach().double()
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes CUDA, then Apple's GPU, then the processor; raises UserError for one that is not here."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

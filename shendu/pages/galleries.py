@@ -25,7 +25,7 @@ from shendu.data.processors.translation import PADDING, Translates, Translation
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.measure import Outputs
-from shendu.metrics import Curve, compared, equal_error, roc
+from shendu.metrics.running import Curve, compared, equal_error, roc
 from shendu.nn.generate import generate
 from shendu.pages import alignment
 from shendu.pages.drawing import INK, MAIN, SECOND, data_uri, drawing, figure, labelled, share_axis, svg

@@ -13,7 +13,7 @@ import torch
 
 from shendu import config, parallel, recipes
 from shendu import data as data_module
-from shendu.core import Metric
+from shendu.core import Running
 from shendu.data import catalogue, recoded
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset, Split
@@ -63,7 +63,7 @@ def evaluate(
     model = parallel.place(found.model, chosen)
     source, shown = recipes.held(dataset, found.processor, part), Outputs()
     metrics = recipes.metrics_for(dataset, found.processor)
-    gathered: dict[str, Callable[[], Metric]] = {**metrics, "outputs": lambda: shown}
+    gathered: dict[str, Callable[[], Running]] = {**metrics, "outputs": lambda: shown}
     cast = parallel.choose_precision(precision, chosen, model)
     measured = measure(model, found.processor, source, gathered, chosen, cast)
     sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), metrics, dataset.overlap)

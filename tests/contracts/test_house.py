@@ -23,7 +23,7 @@ FILES = {
 BASE = {"core", "chance", "config", "errors"}
 PARTS = BASE | {"nn"}
 ALLOWED = {
-    "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "errors", "parallel"},
+    "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "chance", "errors", "parallel", "metrics"},
     "optim": BASE | {"parallel"}, "nn": PARTS, "data": BASE | {"data"},
     "objectives": PARTS | {"objectives"}, "sources": BASE | {"sources", "data"},
     "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},

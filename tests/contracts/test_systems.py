@@ -22,7 +22,7 @@ from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
 from shendu.measure import measure
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 from shendu.run import Folder
 from shendu.saved import Saved, save_model
 

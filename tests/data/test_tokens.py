@@ -19,7 +19,7 @@ from shendu.data.processors.language import Language
 from shendu.data.texts import tokens
 from shendu.data.texts.tokens import ALPHABET, BPE, Characters
 from shendu.errors import UserError
-from shendu.metrics import BitsPerCharacter, NatsPerToken, Perplexity
+from shendu.metrics.running import BitsPerCharacter, NatsPerToken, Perplexity
 
 TEXT = "the cat's hat, the cat's mat;\n  the cats of 1999 sat.\n\nNaïve café — 猫が好き 🙂 tab\tend\n" * 4
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shendu import measure
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 
 
 def sure(outputs: torch.Tensor, targets: torch.Tensor, *names: str, overlap: int = 1) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shendu import parallel
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 
 N, C = 203, 4
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=12)

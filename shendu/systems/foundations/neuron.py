@@ -26,7 +26,7 @@ from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.metrics import METRICS
+from shendu.metrics.running import METRICS
 from shendu.recipes import Training
 
 MOST_INPUTS = 8

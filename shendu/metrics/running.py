@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shendu.core import MASKED, Batch, Metric
+from shendu.core import MASKED, Batch, Running
 from shendu.errors import UserError
 
 
@@ -474,7 +474,7 @@ class OneShot(_OfPairs):
         return right / asked if asked else math.nan
 
 
-METRICS: dict[str, type[Metric]] = {
+METRICS: dict[str, type[Running]] = {
     "accuracy": Accuracy,
     "auc": AUC,
     "error-rate": ErrorRate,
