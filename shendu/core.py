@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from shendu.field import Field, Storage, Values
+
+if TYPE_CHECKING:
+    from shendu.tasks import Task
 
 __all__ = ["Field", "Storage", "Values"]
 
@@ -170,48 +173,6 @@ class Metric:
         return draws.ends(self.figures(rows), (self.figures(rows[draw]) for draw in draws)) if self.higher else {}
 
 
-class Running(Protocol):
-    """A figure over a whole split, exact over ranks and uneven batches."""
-
-    higher: bool
-    """True: more is better."""
-
-    def update(self, outputs: Tensor, batch: Batch) -> None: ...
-
-    def compute(self) -> float: ...
-
-
-class Processor(Protocol):
-    """Raw data <-> tensors; saved with the weights, so that the two cannot drift apart."""
-
-    def call(self, model: nn.Module, batch: Batch) -> Any:
-        """The model's outputs for a prepared batch."""
-        ...
-
-    def prepare(self, batch: Batch) -> Batch:
-        """Stored columns -> what the model takes, as tensor operations on whole batches."""
-        ...
-
-    def encode(self, raw: Any) -> Batch:
-        """A person's input -> a prepared batch, through the same functions as the training columns."""
-        ...
-
-    def doubt(self, rows: Any) -> str:
-        """Why what the model says of rows, as they are stored, may not be worth much: a line; empty where nothing is known."""
-        ...
-
-    def decode(self, outputs: Any) -> Json:
-        """Outputs -> labels with probabilities, numbers, text, boxes, a move; one entry per row."""
-        ...
-
-    def example(self, n: int) -> Batch:
-        """n valid inputs for tracing and tests."""
-        ...
-
-    def to_json(self) -> Json: ...
-
-
-@runtime_checkable
 class Draws(Protocol):
     """A model that makes new rows."""
 
@@ -225,7 +186,6 @@ class Draws(Protocol):
         ...
 
 
-@runtime_checkable
 class Remarks(Protocol):
     """A model that knows how far its figures can be trusted."""
 
@@ -234,7 +194,6 @@ class Remarks(Protocol):
         ...
 
 
-@runtime_checkable
 class Views(Protocol):
     """A model that has pictures to show of itself: reconstructions, filters, a walk through its codes."""
 
@@ -243,7 +202,6 @@ class Views(Protocol):
         ...
 
 
-@runtime_checkable
 class Steps(Protocol):
     """A model of sequences that goes on from what it has read."""
 
@@ -271,12 +229,13 @@ class Recipe:
 
     model: Config
     stages: tuple[Stage, ...]
-    processor: Processor
+    task: Task
     splits: dict[str, Source]
     """Finite, unshuffled, unaugmented: `train` (for its figure), `validation`, `test`; those that exist."""
-    metrics: dict[str, Callable[[], Running]]
     select_by: str = ""
-    """The metric whose best validation value decides which weights are kept; empty: the last ones."""
+    """The figure whose best validation value decides which weights are kept; empty: the last ones."""
+    validates: tuple[str, ...] = ()
+    """Metrics that are asked at validations; empty: all of the task's."""
     validate_every: int = 0
     """Steps between validations; 0: only at the end of a stage."""
     patience: int = 0

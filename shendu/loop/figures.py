@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from shendu import chance
+from shendu import chance, parallel
 from shendu.loop.state import State
 from shendu.loop.trouble import not_finite
-from shendu.measure import measure
+from shendu.metrics.evaluation import asking, evaluate
 
 VALIDATION = 3
 
@@ -52,8 +52,10 @@ def validate(state: State, pulse: Callable[[], None]) -> None:
     at, recipe, setup = state.at, state.recipe, state.setup
     model = state.averaged if state.averaged is not None else state.model
     chance.reseed(setup.seed, VALIDATION, at.stage, at.step)
-    figures = measure(model, recipe.processor, recipe.splits["validation"], recipe.metrics, setup.device, setup.precision,
-                      pulse=pulse)  # fmt: skip
+    metrics = {name: m for name, m in recipe.task.metrics().items() if not recipe.validates or name in recipe.validates}
+    ask = asking(recipe.task, model, setup.device, setup.precision, frozenset(metrics))
+    with parallel.evaluating(model):
+        figures = evaluate(ask, recipe.splits["validation"], metrics, intervals=False, pulse=pulse).figures
     at.validated = at.step
     at.validation = {f"validation {name}": value for name, value in figures.items()}
     state.folder.log({"stage": at.stage, "step": at.step, "total": at.total, **at.validation})
@@ -62,7 +64,7 @@ def validate(state: State, pulse: Callable[[], None]) -> None:
     if not recipe.select_by:
         return
     value = figures[recipe.select_by]
-    higher = recipe.metrics[recipe.select_by]().higher
+    higher = next(m.higher[recipe.select_by] for m in metrics.values() if recipe.select_by in m.higher)
     if not math.isnan(value) and (at.best is None or (value > at.best if higher else value < at.best)):
         at.best, at.best_step, at.waited = value, at.step, 0
         state.best = {name: t.detach().clone() for name, t in model.state_dict().items()}

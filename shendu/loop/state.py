@@ -74,6 +74,7 @@ class State:
         saved = folder.newest(setup.say)
         self.at = Progress(**saved["at"]) if saved else Progress()
         chance.reseed(setup.seed, INIT)
+        recipe.task.to(setup.device)
         self.model = parallel.place(recipe.model.build(), setup.device)
         setup.precision = parallel.choose_precision(setup.precision, setup.device, self.model)
         self.environment = parallel.environment(setup.device, setup.precision)

@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shendu import chance, parallel
-from shendu.core import Batch, Metric, Outputs, Source
+from shendu.core import At, Batch, Metric, Outputs, Source
 from shendu.metrics.intervals import Draws
+
+if TYPE_CHECKING:
+    from shendu.tasks import Task
 
 _FOLD, _RANK = 7, 1 << 40
 
@@ -86,9 +90,27 @@ def evaluate(
     return Measured(figures, known, kept, worst, count)
 
 
+def floats(outputs: Outputs) -> Outputs:
+    """Outputs of half precision as float32; whole numbers and float64 as they are."""
+    half = (torch.bfloat16, torch.float16)
+    return {name: t.float() if t.dtype in half else t for name, t in outputs.items()}
+
+
+def asking(
+    task: Task, model: nn.Module, device: torch.device, precision: str, wanted: frozenset[str]
+) -> Callable[[Batch], Outputs]:
+    """What the wanted metrics of a task count of prepared batches, asked of a model on a device."""
+
+    def ask(batch: Batch) -> Outputs:
+        with parallel.autocast(device, precision):
+            return floats(task.measure(model, parallel.to_device(batch, device), wanted))
+
+    return ask
+
+
 def _batch(source: Source, start: int, size: int) -> Batch:
     """Prepared rows start … start+size-1, and the number of each as `sample`."""
-    batch = source.batch(start, size, None)
+    batch = source.batch(At(start, size))
     return batch if "sample" in batch else {**batch, "sample": torch.arange(start, start + size)}
 
 

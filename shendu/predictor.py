@@ -1,0 +1,115 @@
+"""A model on a device, with its task: stored rows in, answers out. What every verb asks a finished model with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from shendu import data, parallel
+from shendu.core import At, Batch, Outputs, Source
+from shendu.metrics.evaluation import Measured, asking, evaluate, floats
+from shendu.tasks import Task
+
+BATCH = 500
+"""Rows that are asked at once."""
+
+
+class Answered(NamedTuple):
+    """Some rows of a person's input, as they are stored, with the model's answers."""
+
+    key: str
+    """What the names are: `input`, `row`, or a table's column that they come from, or go on."""
+    names: list[str]
+    outputs: Outputs
+    stored: Batch
+
+
+class Predictor(nn.Module):
+    """Stored rows -> answers, in eval mode and without gradients; `device` and `precision` as on the command line."""
+
+    def __init__(self, task: Task, model: nn.Module, device: str = "auto", precision: str = "auto") -> None:
+        super().__init__()
+        self.device = parallel.choose_device(device)
+        self.task, self.model = task.to(self.device), parallel.place(model, self.device)
+        self.precision = parallel.choose_precision(precision, self.device, self.model)
+
+    def forward(self, stored: Batch) -> Outputs:
+        """Answers to stored rows [B, …]; floats are float32."""
+        with parallel.evaluating(self.model):
+            rows = parallel.to_device(stored, self.device)
+            with parallel.autocast(self.device, self.precision):
+                return floats(self.task(self.model, rows))
+
+    def ask(self, batch: Batch) -> Outputs:
+        """Answers to prepared rows."""
+        with parallel.evaluating(self.model), parallel.autocast(self.device, self.precision):
+            return floats(self.task.outputs(self.model, parallel.to_device(batch, self.device)))
+
+    def pieces(self, stored: dict[str, Any]) -> tuple[Outputs, Batch]:
+        """Answers to any number of stored rows, some hundred at a time, on the CPU; and the rows as tensors."""
+        rows = {name: t if torch.is_tensor(t) else torch.from_numpy(t) for name, t in stored.items()}
+        count = len(next(iter(rows.values())))
+        rows.setdefault("sample", torch.arange(count))
+        parts = [self({name: t[i : i + BATCH] for name, t in rows.items()}) for i in range(0, count, BATCH)]
+        return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}, rows
+
+    def answers(self, *given: Any, say: Callable[[str], None] = lambda line: None) -> Iterator[Answered]:
+        """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, what makes it doubtful.
+
+        Raises UserError on the way.
+        """
+        told = False
+        for each in given:
+            for piece in data.pieces(each, self.task.inputs):
+                if not told and (line := self.task.unsure(piece.stored)):
+                    say(line)
+                    told = True
+                outputs, stored = self.pieces(self.task.encoded(piece.stored))
+                yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored)
+
+    def evaluate(
+        self,
+        source: Source,
+        *,
+        names: tuple[str, ...] = (),
+        most: int = 0,
+        intervals: bool = True,
+        worst: bool = False,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> Measured:
+        """Figures over a held-out source's rows (the first `most` of them where given); `worst` keeps how bad each row is."""
+        metrics = {name: metric for name, metric in self.task.metrics().items() if not names or name in names}
+        ask = asking(self.task, self.model, self.device, self.precision, frozenset(metrics))
+        badness = self.task.badness if worst else None
+        with parallel.evaluating(self.model):
+            return evaluate(ask, source, metrics, badness=badness, most=most, intervals=intervals, pulse=pulse)
+
+    def again(self, source: Source) -> Callable[[Tensor], tuple[Batch, Outputs, Batch]]:
+        """Rows of a held-out source by number -> (as they are stored, what is measured of them, prepared): outputs are not kept."""
+        ask = asking(self.task, self.model, self.device, self.precision, frozenset(self.task.metrics()))
+
+        def asked(rows: Tensor) -> tuple[Batch, Outputs, Batch]:
+            with parallel.evaluating(self.model):
+                stored = source.stored(rows)  # type: ignore[attr-defined]
+                batch = parallel.to_device(self.task.prepare(stored), self.device)
+                outputs = ask(batch)
+            return stored, {name: t.cpu() for name, t in outputs.items()}, {name: t.cpu() for name, t in batch.items()}
+
+        return asked
+
+    def calibrate(self, source: Source, most: int) -> None:
+        """Lets the task settle its thresholds on the first rows of a part, where it has any."""
+        if not self.task.calibrates():
+            return
+        ask = asking(self.task, self.model, self.device, self.precision, frozenset())
+
+        def pieces() -> Iterator[tuple[Outputs, Batch]]:
+            with parallel.evaluating(self.model):
+                for start in range(0, min(source.rows, most), BATCH):
+                    batch = source.batch(At(start, min(BATCH, min(source.rows, most) - start)), self.model)
+                    yield ask(batch), batch
+
+        self.task.calibrate(pieces())
