@@ -24,6 +24,8 @@ from shendu.errors import UserError, unknown
 
 __all__ = ["Category", "Column", "Dataset", "Image", "Number", "Reading", "Split", "open"]
 
+PUBLIC = ("open_data",)
+
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
 _READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read, "recording": audio.read, "text": text.read}
 """Kind of files (layout.KINDS) -> what reads them."""
@@ -271,3 +273,6 @@ def _sniff(path: Path) -> str:
     except tarfile.HeaderError:
         raise UserError(f"{path} is no data that can be read: expected {_EXPECTED}") from None
     return "archive"
+
+
+open_data = open

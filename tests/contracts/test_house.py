@@ -32,9 +32,9 @@ ALLOWED = {
     "composing": PARTS | {"data", "parallel", "saved"},
     "estimator": BASE | {"data", "registry", "parallel", "measure", "run", "fit", "saved"},
     "pages": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes", "registry", "parallel", "measure", "run", "saved", "pages"},
-    "verbs": BASE | {"data", "metrics", "recipes", "registry", "parallel", "measure", "run", "fit", "saved", "published", "composing", "pages", "verbs", "__init__"},
-    "cli": BASE | {"saved", "composing", "verbs", "registry", "__init__"}, "__main__": {"cli"},
-    "__init__": {"errors", "data", "composing", "estimator", "verbs"},
+    "verbs": BASE | {"data", "metrics", "recipes", "registry", "parallel", "measure", "run", "fit", "saved", "published", "composing", "options", "pages", "verbs", "__init__"},
+    "options": {"data"}, "cli": {"errors", "registry", "__init__"}, "__main__": {"cli"},
+    "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
 ROOMS = {
