@@ -21,6 +21,7 @@ from shendu.nn.generate import generate
 from shendu.nn.halved import halved
 from shendu.saved import Saved, opened
 
+PUBLIC = ("compose",)
 OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "stop")
 """What only the writing of text takes."""
 MOST = 1000

@@ -36,6 +36,7 @@ try:
 except ImportError as error:
     raise UserError("ShenduClassifier needs scikit-learn: pip install 'shendu[sklearn]'") from error
 
+PUBLIC = ("ShenduClassifier", "ShenduRegressor")
 WITH_GAPS = ("tabm",)
 """Systems that learn from missing values as they are."""
 BATCH = 256

@@ -1,6 +1,8 @@
-"""A file under systems/ is a system: its name is the file's, its one-liner the docstring's first line.
+"""A file under systems/ is a system, a file under verbs/ with a command is a verb: what is there is found by being there.
 
-Listing reads the files' text and imports nothing, so it stays fast and cannot run a system's code.
+Listing reads the files' text and imports nothing, so it stays fast and cannot run a system's code. What a file says of
+itself: its docstring's first line is a system's one-liner, the docstring of `command` a verb's; `ORDER` is a verb's place in
+a working day; `PUBLIC` names what `import shendu` offers of a file.
 """
 
 from __future__ import annotations
@@ -8,13 +10,24 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from shendu.errors import unknown
 
-ROOT = Path(__file__).parent / "systems"
+if TYPE_CHECKING:
+    from click import Command
+
+HOUSE = Path(__file__).parent
+ROOT = HOUSE / "systems"
+GROUP = "shendu.verbs"
+"""Entry points by which an installed package adds verbs: name = "package.module:command", a click command."""
+_COMMAND = re.compile(r'^def command\(.*?"""(.*?)(?:\n\n|""")', re.MULTILINE | re.DOTALL)
+_ORDER = re.compile(r"^ORDER = (\d+)$", re.MULTILINE)
+_PUBLIC = re.compile(r"^PUBLIC = \((.*)\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -63,3 +76,55 @@ def load(name: str) -> ModuleType:
     """The system's module, imported now."""
     found = entry(name)
     return importlib.import_module(f"shendu.systems.{found.family}.{found.path.stem}")
+
+
+# ---- verbs -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb that exists as a file: `command` in it is what the command line calls."""
+
+    name: str
+    module: str
+    summary: str
+    order: int
+
+
+@functools.cache
+def verbs(root: Path = HOUSE / "verbs") -> dict[str, Verb]:
+    """Name -> verb, in the order of a working day."""
+    found = []
+    for path in sorted(root.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if said := _COMMAND.search(text):
+            place = _ORDER.search(text)
+            name, summary = path.stem.replace("_", "-"), " ".join(said[1].split())
+            found.append(Verb(name, f"shendu.verbs.{path.stem}", summary, int(place[1]) if place else 1000))
+    return {verb.name: verb for verb in sorted(found, key=lambda verb: verb.order)}
+
+
+def command(name: str) -> Command:
+    """The command of a verb, of ours or of an installed package, imported now; raises UserError that names the near one."""
+    if name in verbs():
+        found: Command = importlib.import_module(verbs()[name].module).command
+        return found
+    from importlib.metadata import entry_points  # not above: it costs more than all else that --help needs
+
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in installed:
+        raise unknown("command", name, [*verbs(), *installed])
+    found = installed[name].load()
+    return found
+
+
+@functools.cache
+def public() -> dict[str, str]:
+    """Name -> module, of all that `import shendu` offers: what files at the top, a folder's own file and verbs call PUBLIC."""
+    found: dict[str, str] = {}
+    for path in (path for pattern in ("*.py", "*/__init__.py", "verbs/*.py") for path in sorted(HOUSE.glob(pattern))):
+        if said := _PUBLIC.search(path.read_text(encoding="utf-8")):
+            parts = path.relative_to(HOUSE).with_suffix("").parts
+            module = ".".join(("shendu", *(part for part in parts if part != "__init__")))
+            found |= dict.fromkeys(re.findall(r'"(\w+)"', said[1]), module)
+    return found

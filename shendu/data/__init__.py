@@ -25,6 +25,8 @@ from shendu.field import Field
 
 __all__ = ["Category", "Dataset", "Field", "Image", "Number", "Reading", "Split", "open"]
 
+PUBLIC = ("open_data",)
+
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
 _READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read, "recording": audio.read, "text": text.read}
 """Kind of files (layout.KINDS) -> what reads them."""
@@ -272,3 +274,6 @@ def _sniff(path: Path) -> str:
     except tarfile.HeaderError:
         raise UserError(f"{path} is no data that can be read: expected {_EXPECTED}") from None
     return "archive"
+
+
+open_data = open

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from shendu.errors import UserError, unknown
@@ -11,31 +11,34 @@ from shendu.errors import UserError, unknown
 TASKS = ("auto", "classes", "numbers", "forecast", "anomaly", "text")
 
 
+def _asked(at_rest: Any, option: str, metavar: str | None, help: str) -> Any:
+    """A field, and the option of the command line that gives it."""
+    return field(default=at_rest, metadata={"option": option, "metavar": metavar, "help": help})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """Options of a path's reading; empty: to be found out."""
 
-    target: str = ""
-    """Column to predict."""
-    time: str = ""
-    """Column that orders the rows of a time series."""
-    horizon: int = 0
-    """Steps ahead that a forecast covers."""
-    season: int = 0
-    """Steps after which a time series repeats itself; 1: it does not."""
-    label_from: str = ""
+    target: str = _asked("", "--target", "COLUMN", "Table: the column to predict.")
+    time: str = _asked("", "--time", "COLUMN", "Series: the column that orders the rows.")
+    horizon: int = _asked(0, "--horizon", "N", "Series: how many steps ahead to forecast.")
+    season: int = _asked(0, "--season", "N", "Series: after how many steps it repeats itself; 1: never.")
+    label_from: str = _asked(
+        "", "--label-from", "PATTERN", "Files: where their names hold the label, like '{label}_*.wav'."
+    )
     """Where files' names hold their label: a regular expression with one group, or a word pattern with {label}."""
-    test_from: str = ""
-    """A regular expression: files whose names it finds are the test part."""
-    types: tuple[str, ...] = ()
+    test_from: str = _asked("", "--test-from", "REGEX", "Files: those whose names it finds are the test part.")
+    types: tuple[str, ...] = _asked((), "--type", "COLUMN=KIND", "Table: what a column is; repeatable.")
     """Column types that a person knows better: age=number, zip=category."""
-    task: str = "auto"
+    task: str = _asked("auto", "--task", "|".join(TASKS[1:]), "What is to be learned, where it is inferred wrongly.")
     """classes, numbers, forecast, anomaly (labels, if there are any, are left out), or text: a .txt file is no table."""
-    split: str = ""
+    split: str = _asked(
+        "", "--split", "0.2|0.2@SEED|2/5|last:N|classes:0.25", "Which rows are the test part, where there is none."
+    )
     """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), the last rows (last:24), or a
     share of the classes, which then have no training rows (classes:0.25)."""
-    skip_bad: bool = False
-    """Leave unreadable files out, and count them."""
+    skip_bad: bool = _asked(False, "--skip-bad", None, "Leave unreadable files and rows out, and count them.")
 
     def over(self, other: Reading) -> Reading:
         """The other one where this says nothing."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 import shendu
@@ -18,10 +19,13 @@ from shendu.data.files import layout
 from shendu.data.reading import Reading
 from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
+from shendu.options import AS_JSON, DATA_DIR, READING, emit, only_given, table
 from shendu.pages import drawing
 from shendu.pages.templates import filled
 from shendu.run import write_text
 
+ORDER = 20
+PUBLIC = ("audit",)
 SHOWN = 3
 """Examples of a finding that are printed."""
 WHOLE = 1 << 24
@@ -172,3 +176,30 @@ def held(column: Feature) -> str:
 def figure(value: float) -> str:
     """Whole numbers with all of their digits."""
     return f"{value:,.0f}" if value == round(value) and abs(value) < WHOLE else f"{value:.6g}"
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("given", metavar="DATA")
+@click.option("--out", metavar="FILE", help="Also write the findings as a page: audit.html.")
+@DATA_DIR
+@READING
+@AS_JSON
+def command(given: str, out: str | None, as_json: bool, **options: Any) -> None:
+    """What is wrong with DATA: unreadable files, copies, leaks, odd columns, suspicious labels.
+
+    \b
+    shendu audit photos/
+    shendu audit people.csv --target income --out audit.html
+    """
+    found = audit(given, **only_given(options))
+    page = found.write(out) if out else None
+    if as_json:
+        return emit(found.to_json())
+    click.echo(found.summary())
+    table(found.lines())
+    if page:
+        click.echo(page)
+    return None

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import matplotlib
 import torch
 from matplotlib.axes import Axes
@@ -25,11 +26,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import shendu
 from shendu import parallel
 from shendu.errors import UserError
+from shendu.options import AS_JSON, emit, table
 from shendu.pages import draw, drawing
 from shendu.pages.templates import filled
 from shendu.run import write_text, writing
 from shendu.saved import Saved
 
+ORDER = 140
+PUBLIC = ("compare",)
 PARTS = ("test", "validation", "train")
 MOST_ROWS, PASS, SPENT, PASSES = 64, 0.25, 1.0, 3
 """Rows of a timed batch, seconds that it should take, seconds that all passes should, and how many passes at least."""
@@ -356,3 +360,26 @@ def shared(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return width * height if width > 0 and height > 0 else 0.0
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--out", metavar="FILE", help="Also write a page (.html), or the plot alone (.png, .svg).")
+@AS_JSON
+def command(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
+    """RUNS beside each other: first figure, parameters, multiply-adds, speeds.
+
+    \b
+    shendu compare runs/*_cifar10_* --out compare.html
+    """
+    found = compare(*runs)
+    page = found.write(out) if out else None
+    if as_json:
+        return emit(found.to_json())
+    table(found.table())
+    for line in (*found.notes, *([page] if page else [])):
+        click.echo(line)
+    return None

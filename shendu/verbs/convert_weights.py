@@ -18,9 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
 from shendu.errors import UserError
 from shendu.run import writing
 
+ORDER = 40
 MOST_BYTES = 16 << 30
 """No file is larger, nor what it unpacks to."""
 ROOM, COPIES = 2 << 30, 4
@@ -116,6 +119,19 @@ def apart(source: Path, target: Path) -> str:
     with contextlib.suppress(ValueError, LookupError, TypeError):
         return str(json.loads(ended.stdout.splitlines()[-1])["said"])
     return "could not be read: it took more memory or time than its size allows, or is damaged"
+
+
+@click.command()
+@click.argument("file")
+@click.option("--out", metavar="FILE", help="Where to (default: beside it, as .safetensors).")
+def command(file: str, out: str | None) -> None:
+    """Make a .safetensors of a torch FILE (.pth, .pt, .bin), for train --weights; nothing in it is run.
+
+    \b
+    shendu convert-weights resnet18.pth
+    shendu train resnet photos/ --weights resnet18.safetensors
+    """
+    click.echo(convert_weights(file, out))
 
 
 # ---- in the process of its own ---------------------------------------------------------------------------------------

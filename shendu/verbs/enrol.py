@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -22,8 +23,10 @@ from shendu import parallel
 from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
 from shendu.measure import BATCH, outputs_of
+from shendu.options import AS_JSON, DEVICE, emit
 from shendu.saved import Saved
 
+ORDER = 90
 BYTES_MOST, NAME_MOST = 1 << 30, 200
 KIND = "shendu-gallery"
 
@@ -125,3 +128,26 @@ def embeddings(run: Saved, inputs: tuple[Any, ...], device: str) -> tuple[list[s
     if not found:
         raise UserError("there is no picture to look at; give one or more, or a folder of them")
     return words, torch.cat(found)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("run")
+@click.argument("gallery")
+@click.argument("name")
+@click.argument("pictures", nargs=-1, required=True)
+@DEVICE
+@AS_JSON
+def command(run: str, gallery: str, name: str, pictures: tuple[str, ...], device: str, as_json: bool) -> None:
+    """Add PICTURES (files, folders) of NAME to GALLERY, as RUN sees them.
+
+    \b
+    shendu enrol runs/2026-11-22_face_orl-faces_1 office.safetensors Ann ann1.jpg ann2.jpg
+    """
+    done = enrol(run, gallery, name, *pictures, device=device)
+    if as_json:
+        return emit(done)
+    click.echo(f"{done['gallery']}: {name} by {done['pictures']}, {done['people']} in all")
+    return None

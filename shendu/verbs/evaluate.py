@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 
@@ -26,8 +27,12 @@ from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.measure import Outputs, intervals, measure, signatures
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, READING, emit, only_given, table
 from shendu.pages.display import aside
 from shendu.saved import Saved, opened
+
+ORDER = 50
+PUBLIC = ("evaluate",)
 
 
 def evaluate(
@@ -153,3 +158,31 @@ def brief(column: Field) -> str:
         return f"sentences of {column.language}" if column.language else "sentences of a language without a name"
     text = repr(column)
     return text if len(text) <= 100 else f"{text[:97]}…"
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("run")
+@click.argument("data", required=False)
+@click.option("--part", default="test", help="Which part of the data: test, validation or train.")
+@DEVICE
+@PRECISION
+@DATA_DIR
+@READING
+@AS_JSON
+def command(run: str, data: str | None, as_json: bool, **options: Any) -> None:
+    """Figures of RUN on its test part, or on DATA."""
+    result = evaluate(run, data, **only_given(options))
+    if as_json:
+        return emit(result)
+    click.echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
+    sure = result["intervals"]
+    table([
+        ["metric", "figure", "95% interval"],
+        *([name, f"{value:.4f}", "–".join(f"{end:.4f}" for end in sure.get(name, ()))] for name, value in result["metrics"].items()),
+    ])  # fmt: skip
+    for name, signature in result.get("signatures", {}).items():
+        click.echo(f"{name}: {signature}")
+    return None

@@ -12,22 +12,26 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shendu import chance, parallel
+from shendu import chance, config, parallel
 from shendu.core import Draws
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, emit, table
 from shendu.pages.generated import grid, last
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.sample import drawn
 
+ORDER = 80
+PUBLIC = ("judge",)
 NEIGHBOURS = 3
 """How far precision and recall reach: to so many neighbours (Kynkäänniemi et al. 2019)."""
 BATCH, CHUNK, COMPARED, PAIRS = 500, 2000, 1000, 24
@@ -270,3 +274,33 @@ def lines(result: dict[str, Any]) -> list[list[str]]:
     if result["recognised"] is not None:
         found.insert(1, ["recognised", f"{result['recognised']:.4f}", "drawn as a class and taken for it"])
     return found
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("run")
+@click.option("--judge", required=True, metavar="RUN", help="A classifier of such pictures, in whose features.")
+@click.option("--n", type=int, default=10_000, help="How many pictures are drawn (10000).")
+@click.option("--seed", type=int, default=0, help="Equal seeds draw equal rows (default 0).")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the drawing; repeatable.")
+@DEVICE
+@DATA_DIR
+@AS_JSON
+def command(run: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """How good is what RUN draws: Fréchet distance, precision and recall, copies; into judge.json and judge.png.
+
+    \b
+    shendu train resnet9 mnist --out runs/judge
+    shendu judge runs/2026-11-22_diffusion_mnist_1 --judge runs/judge
+    """
+    how: dict[str, Any] = {**options, **config.parse_settings(settings)}
+    result = judge(run, **how)
+    if as_json:
+        return emit(result)
+    table(lines(result))
+    for note in result["notes"]:
+        click.echo(note)
+    click.echo(f"{result['run']}/judge.png")
+    return None

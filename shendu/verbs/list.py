@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
+
 from shendu import registry
+from shendu.options import AS_JSON, DATA_DIR, emit, table
+
+ORDER = 10
+PUBLIC = ("list_systems",)
 
 
 def list_systems() -> list[dict[str, str]]:
@@ -18,3 +24,21 @@ def list_data(data_dir: str | Path | None = None) -> list[dict[str, Any]]:
     from shendu.data import catalogue
 
     return catalogue.listing(data_dir)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@DATA_DIR
+@AS_JSON
+def command(data_dir: str | None, as_json: bool) -> None:
+    """Systems and data sets, one line each."""
+    found = {"systems": list_systems(), "data": list_data(data_dir)}
+    if as_json:
+        return emit(found)
+    click.secho("systems", bold=True)
+    table([[s["name"], s["family"], s["summary"]] for s in found["systems"]])
+    click.secho("\ndata", bold=True)
+    table([[d["name"], d["where"], d["summary"]] for d in found["data"]])
+    return None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,14 @@ from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
 from shendu.field import Field
 from shendu.measure import BATCH, outputs_of
+from shendu.options import AS_JSON, DEVICE, PRECISION, emit, table
 from shendu.pages.display import aside
 from shendu.saved import Saved, opened
+
+ORDER = 60
+PUBLIC = ("predict",)
+ROWS_SHOWN = 20
+"""Predictions that are printed; a file takes them all."""
 
 
 @dataclass(frozen=True)
@@ -262,3 +269,57 @@ def whole(path: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path} ({error.strerror or error}); choose another file with --out") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("run")
+@click.argument("inputs", nargs=-1)
+@click.option("--out", metavar="FILE", help="Write all rows into a .csv, .jsonl or .parquet file.")
+@DEVICE
+@PRECISION
+@AS_JSON
+def command(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
+    """What RUN says of INPUTS: picture, recording or text files, folders of them, tables, a text, .npy arrays.
+
+    \b
+    shendu predict runs/2026-11-22_tabm_people_1 new.csv --out predictions.csv
+    shendu predict runs/2026-11-22_resnet_photos_1 cat.jpg holiday/
+    """
+    if out:
+        path, rows = write(run, *inputs, out=out, **options)
+        click.echo(f"{rows:,} row{'s' * (rows != 1)} -> {path}")
+        return None
+    if as_json:
+        return emit(predict(run, *inputs, **options))
+    shown: list[list[str]] = []
+    count = 0
+    for part in predictions(run, *inputs, **options):
+        shown += [words_of(row) for row in part[: max(0, ROWS_SHOWN - count)]]
+        count += len(part)
+    table([heads_of(part[0]), *shown])
+    if count > len(shown):
+        click.echo(f"… and {count - len(shown):,} more (--out predictions.csv writes all)")
+    return None
+
+
+def heads_of(row: dict[str, Any]) -> list[str]:
+    """What stands above a prediction's cells."""
+    if "label" in row:
+        return ["input", "label", "probability"]
+    return ["input", "value"] if row.keys() & {"value", "values"} else list(row)
+
+
+def words_of(row: dict[str, Any]) -> list[str]:
+    """A prediction as cells."""
+    if "label" in row:
+        return [row["input"], row["label"], f"{row['probability']:.4f}"]
+    if "embedding" in row:
+        return [row["input"], ", ".join(f"{v:.3f}" for v in row["embedding"][:6]) + ", …"]
+    if not row.keys() & {"value", "values"}:
+        return [
+            f"{v:.6g}" if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else v for v in row.values()
+        ]
+    return [row["input"], ", ".join(f"{value:.6g}" for value in row.get("values", [row.get("value")]))]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from shendu import parallel, registry
 from shendu.errors import UserError
 from shendu.measure import Outputs, measure
+from shendu.options import DATA_DIR
 from shendu.pages.galleries import PARTS
 from shendu.pages.report import write
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.train import TRAIN_FIGURE_ROWS
+
+ORDER = 120
+PUBLIC = ("report",)
 
 
 def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Path:
@@ -33,3 +39,14 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
     precision = opened.result["precision"]
     measure(model, recipe.processor, recipe.splits[part], {"outputs": lambda: shown}, device, precision, most)
     return write(opened.folder, recipe, model, shown, part)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("run")
+@DATA_DIR
+def command(run: str, data_dir: str | None) -> None:
+    """Write RUN's report.html anew: curves, confusion, worst mistakes, explanations."""
+    click.echo(report(run, data_dir=data_dir))

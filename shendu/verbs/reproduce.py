@@ -9,11 +9,16 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import click
+
 from shendu import registry
 from shendu.errors import UserError
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, emit, only_given, table
 from shendu.run import write_json
 from shendu.verbs.train import machine, train
 
+ORDER = 150
+PUBLIC = ("reproduce",)
 RESULTS = Path("results")
 
 
@@ -88,7 +93,7 @@ def _measured(
         "parameters": done[0]["parameters"], "steps": done[0]["steps"], "device": device, "precision": done[0]["precision"],
         "machine": hardware(where, device), "torch": where["torch"], "commit": where["commit"],
         "date": datetime.date.today().isoformat(),
-        "command": command(system, number, reference, seeds, device),
+        "command": ledger_command(system, number, reference, seeds, device),
     }  # fmt: skip
 
 
@@ -98,7 +103,7 @@ def hardware(where: dict[str, Any], device: str) -> str:
     return f"{gpu}{where['processor']}, {where['cores']} cores"
 
 
-def command(system: str, number: int, reference: dict[str, Any], seeds: int, device: str = "cpu") -> str:
+def ledger_command(system: str, number: int, reference: dict[str, Any], seeds: int, device: str = "cpu") -> str:
     """What measures this one again, and nothing else."""
     same = [r for r in registry.load(system).REFERENCES if r["data"] == reference["data"]]
     which = f" --reference {number}" if len(same) > 1 else ""
@@ -113,3 +118,33 @@ def _merge(path: Path, entry: dict[str, Any]) -> None:
     same = ("data", "choices", "metric", "device")
     kept = [old for old in kept if any(old[key] != entry[key] for key in same)]
     write_json(path, sorted([*kept, entry], key=lambda e: (e["data"], str(e["choices"]))))
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("system")
+@click.option("--on", "data", metavar="DATA", help="Only the references on this data.")
+@click.option("--reference", type=int, metavar="N", help="Only the N-th reference in the system's file.")
+@click.option("--seeds", type=int, default=1, help="How many seeds to average over.")
+@click.option("--out", metavar="DIR", help="Where the runs are kept (continued if they exist).")
+@click.option("--results", default="results", metavar="DIR", help="The ledger's folder.")
+@DEVICE
+@PRECISION
+@DATA_DIR
+@click.option("--quiet", is_flag=True)
+@AS_JSON
+def command(system: str, as_json: bool, **options: Any) -> None:
+    """Train SYSTEM's reference recipes and write the figures into the results ledger."""
+    entries = reproduce(system, **only_given(options))
+    if as_json:
+        return emit(entries)
+    rows = [["data", "metric", "figure", "target", "published", "seconds"]]
+    for e in entries:
+        published = "" if e["published"] is None else f"{e['published']:.4f}"
+        rows.append(
+            [e["data"], e["metric"], f"{e['figure']:.4f}", f"{e['target']:.4f}", published, f"{e['seconds']:.0f}"]
+        )
+    table(rows)
+    return None

@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
+
 from shendu.errors import UserError
+from shendu.options import AS_JSON, emit, table
+
+ORDER = 130
+PUBLIC = ("list_runs",)
 
 
 def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
@@ -30,3 +36,31 @@ def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
             row["state"] = f"unfinished: shendu train --resume {recipe.parent}"
         rows.append(row)
     return rows
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("root", default="runs")
+@AS_JSON
+def command(root: str, as_json: bool) -> None:
+    """The runs under ROOT (default: runs/) with their figures."""
+    found = list_runs(root)
+    if as_json:
+        return emit(found)
+    rows = [["run", "system", "data", "figures", "seconds"]]
+    for row in found:
+        figures = " ".join(f"{k} {v:.4f}" for k, v in row.get("metrics", {}).items())
+        shown = f"{row['part']}: {figures}" if figures else row["state"]
+        rows.append(
+            [
+                row["run"],
+                row.get("system", ""),
+                row.get("data", ""),
+                shown,
+                f"{row['seconds']:.1f}" if "seconds" in row else "",
+            ]
+        )
+    table(rows)
+    return None

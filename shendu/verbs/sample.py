@@ -11,22 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import click
 import numpy as np
 import torch
 from PIL import Image as Picture
 from torch import Tensor
 
-from shendu import chance, config, parallel
+from shendu import chance, composing, config, parallel
 from shendu.core import Draws
 from shendu.data.columns import Image
 from shendu.data.pictures.folder import read_picture
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, near
+from shendu.options import DEVICE, only_given
 from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last
 from shendu.recipes import device_of
-from shendu.saved import Saved
+from shendu.saved import Saved, opened
 
+ORDER = 70
+PUBLIC = ("sample",)
 MOST = 10_000
 """Rows at most."""
 SUFFIXES = (".png", ".gif")
@@ -166,3 +170,53 @@ def write(path: Path, frames: list[Picture.Image]) -> None:
             frames[0].save(path, save_all=True, append_images=frames[1:], duration=shown, loop=0)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); choose another file with --out") from None
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("run")
+@click.option("--n", type=int, help="How many (pictures: 64, texts: 1).")
+@click.option("--class", "label", metavar="NAME", help="The class to draw, where the model knows classes.")
+@click.option("--seed", type=int, help="Equal seeds draw equal rows (default 0).")
+@click.option("--out", metavar="FILE", help="A .png (sample.png), or a .gif that shows how they come about.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the drawing; repeatable.")
+@click.option("--inpaint", metavar="PICTURE", help="Diffusion: draw what is transparent in this file.")
+@click.option("--prompt", metavar="TEXT", help="Text: what is written on.")
+@click.option("--length", type=int, metavar="N", help="Text: tokens at most (default 500).")
+@click.option("--temperature", type=float, metavar="T", help="Text: 0 the likeliest, 1 as learned (default 0.8).")
+@click.option("--top-k", type=int, metavar="K", help="Text: only of the K likeliest tokens.")
+@click.option("--top-p", type=float, metavar="P", help="Text: only of the likeliest that hold a share P together.")
+@click.option("--stop", metavar="TEXT", help="Text: end before this.")
+@DEVICE
+def command(run: str, settings: tuple[str, ...], **options: Any) -> None:
+    """Let RUN draw new rows, or write on.
+
+    \b
+    shendu sample runs/2026-11-22_diffusion_mnist_1 --n 64 --class 7 --out sevens.png
+    shendu sample runs/2026-11-22_rbm_mnist_1 --out chain.gif
+    shendu sample runs/2026-11-22_gpt_tinyshakespeare_1 --prompt "ROMEO:" --length 300
+    """
+    found, how = opened(run), only_given(options)
+    more: dict[str, Any] = dict(config.parse_settings(settings))
+    if not composing.writes(found) and how.keys().isdisjoint(composing.OPTIONS):
+        click.echo(sample(found, **how, **more))
+        return
+    for key in ("label", "out", "inpaint", *(("set",) if settings else ())):
+        if key in how or key == "set":
+            raise UserError(f"--{key.replace('label', 'class')} is for models that draw pictures; leave it out")
+    texts = composing.pieces(found, **how, say=lambda text: click.echo(text, err=True))
+    write_on(texts, how.get("prompt", ""), how.get("n", 1))
+
+
+def write_on(texts: Iterator[list[str]], prompt: str, n: int) -> None:
+    """One text as it comes, several one after the other."""
+    if n == 1:
+        for i, (piece,) in enumerate(texts):
+            click.echo((prompt if not i else "") + piece, nl=False)
+        click.echo()
+        return
+    for i, parts in enumerate(zip(*texts, strict=True)):
+        click.secho(f"{i + 1}", bold=True)
+        click.echo(prompt + "".join(parts))

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import numpy
 import torch
 from torch import nn
@@ -35,6 +36,7 @@ from shendu.errors import Interrupted, UserError, unknown
 from shendu.loop import Progress, Setup, fit
 from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.metrics import compared, equal_error, roc, threshold_at
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, READING, emit, only_given
 from shendu.pages import report
 from shendu.pages.card import model_card
 from shendu.pages.display import Display
@@ -44,6 +46,8 @@ from shendu.verbs import choose
 from shendu.verbs.evaluate import evaluate
 from shendu.verbs.predict import predict
 
+ORDER = 30
+PUBLIC = ("Run", "train")
 RUNS = Path("runs")
 COMPILE, ON_NAN, RESUME = ("auto", "on", "off"), ("stop", "skip"), ("exact", "approximate")
 TRAINS, CLOSING = 0.95, 5.0
@@ -53,6 +57,8 @@ TRAIN_FIGURE_ROWS = 10_000
 TRAIN_FIGURE_LEAST = 500
 """And on at least so many, however little of a time limit is left."""
 PARTS = ("train", "validation", "test")
+ENGINE = ("device", "precision", "compile", "on_nan", "time_limit", "data_dir")
+"""Options that are no settings of the system."""
 
 
 class Run(Saved):
@@ -439,3 +445,67 @@ def measured(
     found = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
     sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, overlap)
     return {name: found[name] for name in recipe.metrics}, sure, shown
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("system", required=False)
+@click.argument("data", required=False)
+@click.option("--epochs", type=float, help="Passes over the training rows.")
+@click.option("--steps", type=int, help="Optimiser steps (instead of epochs).")
+@click.option("--batch-size", type=int, help="Rows per step; 0: all.")
+@click.option("--lr", type=float, help="Learning rate.")
+@click.option("--seed", type=int, help="Everything random follows from it (default 0).")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting of the system; repeatable."
+)
+@DEVICE
+@PRECISION
+@click.option(
+    "--compile", default="auto", metavar="auto|on|off", help="auto: a trial, where the time left pays for it."
+)
+@click.option("--time-limit", metavar="10m", help="A budget for the whole command; fewer steps where need be.")
+@click.option("--on-nan", default="stop", metavar="stop|skip", help="What to do when the loss is not finite.")
+@DATA_DIR
+@READING
+@click.option("--out", metavar="DIR", help="The run folder itself (default: a dated folder under runs/).")
+@click.option("--resume", is_flag=False, flag_value="exact", metavar="[RUN]",
+              help="Continue RUN, or the run in --out; --resume=approximate where exact bytes are impossible.")  # fmt: skip
+@click.option("--weights", metavar="FILE", help="Begin with these: a .safetensors file, a library's or a run's.")
+@click.option("--quiet", is_flag=True, help="No progress, no table.")
+@AS_JSON
+def command(system: str | None, data: str | None, settings: tuple[str, ...], out: str | None, resume: str | None,
+            weights: str | None, quiet: bool, as_json: bool, **options: Any) -> None:  # fmt: skip
+    """Train SYSTEM on DATA (a name, or a path) into a run folder; without SYSTEM the one that suits the data.
+
+    \b
+    shendu train photos/
+    shendu train people.csv --target income
+    shendu train lenet mnist
+    shendu train mlp digits --epochs 5 --set hidden=64,64
+    shendu train resnet photos/ --weights resnet18.safetensors
+    shendu train --resume runs/2026-11-22_lenet_mnist_1
+    """
+    if resume and out and data is None and resume not in RESUME and not os.path.exists(f"{resume}/recipe.json"):
+        system, data, resume = resume, system, "exact"  # --out RUN --resume SYSTEM DATA: the word after it is no run
+    how = True if resume == "exact" else resume or False
+    run = train(system, data, out=out, resume=how, weights=weights, quiet=quiet, **split_choices(options, settings))
+    if as_json:
+        emit(run.result)
+    elif quiet:
+        click.echo(run.path)
+
+
+def split_choices(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
+    """Engine options, the system's own (those that were given), and --set's; a setting given twice is an error."""
+    engine = {k: v for k, v in options.items() if k in ENGINE}
+    given = {k: v for k, v in only_given(options).items() if k not in ENGINE}
+    named = config.parse_settings(settings)
+    for key in named:
+        if key in given:
+            raise UserError(f"{key} is given twice: --{key.replace('_', '-')} and --set {key}=…; leave one out")
+        if key in ENGINE:
+            raise UserError(f"{key} is an option, not a setting; write it as --{key.replace('_', '-')} {named[key]}")
+    return {**engine, **given, **named}

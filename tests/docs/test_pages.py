@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import shendu
-from shendu import cli, registry
+from shendu import registry
 from shendu.nn.activations import ACTIVATIONS
 from shendu.objectives.losses import LOSSES
 from shendu.optim import OPTIMIZERS, SCHEDULES
@@ -126,8 +126,7 @@ def test_commands_are_understood(path: Path) -> None:
     for line in "".join(blocks).splitlines():
         program, *words = shlex.split(line, comments=True) or [""]
         if program == "shendu":
-            assert words[0] in cli.cli.commands, line
-            cli.cli.commands[words[0]].make_context(words[0], words[1:])
+            registry.command(words[0]).make_context(words[0], words[1:])
             own = words[0] == "train" and (len(words) == 2 or words[2].startswith("-"))  # a person's own data alone
             if words[0] in ("train", "reproduce") and not words[1].startswith("-") and not own:
                 assert words[1] in {*registry.systems(), "maxout"}, line

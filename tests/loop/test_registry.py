@@ -1,12 +1,15 @@
-"""A file is a system."""
+"""A file is a system, or a verb."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from shendu import registry
+from shendu.cli import cli
 from shendu.errors import UserError
 
 
@@ -41,3 +44,39 @@ def test_names_the_near_one() -> None:
         registry.load("lenett")
     with pytest.raises(UserError, match="known: "):
         registry.entry("zzzz")
+
+
+def test_every_verb_is_listed_as_its_command_says() -> None:
+    """The text of a file and the command that it holds say the same; places in the day are taken once."""
+    found = registry.verbs()
+    for name, verb in found.items():
+        command = registry.command(name)
+        assert verb.summary == " ".join((command.help or "").split("\n\n")[0].split())
+        assert name == verb.module.rpartition(".")[2].replace("_", "-")
+    assert len({verb.order for verb in found.values()}) == len(found)
+    files = {path.stem for path in (registry.HOUSE / "verbs").glob("*.py")} - {"__init__", "choose"}
+    assert {verb.module.rpartition(".")[2] for verb in found.values()} == files
+
+
+def test_a_verb_is_read_without_running(tmp_path: Path) -> None:
+    body = 'ORDER = {}\n@click.command()\ndef command(run: str) -> None:\n    """Does\n    it.\n\n    More."""\n'
+    (tmp_path / "last_one.py").write_text(body.format(20) + "raise SystemExit(1)\n")
+    (tmp_path / "first.py").write_text(body.format(10))
+    (tmp_path / "part.py").write_text("ORDER = 5\n")
+    found = registry.verbs(tmp_path)
+    assert [(verb.name, verb.summary) for verb in found.values()] == [("first", "Does it."), ("last-one", "Does it.")]
+
+
+def test_an_installed_package_brings_a_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greeting.py").write_text("import click\n\n\n@click.command()\ndef command(): click.echo('hello')\n")
+    about = tmp_path / "greeting-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[shendu.verbs]\ngreet = greeting:command\ntrain = greeting:command\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    shown = CliRunner().invoke(cli, ["greet"], catch_exceptions=False)
+    assert shown.output == "hello\n"
+    assert registry.command("train") is not registry.command("greet")
+    monkeypatch.delitem(sys.modules, "greeting")
+    with pytest.raises(UserError, match=r"^unknown command 'gret'; did you mean 'greet'\?$"):
+        registry.command("gret")

@@ -1,0 +1,59 @@
+"""Options that commands share, and how commands print. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def add_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One decorator out of several, in the order they are written."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+DATA_DIR = click.option("--data-dir", metavar="DIR", help="Where known data sets are looked for (else $SHENDU_DATA).")
+DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="Where to compute.")
+PRECISION = click.option(
+    "--precision", default="auto", metavar="auto|fp32|bf16", help="auto: bf16 where the hardware has it and it pays."
+)
+
+
+def READING(command: Any) -> Any:
+    """How data is read: an option for each field of `shendu.data.Reading`, as the field describes it."""
+    from shendu.data.reading import Reading  # not above: numpy comes with it, and other commands do without
+
+    kinds: dict[type, dict[str, Any]] = {bool: {"is_flag": True, "default": None}, tuple: {"multiple": True}}
+    found = []
+    for field in dataclasses.fields(Reading):
+        kind, about = type(field.default), field.metadata
+        how = kinds.get(kind, {"type": kind})
+        found.append(click.option(about["option"], field.name, metavar=about["metavar"], help=about["help"], **how))
+    return add_options(*found)(command)
+
+
+def only_given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a person gave."""
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def emit(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(rows: list[list[str]]) -> None:
+    """Columns padded to their widest word; the last one runs free."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())
