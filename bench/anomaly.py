@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from shendu.measure import Outputs, measure
+from shendu.metrics.running import AUC
 from sklearn.ensemble import IsolationForest
 
 from shendu import config, data, loop, parallel, recipes, registry
 from shendu.data.dataset import Dataset
-from shendu.measure import Outputs, measure
-from shendu.metrics.running import AUC
 from shendu.run import Folder
 
 

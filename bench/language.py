@@ -35,13 +35,13 @@ import environments
 import numpy as np
 import torch
 import torch.nn.functional as F
+from shendu.measure import measure
 from torch import Tensor, nn
 
 from shendu import chance, parallel, registry
 from shendu import data as data_module
 from shendu.core import At, Recipe, Steps
 from shendu.loop import Learner, named_groups
-from shendu.measure import measure
 from shendu.nn.generate import Afresh, generate
 from shendu.nn.halved import halved
 from shendu.recipes import device_of

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from shendu.data.processors.supervised import Supervised
 from torch import Tensor, nn
 
 from shendu import optim, parallel
 from shendu.core import At, Batch, Recipe, Stage
-from shendu.data.processors.supervised import Supervised
 from shendu.loop import Session, Setup
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.run import Folder

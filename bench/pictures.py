@@ -136,10 +136,11 @@ def draw(root: Path) -> None:
 
 
 def ours(kind: str) -> dict[str, float]:
-    import shendu.data
-    from shendu.core import At
     from shendu.data.processors.supervised import Supervised
     from shendu.sources.static import Static
+
+    import shendu.data
+    from shendu.core import At
 
     with tempfile.TemporaryDirectory(dir=WORK) as cache:
         os.environ["SHENDU_CACHE"] = cache

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 from shendu import parallel
-from shendu.core import Steps
-from shendu.data.processors.language import Language
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.nn.halved import halved
@@ -59,19 +57,19 @@ def pieces(
         )
     if not 1 <= n <= MOST:
         raise UserError(f"cannot write {n} texts; write it like --n 3 (at most {MOST:,})")
-    processor, chosen = found.processor, parallel.choose_device(device)
+    task: Any = found.task
+    chosen = parallel.choose_device(device)
     model = halved(parallel.place(found.model, chosen))
-    assert isinstance(model, Steps)
-    begun = processor.prompt(prompt)
+    begun = task.prompt(prompt)
     if model.context and len(begun) > model.context:
         say(f"the prompt has {len(begun):,} tokens and the model sees {model.context:,}: its beginning is forgotten")
     tokens = generate(
         model, begun.expand(n, -1).to(chosen), length, temperature=temperature, top_k=top_k, top_p=top_p,
-        never=processor.unwritten, seed=seed,
+        never=task.unwritten, seed=seed,
     )  # fmt: skip
     texts = [Text(stop) for _ in range(n)]
     while (drawn := following(tokens)) is not None and not all(text.ended for text in texts):
-        parts = [processor.tokenizer.pieces[token] for token in drawn.tolist()]
+        parts = [task.tokenizer.pieces[token] for token in drawn.tolist()]
         yield [text.add(part) for text, part in zip(texts, parts, strict=True)]
     yield [text.rest() for text in texts]
 
@@ -84,7 +82,7 @@ def following(tokens: Iterator[Tensor]) -> Tensor | None:
 
 def writes(run: Saved) -> bool:
     """Whether a run is of a model that goes on from a text."""
-    return isinstance(run.processor, Language) and isinstance(run.model, Steps)
+    return "step" in run.task.can
 
 
 class Text:

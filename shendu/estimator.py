@@ -25,7 +25,7 @@ from shendu.errors import UserError
 from shendu.field import Field
 from shendu.loop import Setup
 from shendu.loop import fit as train
-from shendu.measure import outputs_of
+from shendu.predictor import Predictor
 from shendu.run import Folder
 from shendu.saved import Saved, save_model
 
@@ -81,7 +81,7 @@ class _Table(BaseEstimator):
         dataset = _dataset(column, inputs, goal, self._codes(targets)).split_off(parts=("validation",))
         recipe = registry.load(self.system).recipe(dataset, **self._choices())
         self.model_, steps = _trained(recipe, self.device, config.duration(self.time_limit), self.verbose)
-        self.processor_, self.config_, self.n_iter_ = recipe.processor, recipe.model, steps
+        self.task_, self.config_, self.n_iter_ = recipe.task, recipe.model, steps
         return self
 
     def save(self, path: str | Path) -> Path:
@@ -97,7 +97,7 @@ class _Table(BaseEstimator):
         folder.write(
             "estimator.json", {"kind": type(self).__name__, "params": params, "names": names, **self._labels()}
         )
-        save_model(folder, self.system, self.config_, self.model_, self.processor_)
+        save_model(folder, self.system, self.config_, self.model_, self.task_)
         return folder.path
 
     @classmethod
@@ -108,7 +108,7 @@ class _Table(BaseEstimator):
         if kept is None or kept["kind"] not in ESTIMATORS:
             raise UserError(f"{path} holds no estimator; save one with estimator.save('{path}')")
         made = ESTIMATORS[kept["kind"]](**kept["params"])
-        made.model_, made.processor_ = run.model, run.processor
+        made.model_, made.task_ = run.model, run.task
         stored = run.folder.read("config.json")
         made.config_ = config.from_json(registry.load(stored["system"]).Config, stored["config"])
         made.n_features_in_ = kept["columns"]
@@ -130,7 +130,7 @@ class _Table(BaseEstimator):
             validate_data(self, X, skip_check_array=True)
             targets = column_or_1d(np.asarray(y), warn=True)
             column = table.inputs(table.from_object(X))
-            return column, column.store(X), self._targets(targets)
+            return column, column.parse(table.from_object(X))[""], self._targets(targets)
         gaps = self.system in WITH_GAPS
         X, targets = validate_data(
             self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=np.float32, y_numeric=self._numeric,
@@ -142,20 +142,18 @@ class _Table(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """Outputs [rows, classes] or [rows, 1] in the target's unit."""
         check_is_fitted(self, "model_")
-        column = self.processor_.input
+        field = self.task_.input
         if _typed(X):
             validate_data(self, X, skip_check_array=True, reset=False)
-            stored = column.store(X)
+            stored = field.parse(table.from_object(X))[""]
         else:
             stored = validate_data(self, X, ensure_all_finite="allow-nan", dtype=np.float32, reset=False)
-        device = parallel.choose_device(self.device)
-        model, found = parallel.place(self.model_, device), []
-        with parallel.evaluating(model):
-            for start in range(0, len(stored), BATCH):
-                piece = stored[start : start + BATCH]
-                filled = np.concatenate([piece, np.repeat(piece[:1], BATCH - len(piece), 0)])
-                batch = self.processor_.encode(filled)
-                found.append(outputs_of(model, self.processor_, batch, device, "fp32")[: len(piece)].cpu())
+        predictor, found = Predictor(self.task_, self.model_, self.device, "fp32"), []
+        for start in range(0, len(stored), BATCH):
+            piece = stored[start : start + BATCH]
+            filled = np.concatenate([piece, np.repeat(piece[:1], BATCH - len(piece), 0)])
+            answer = next(iter(predictor({"x": torch.from_numpy(filled)}).values()))
+            found.append(answer[: len(piece)].cpu())
         return torch.cat(found).double().reshape(len(stored), -1).numpy()
 
 

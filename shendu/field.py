@@ -48,8 +48,14 @@ class Field:
     ragged: ClassVar[bool] = False
     """True: rows vary in length; gathered, they are padded, and the part `_count` has each one's length."""
 
-    names: tuple[str, ...] = ()
-    """Of classes: what each is called; a vocabulary is `words` of another kind."""
+    explains: ClassVar[str] = ""
+    """How answers to it are explained (`shendu.pages.explanation`): maps, elements, columns, marks; empty: they are not."""
+    spaced: ClassVar[bool] = True
+    """Of units that are marked: whether they are words, or letters that stand close."""
+    pictured: ClassVar[bool] = False
+    """True: rows are pictures, also those that a network draws (`restore`)."""
+    flat: ClassVar[bool] = False
+    """True: what `show` draws is wider than high, its first line at the bottom (spectrograms)."""
     moves: ClassVar[bool] = False
     """True: it has places that move with a picture (pictures, boxes, masks, points)."""
 
@@ -67,6 +73,11 @@ class Field:
     def shape(self) -> tuple[int, ...]:
         """The dimensions of one row as a network takes it."""
         return self.stored
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that its values are of; none where they are something else."""
+        return ()
 
     @property
     def units(self) -> int:
@@ -87,7 +98,7 @@ class Field:
 
     def parse(self, values: Any) -> Values:
         """Plain values, one per row -> stored rows. Raises UserError for what does not fit."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it is parsed from")
+        return {"": self.store(values)}  # type: ignore[attr-defined]
 
     def encoded(self, values: Values) -> Values:
         """Stored rows as training reads them, once per run: bytes -> the codes of a fitted vocabulary."""
@@ -112,9 +123,13 @@ class Field:
         """Stored rows moved by affine [B, 2, 3] (as torch's affine_grid has it); what has no place does not move."""
         return own
 
-    def hide(self, own: Batch, keep: Tensor) -> Batch:
-        """Stored rows of which only some units are left, bool [B, U]."""
+    def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
+        """Stored rows of which only some units are left, bool [B, U]; the rest is that of `other` rows, or says nothing."""
         return own
+
+    def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
+        """What each unit of one stored row is; empty: nothing is there."""
+        return []
 
     def show(self, own: dict[str, np.ndarray]) -> str | np.ndarray:
         """One stored row for the eye: a picture (uint8 [H, W, 1 or 3]) or a line of text."""
@@ -127,6 +142,11 @@ class Field:
     def warning(self, own: dict[str, np.ndarray]) -> str:
         """Why what a model says of stored rows may not be worth much: a line; empty where nothing is known."""
         return ""
+
+    def brief(self) -> str:
+        """It in some words, for a message."""
+        text = repr(self)
+        return text if len(text) <= 100 else f"{text[:97]}…"
 
     def schema(self) -> Any:
         """What stored rows are, for who sends or reads them."""

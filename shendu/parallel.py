@@ -12,6 +12,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,11 @@ def fastest(learner: nn.Module, backward: Callable[[nn.Module, str], Tensor]) ->
     verdict = "compiled" if pays else "stays uncompiled"
     why = f"{verdict}: a trial took {compiled[layout] * 1000:.0f} ms a step compiled, {eager * 1000:.0f} ms without"
     return pays, layout if pays else "channels_last", why
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where its parameters lie, or its buffers where it has none; the processor for a model without either."""
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 @contextlib.contextmanager

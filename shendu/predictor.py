@@ -48,6 +48,12 @@ class Predictor(nn.Module):
         with parallel.evaluating(self.model), parallel.autocast(self.device, self.precision):
             return floats(self.task.outputs(self.model, parallel.to_device(batch, self.device)))
 
+    def counted(self, batch: Batch) -> Outputs:
+        """What metrics count of prepared rows."""
+        ask = asking(self.task, self.model, self.device, self.precision, frozenset(self.task.metrics()))
+        with parallel.evaluating(self.model):
+            return {name: t.cpu() for name, t in ask(batch).items()}
+
     def pieces(self, stored: dict[str, Any]) -> tuple[Outputs, Batch]:
         """Answers to any number of stored rows, some hundred at a time, on the CPU; and the rows as tensors."""
         rows = {name: t if torch.is_tensor(t) else torch.from_numpy(t) for name, t in stored.items()}

@@ -25,6 +25,7 @@ from shendu.core import Config
 from shendu.errors import UserError
 from shendu.run import sha256
 from shendu.saved import unaliased
+from shendu.tasks import Task
 
 MOST_BYTES = 64 << 30
 """No file of weights is larger."""
@@ -106,13 +107,13 @@ def settings(module: ModuleType, net: Config, path: str | Path) -> dict[str, Any
     return {}
 
 
-def check_vocabulary(processor: Any, path: str | Path, data: str) -> None:
-    """Raises UserError where a run's weights (its processor.json lies beside them) are of another vocabulary than `data` has.
+def check_vocabulary(task: Task, path: str | Path, data: str) -> None:
+    """Raises UserError where a run's weights (its task.json lies beside them) are of another vocabulary than `data` has.
 
     Names and shapes may agree all the same: each vector would then stand for another word than the one it was learned for.
     """
     file = file_of(path)
-    theirs, ours = vocabulary(beside(file, "processor.json")), vocabulary(processor.to_json())
+    theirs, ours = vocabulary(beside(file, "task.json")), vocabulary(task.to_json())
     if theirs and ours and theirs != ours:
         raise UserError(
             f"{file} was trained with another vocabulary than that of {data}, so its vectors would stand for other words; "
@@ -121,7 +122,7 @@ def check_vocabulary(processor: Any, path: str | Path, data: str) -> None:
 
 
 def vocabulary(values: Any) -> Any:
-    """What codes of text stand for, as processor.json has it: a tokenizer, or a column's words; None where there are none."""
+    """What codes of text stand for, as task.json has it: a tokenizer, or a column's words; None where there are none."""
     try:
         return values.get("tokenizer") or (values["input"]["names"] if values["input"]["kind"] == "text" else None)
     except (AttributeError, LookupError, TypeError):

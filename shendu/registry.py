@@ -41,8 +41,22 @@ class Entry:
     @functools.cached_property
     def summary(self) -> str:
         """The first line of the file's docstring; the file is parsed only when it is asked for."""
-        doc = ast.get_docstring(ast.parse(self.path.read_text(encoding="utf-8"))) or ""
+        doc = ast.get_docstring(self._tree) or ""
         return doc.split("\n")[0].rstrip(".")
+
+    @functools.cached_property
+    def suits(self) -> dict[str, str]:
+        """What it is trained on where no system is named -> why: a field's kind, after the task where it must be named."""
+        found = [
+            node.value
+            for node in self._tree.body
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["SUITS"]
+        ]
+        return ast.literal_eval(found[0]) if found else {}
+
+    @functools.cached_property
+    def _tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
 
 
 @functools.cache
@@ -70,6 +84,20 @@ def entry(name: str) -> Entry:
     if name not in known:
         raise unknown("system", name, known)
     return known[name]
+
+
+def suited(kind: str) -> tuple[str, str]:
+    """(the system that suits a field's kind, why); the kind of a task that a person names comes after it: `anomaly image`.
+
+    Raises KeyError where none does.
+    """
+    found = {word: (entry.name, why) for entry in systems().values() for word, why in entry.suits.items()}
+    return found[kind]
+
+
+def suits() -> list[str]:
+    """All that systems say they suit."""
+    return [word for entry in systems().values() for word in entry.suits]
 
 
 def load(name: str) -> ModuleType:

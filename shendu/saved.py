@@ -13,20 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import shendu.run
-from shendu import config, parallel, registry
-from shendu.data.processors.embedding import Embedding
-from shendu.data.processors.language import Language
-from shendu.data.processors.supervised import Supervised
-from shendu.data.processors.translation import Translation
-from shendu.data.processors.unlabelled import Unlabelled
-from shendu.errors import UserError, unknown
+from shendu import config, parallel, registry, tasks
+from shendu.errors import UserError
+from shendu.predictor import Predictor
 from shendu.run import Folder
-
-PROCESSORS: dict[str, Any] = {
-    "supervised": Supervised, "unlabelled": Unlabelled, "language": Language, "translation": Translation,
-    "embedding": Embedding,
-}  # fmt: skip
-"""Kind in processor.json -> class: a closed list, so that no file can name code."""
+from shendu.tasks import Task
 
 
 class Saved:
@@ -53,17 +44,15 @@ class Saved:
         return self.path / "report.html"
 
     @cached_property
-    def processor(self) -> Any:
-        values = self.folder.read("processor.json")
+    def task(self) -> Task:
+        values = self.folder.read("task.json")
         if values is None:
             raise self.unfinished()
-        if values.get("kind") not in PROCESSORS:
-            raise unknown("processor", str(values.get("kind")), PROCESSORS)
-        return PROCESSORS[values["kind"]].from_json(values)
+        return tasks.from_file(values)
 
     @cached_property
     def model(self) -> nn.Module:
-        """The trained network on the processor, in eval mode."""
+        """The trained network on the CPU, in eval mode."""
         stored = self.folder.read("config.json")
         weights = self.path / "model.safetensors"
         if stored is None or not weights.exists():
@@ -78,6 +67,10 @@ class Saved:
             raise self.damaged(weights, f"holds other weights than config.json describes ({wrong})")
         model.load_state_dict(tensors)
         return parallel.place(model.eval(), torch.device("cpu"))
+
+    def predictor(self, device: str = "auto", precision: str = "auto") -> Predictor:
+        """The model with its task on a device."""
+        return Predictor(self.task, self.model, device, precision)
 
     def damaged(self, weights: Path, why: str) -> UserError:
         return UserError(
@@ -127,11 +120,11 @@ class Checkpoint(Saved):
         }
 
     @cached_property
-    def _read(self) -> tuple[nn.Module, Any]:
+    def _read(self) -> tuple[nn.Module, Task]:
         return registry.load(self.system).from_folder(self.path)
 
     @cached_property
-    def processor(self) -> Any:
+    def task(self) -> Task:
         return self._read[1]
 
     @cached_property
@@ -154,8 +147,8 @@ def published_as(folder: Folder) -> str:
     return system if system in registry.systems() and hasattr(registry.load(system), "from_folder") else ""
 
 
-def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processor: Any) -> None:
-    """config.json, model.safetensors and processor.json: what loads and shares a model."""
+def save_model(folder: Folder, system: str, net: Any, model: nn.Module, task: Task) -> None:
+    """config.json, model.safetensors and task.json: what loads and shares a model."""
     tensors: dict[str, torch.Tensor] = {}
     tree = shendu.run.pack(dict(model.state_dict()), tensors)
     named = {key: value["$tensor"] for key, value in tree["$dict"]}
@@ -171,7 +164,7 @@ def save_model(folder: Folder, system: str, net: Any, model: nn.Module, processo
         "config.json",
         {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net), "aliases": aliases},
     )
-    folder.write("processor.json", processor.to_json())
+    folder.write("task.json", task.to_json())
 
 
 def misfit(given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:

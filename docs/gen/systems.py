@@ -19,9 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shendu.metrics.running import METRICS
+
 from shendu import optim, recipes, registry
 from shendu.data import augment, catalogue
-from shendu.metrics.running import METRICS
 from shendu.nn.activations import ACTIVATIONS
 from shendu.objectives.losses import LOSSES
 

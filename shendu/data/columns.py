@@ -33,6 +33,9 @@ class Image(Field):
 
     kind: ClassVar[str] = "image"
     words: ClassVar[str] = "pictures"
+    explains: ClassVar[str] = "maps"
+    pictured: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
     dtype: ClassVar[str] = "uint8"
 
     height: int
@@ -102,6 +105,9 @@ class Image(Field):
     def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
         return own[""]
 
+    def brief(self) -> str:
+        return f"pictures of {self.height}x{self.width} pixels with {self.channels} channel{'s' * (self.channels > 1)}"
+
     def example(self, n: int) -> Batch:
         import torch
 
@@ -115,6 +121,7 @@ class Number(Field):
 
     kind: ClassVar[str] = "number"
     words: ClassVar[str] = "numbers"
+    explains: ClassVar[str] = "elements"
 
     shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = field(default=(), compare=False)
@@ -191,6 +198,10 @@ class Category(Field):
 
     def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
         yield [str(given)], given
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.names
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         return self.names[int(own[""])]

@@ -211,8 +211,7 @@ def regions(panels: Mapping[str, tuple[Saved, np.ndarray, np.ndarray]]) -> Figur
         (left, bottom), (right, top) = low - 0.2 * (high - low), high + 0.2 * (high - low)
         across, up = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
         grid = np.stack([across, up], -1).reshape(-1, 2).astype(np.float32)
-        with parallel.evaluating(run.model):
-            shares = run.processor.call(run.model, run.processor.encode(grid)).softmax(-1).numpy()
+        shares = run.predictor("cpu").ask(run.task.encode(grid))["logits"].softmax(-1).numpy()
         if shares.shape[1] == 2:
             second = shares[:, 1].reshape(across.shape)
             ax.pcolormesh(across, up, second, cmap="RdBu_r", vmin=-0.35, vmax=1.35, shading="nearest")
@@ -250,7 +249,7 @@ def kernels(run: Saved, picture: np.ndarray, most: int = 6) -> Figure:
     caught: list[Tensor] = []
     handle = layer.register_forward_hook(lambda module, inputs, output: caught.append(output.float()))
     with parallel.evaluating(run.model):
-        run.model(run.processor.encode(picture[None])["x"])
+        run.model(run.task.encode(picture[None])["x"])
     handle.remove()
     count = min(most, layer.out_channels)
     figure, axes = _panels(2 * (count + 1), count + 1, 1.15, 1.25)

@@ -1,38 +1,41 @@
 """Why a model says what it says: how much each part of an input counts, in the way that suits the kind of input.
 
 Gradients where the input is a continuous field (pictures, spectrograms, plain numbers); elsewhere the model is only
-asked: what becomes of its figure when a column is shuffled, of its prediction when a word is taken away.
+asked: what becomes of its figure when a column is shuffled, of its prediction when a word is taken away. Each field names
+the way that suits it (`Field.explains`).
 
-Shape letters: B rows, H height, W width, L positions, F fields.
+Shape letters: B rows, H height, W width, U units of a row that can be hidden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shendu import chance, parallel
-from shendu.core import At, Metric
-from shendu.data.processors.supervised import Supervised
-from shendu.data.tables.row import _shown
-from shendu.data.texts.text import KNOWN
-from shendu.measure import BATCH
-from shendu.pages.rows import Rows
-from shendu.recipes import device_of
+from shendu.pages.cards import cards
+from shendu.pages.drawing import figure, heat
+from shendu.pages.sections import Section
+
+if TYPE_CHECKING:
+    from shendu.core import Batch, Outputs
+    from shendu.metrics.evaluation import Measured
+    from shendu.predictor import Predictor
+    from shendu.tasks import Again, Task
 
 EXPLAINED, GRADIENT_ROWS, BARS = 8, 500, 20
 """Rows that are explained one by one; rows whose gradients are averaged; bars that are drawn."""
 SHUFFLED, SHUFFLED_ROWS, REPEATS = 100_000, 2000, 3
 """Rows that the model sees for the importance of columns, altogether and at once, and how often each is shuffled."""
-OTHERS, COLUMNS, POSITIONS, LINES = 16, 6, 200, 4
-"""Rows that a column's value is replaced from, columns that are shown of a row; positions of a text or sequence; forecasts."""
-LOOKED_AT = 100_000
-"""Rows among which right ones of every class are looked for."""
+OTHERS, COLUMNS, POSITIONS = 16, 6, 200
+"""Rows that a column's value is replaced from, columns that are shown of a row; positions of a text or sequence."""
+LOOKED_AT, WORST = 100_000, 500
+"""Rows among which right ones of every class are looked for; and wrong ones."""
 _DRAW = 20261123
 
 
@@ -45,270 +48,256 @@ class Bar:
     spread: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A forecast: what came before [W], what came then, what was forecast, and the season before repeated [H]."""
+@dataclass(frozen=True)
+class Asked:
+    """What is explained: a predictor's answers to some rows of a part, and how they are asked again."""
 
-    history: np.ndarray
-    truth: np.ndarray
-    forecast: np.ndarray
-    naive: np.ndarray
+    predictor: Predictor
+    measured: Measured
+    again: Again
+    name: str
+    """Of the input that is looked at."""
+    rows: Tensor
+    """Their numbers, int64 [B]."""
+    cards: list[dict[str, Any]]
+    stored: Batch
+    batch: Batch
+
+    @property
+    def task(self) -> Task:
+        return self.predictor.task
+
+    def own(self, stored: Batch) -> Batch:
+        """The tensors of the input that is looked at, by part."""
+        parts = self.task.inputs[self.name].parts
+        return {part: stored[self.name + part] for part in parts if self.name + part in stored}
+
+    def put(self, stored: Batch, own: Batch) -> Batch:
+        return {**stored, **{self.name + part: t for part, t in own.items()}}
+
+    def answers(self, stored: Batch) -> Outputs:
+        """Of any number of stored rows, on the CPU."""
+        return self.predictor.pieces(stored)[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """What was found out; each kind of input fills what suits it, by row number of the part where it is about rows."""
-
-    how: str = ""
-    """The sentence that says what the bars are."""
-    bars: tuple[Bar, ...] = ()
-    """Of all inputs, the most important first."""
-    inputs: int = 0
-    """How many there are."""
-    maps: dict[int, np.ndarray] = field(default_factory=dict)
-    """[H, W] over the picture of a row: above 0 it speaks for the prediction."""
-    marks: dict[int, list[tuple[str, float]]] = field(default_factory=dict)
-    """Words or letters of a row, each with what it adds to the prediction's log-odds (or value)."""
-    spaced: bool = True
-    """Whether marks are words; letters stand close."""
-    parts: dict[int, list[Bar]] = field(default_factory=dict)
-    """Columns of a row as `name = value`, with what each adds to the prediction's probability (or value)."""
-    lines: dict[int, Line] = field(default_factory=dict)
-    """Forecasts of some rows."""
-
-
-def explain(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric]]) -> Explanation:
-    """What suits the kind of the run's input column; an empty Explanation where nothing does."""
-    known = EXPLAIN.get(type(rows.processor.input).__name__)
-    return known(model, rows, metrics) if known else Explanation()
+def sections(predictor: Predictor, measured: Measured, again: Again, part: str) -> list[Section]:
+    """Explanations of each input that knows how it is explained."""
+    task, found = predictor.task, []
+    names = [name for name, field in task.inputs.items() if field.explains]
+    if not (task.explained() and names):
+        return []
+    rows = torch.tensor(to_explain(task, measured, again))
+    made, stored, batch = cards(task, rows, again)
+    for name in names:
+        how = METHODS[task.inputs[name].explains]
+        body = how(Asked(predictor, measured, again, name, rows, made, stored, batch))
+        if body:
+            base = {"bars": [], "cards": [], "how": "", "inputs": 0, "labelled": bool(task.labels), "form": ""}
+            found.append(Section("Explanations", "explanations", {**base, "flat": task.inputs[name].flat, **body}))
+    return found
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
 
-def attributions(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor | None:
-    """Gradient times input (Shrikumar et al. 2016) of each row's predicted output, in x's shape; None without gradients."""
-    x = x.detach().to(device_of(model)).requires_grad_()
+def attributions(task: Task, model: Any, batch: Batch) -> dict[str, Tensor]:
+    """Gradient times input (Shrikumar et al. 2016) of each row's answer, for every input of real numbers; none without gradients.
+
+    The batch's targets are the answers that are explained.
+    """
+    place = parallel.device_of(model)
+    batch = {name: t.detach().to(place) for name, t in batch.items()}
+    names = [name + part for name, field in task.inputs.items() for part in field.takes]
+    names = [name for name in names if batch[name].is_floating_point()]
+    batch |= {name: batch[name].requires_grad_() for name in names}
     with parallel.evaluating(model), torch.enable_grad():
-        outputs = processor.call(model, {"x": x}).float()
-        predicted = outputs.amax(1) if processor.labels else outputs
-        if not predicted.requires_grad:
-            return None
-        (gradient,) = torch.autograd.grad(predicted.sum(), x, allow_unused=True)
-    return None if gradient is None else (gradient * x).detach().cpu().nan_to_num()
+        score = task.score(model, batch)
+        if not names or not score.requires_grad:
+            return {}
+        found = torch.autograd.grad(score.sum(), [batch[name] for name in names], allow_unused=True)
+    pairs = zip(names, found, strict=True)
+    return {name: (g * batch[name]).detach().cpu().nan_to_num() for name, g in pairs if g is not None}
 
 
-def pictures(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
+def answered(asked: Asked, batch: Batch) -> Batch:
+    """A prepared batch with the model's answers as its targets."""
+    return {**batch, **asked.task.said(asked.predictor.ask(batch))}
+
+
+def maps(asked: Asked) -> dict[str, Any]:
     """Heat maps: the channels' gradient times input, added up."""
-    return Explanation(maps=_maps(model, rows))
+    found = attributions(asked.task, asked.predictor.model, answered(asked, asked.batch)).get(asked.name)
+    if found is None:
+        return {}
+    flat = asked.task.inputs[asked.name].flat
+    heats = [heat(each[::-1].copy() if flat else each) for each in found.sum(1).numpy()]
+    return {"form": "heat", "cards": [{**card, "heat": each} for card, each in zip(asked.cards, heats, strict=True)]}
 
 
-def recordings(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
-    """Heat maps over the spectrogram, low frequencies below."""
-    return Explanation(maps={row: found[::-1].copy() for row, found in _maps(model, rows).items()})
-
-
-def _maps(model: nn.Module, rows: Rows) -> dict[int, np.ndarray]:
-    picked = to_explain(rows)
-    found = attributions(model, rows.processor, rows.inputs(picked))
-    return {} if found is None else dict(zip(picked, found.sum(1).numpy(), strict=True))
-
-
-def numbers(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
+def elements(asked: Asked) -> dict[str, Any]:
     """The mean size of gradient times input, per element."""
-    first = min(GRADIENT_ROWS, len(rows.outputs))
-    found = attributions(model, rows.processor, rows.source.batch(At(0, first))["x"])
+    first = min(GRADIENT_ROWS, asked.measured.count)
+    batch = asked.again(torch.arange(first))[2]
+    found = attributions(asked.task, asked.predictor.model, answered(asked, batch)).get(asked.name)
     if found is None or found[0].numel() < 2:
-        return Explanation()
-    weight = found.abs().mean(0).reshape(-1)
-    shape = rows.processor.shape
+        return {}
+    weight = found.abs().mean(0)
+    flat = weight.reshape(-1)
     bars = [
-        Bar(f"x[{', '.join(map(str, np.unravel_index(i, shape)))}]", float(weight[i]))
-        for i in weight.argsort(descending=True, stable=True)[:BARS].tolist()
+        Bar(f"x[{', '.join(map(str, np.unravel_index(i, tuple(weight.shape))))}]", float(flat[i]))
+        for i in flat.argsort(descending=True, stable=True)[:BARS].tolist()
     ]
     how = f"How much each input counts: the mean size of gradient times input over {first:,} rows"
-    return Explanation(how=how, bars=tuple(bars), inputs=len(weight))
+    return {"how": how, "bars": scaled(bars), "inputs": len(flat)}
 
 
 # ---- columns of a table ----------------------------------------------------------------------------------------------
 
 
-def columns(model: nn.Module, rows: Rows, metrics: dict[str, Callable[[], Metric]]) -> Explanation:
+def columns(asked: Asked) -> dict[str, Any]:
     """Each column's importance over the part, and what it adds in some rows."""
-    column: Any = rows.processor.input
-    if len(rows.outputs) < 2:
-        return Explanation()
-    name, build = next(iter(metrics.items()))
-    bars, used = importance(model, rows, build)
-    worse = "falls" if build().higher else "rises"
+    if asked.measured.count < 2:
+        return {}
+    metric = next(iter(asked.task.metrics().values()))
+    name, higher = next(iter(metric.higher.items()))
+    bars, used = importance(asked, name, higher)
     how = (
-        f"How much each column counts: how far the {name} {worse} when the column's values are shuffled among "
-        f"{used:,} rows (mean and spread of {REPEATS} times; Breiman 2001)"
+        f"How much each column counts: how far the {name} {'falls' if higher else 'rises'} when the column's values are shuffled "
+        f"among {used:,} rows (mean and spread of {REPEATS} times; Breiman 2001)"
     )
-    return Explanation(how=how, bars=bars[:BARS], inputs=len(column.columns), parts=contributions(model, rows))
+    found = zip(asked.cards, contributions(asked), strict=True)
+    parts = [{**card, "parts": signed(bars_of, bool(asked.task.labels))} for card, bars_of in found]
+    return {"how": how, "bars": scaled(bars[:BARS]), "inputs": len(bars), "form": "parts", "cards": parts}
 
 
-def importance(model: nn.Module, rows: Rows, build: Callable[[], Metric]) -> tuple[tuple[Bar, ...], int]:
-    """(how much worse the figure is without each column, the most important first; rows it was found on).
+def importance(asked: Asked, name: str, higher: bool) -> tuple[list[Bar], int]:
+    """(how much worse the figure is without each column, the most important first; rows it was found on)."""
+    field, task = asked.task.inputs[asked.name], asked.task
+    used = min(asked.measured.count, SHUFFLED_ROWS, max(200, SHUFFLED // (field.units * REPEATS)))
+    stored, _, batch = asked.again(torch.arange(used))
+    own, sign = asked.own(stored), 1 if higher else -1
+    metric = next(iter(task.metrics().values()))
 
-    All positions of a column are shuffled together.
-    """
-    column: Any = rows.processor.input
-    spans = _spans(column)
-    used = min(len(rows.outputs), SHUFFLED_ROWS, max(200, SHUFFLED // (len(spans) * REPEATS)))
-    x, y = rows.source.batch(At(0, used))["x"], rows.targets[:used]
-    sign = 1 if build().higher else -1
+    def worse(changed: Batch) -> float:
+        prepared = task.prepare({**parallel.to_device(asked.put(stored, changed), asked.predictor.device)})
+        given = {**batch, **{key: t.cpu() for key, t in prepared.items() if key.startswith(asked.name)}}
+        return metric.figures(metric.rows(asked.predictor.counted(given), given))[name]
 
-    def figure(given: Tensor) -> float:
-        metric = build()
-        metric.update(outputs_of(model, rows.processor, given), {"y": y})
-        return metric.compute()
-
-    base, bars = figure(x), []
-    for number, (name, span) in enumerate(spans):
-        worse = []
+    base, bars = worse(own), []
+    for unit in range(field.units):
+        keep = torch.ones(used, field.units, dtype=torch.bool)
+        keep[:, unit] = False
+        falls = []
         for time in range(REPEATS):
-            order = torch.randperm(used, generator=chance.generator(_DRAW, number, time))
-            worse.append(sign * (base - figure(_replaced(x, span, x[order][:, span]))))
-        bars.append(Bar(name, float(np.mean(worse)), float(np.std(worse))))
-    return tuple(sorted(bars, key=lambda bar: -bar.value)), used
+            order = torch.randperm(used, generator=chance.generator(_DRAW, unit, time))
+            falls.append(sign * (base - worse(field.hide(own, keep, {part: t[order] for part, t in own.items()}))))
+        bars.append(Bar(field.unit_names({part: t[0].numpy() for part, t in own.items()})[unit].partition(" = ")[0],
+                        float(np.mean(falls)), float(np.std(falls))))  # fmt: skip
+    return sorted(bars, key=lambda bar: -bar.value), used
 
 
-def contributions(model: nn.Module, rows: Rows) -> dict[int, list[Bar]]:
+def contributions(asked: Asked) -> list[list[Bar]]:
     """Per explained row: what each column adds, against the values that it has in other rows, the largest first."""
-    column: Any = rows.processor.input
-    spans = _spans(column)
-    others = torch.randperm(len(rows.outputs), generator=chance.generator(_DRAW))[:OTHERS].tolist()
-    background = rows.inputs(others)
-    found = {}
-    for row in to_explain(rows):
-        x = rows.inputs([row])
-        many = x.expand(len(background), -1)
-        tried = torch.cat([x, *(_replaced(many, span, background[:, span]) for _, span in spans)])
-        said = _sureness(outputs_of(model, rows.processor, tried), rows, row)
-        added = said[0] - said[1:].view(len(spans), -1).mean(1)
-        stored = rows.source.stored(row, 1)["x"][0].cpu().numpy()
-        placed = zip(column.columns, spans, added.tolist(), strict=True)
-        bars = [Bar(f"{name} = {_shown(field, stored[span])}", value) for field, (name, span), value in placed]
-        found[row] = sorted(bars, key=lambda bar: -abs(bar.value))[:COLUMNS]
+    field, task = asked.task.inputs[asked.name], asked.task
+    others = torch.randperm(asked.measured.count, generator=chance.generator(_DRAW))[:OTHERS]
+    background = asked.own(asked.again(others)[0])
+    found = []
+    for i in range(len(asked.rows)):
+        stored = {name: t[i : i + 1] for name, t in asked.stored.items()}
+        many = {name: t.expand(len(others), *t.shape[1:]) for name, t in stored.items()}
+        tried = [stored]
+        for unit in range(field.units):
+            keep = torch.ones(len(others), field.units, dtype=torch.bool)
+            keep[:, unit] = False
+            tried.append(asked.put(many, field.hide(asked.own(many), keep, background)))
+        answers = asked.answers({name: torch.cat([each[name] for each in tried]) for name in stored})
+        sure = task.sureness(answers, task.said({name: t[:1] for name, t in answers.items()}))
+        added = sure[0] - sure[1:].view(field.units, -1).mean(1)
+        names = field.unit_names({part: t[0].numpy() for part, t in asked.own(stored).items()})
+        bars = [Bar(name, value) for name, value in zip(names, added.tolist(), strict=True)]
+        found.append(sorted(bars, key=lambda bar: -abs(bar.value))[:COLUMNS])
     return found
-
-
-def _spans(column: Any) -> list[tuple[str, slice]]:
-    placed = zip(column.columns, column.starts, strict=True)
-    return [(f.name, slice(start, start + f.width)) for f, start in placed]
-
-
-def _replaced(x: Tensor, span: slice, values: Tensor) -> Tensor:
-    copied = x.clone()
-    copied[:, span] = values
-    return copied
 
 
 # ---- words and letters -----------------------------------------------------------------------------------------------
 
 
-def words(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
-    """What each word adds: the prediction's log-odds with it, less those without it."""
-    names: tuple[str, ...] = rows.processor.input.names  # type: ignore[attr-defined]
-    return Explanation(marks=occluded(model, rows, lambda code: names[code - KNOWN] if code >= KNOWN else "…"))
-
-
-def letters(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
-    """What each letter adds."""
-    symbols: str = rows.processor.input.symbols  # type: ignore[attr-defined]
-    return Explanation(marks=occluded(model, rows, lambda code: symbols[code - 1]), spaced=False)
-
-
-def occluded(model: nn.Module, rows: Rows, written: Callable[[int], str]) -> dict[int, list[tuple[str, float]]]:
-    """Per explained row: its words or letters, each with what is lost when it alone is taken away (code 0)."""
-    found = {}
-    for row in to_explain(rows):
-        stored = rows.source.stored(row, 1)["x"]
-        there = stored[0].nonzero().view(-1)[:POSITIONS]
-        if not len(there):
+def marks(asked: Asked) -> dict[str, Any]:
+    """What each word or letter adds: the answer's log-odds (or value) with it, less those without it."""
+    field, task, made = asked.task.inputs[asked.name], asked.task, []
+    for i, card in enumerate(asked.cards):
+        stored = {name: t[i : i + 1] for name, t in asked.stored.items()}
+        own = asked.own(stored)
+        names = field.unit_names({part: t[0].numpy() for part, t in own.items()})
+        there = [unit for unit, name in enumerate(names) if name][:POSITIONS]
+        if not there:
             continue
-        tried = stored.repeat(len(there) + 1, 1)
-        tried[torch.arange(1, len(there) + 1), there] = 0
-        x = rows.processor.prepare({"x": tried})["x"]
-        said = _odds(outputs_of(model, rows.processor, x), rows, row)
-        spelled = [written(code) for code in stored[0, there].tolist()]
-        found[row] = list(zip(spelled, (said[0] - said[1:]).tolist(), strict=True))
-        if len(there) == POSITIONS < len(stored[0].nonzero()):
-            found[row].append(("…", 0.0))
-    return found
+        keep = torch.ones(len(there) + 1, field.units, dtype=torch.bool)
+        keep[torch.arange(1, len(there) + 1), torch.tensor(there)] = False
+        many = {name: t.expand(len(keep), *t.shape[1:]) for name, t in stored.items()}
+        answers = asked.answers(asked.put(many, field.hide(asked.own(many), keep)))
+        odds = task.odds(answers, task.said({name: t[:1] for name, t in answers.items()}))
+        spelled = list(zip([names[unit] for unit in there], (odds[0] - odds[1:]).tolist(), strict=True))
+        if len(there) == POSITIONS < sum(map(bool, names)):
+            spelled.append(("…", 0.0))
+        made.append({**card, "marks": marked(spelled)})
+    return {"form": "marks", "cards": made, "spaced": field.spaced} if made else {}
 
 
-# ---- series ----------------------------------------------------------------------------------------------------------
-
-
-def forecasts(model: nn.Module, rows: Rows, metrics: Any) -> Explanation:
-    """The last forecast of the part, its first, and the two that are furthest off."""
-    column: Any = rows.processor.input
-    last = len(rows.outputs) - 1
-    picked = list(dict.fromkeys([0, last, *rows.worst]))[:LINES]
-    found = {}
-    for row in sorted(picked):
-        history = rows.source.stored(row, 1)["x"][0].cpu().numpy()
-        truth, said = (t[row].reshape(-1).numpy() for t in (rows.targets, rows.outputs))
-        naive = np.resize(history[-column.season :], len(truth))
-        found[row] = Line(history=history, truth=truth, forecast=said, naive=naive)
-    return Explanation(lines=found)
+METHODS: dict[str, Callable[[Asked], dict[str, Any]]] = {
+    "maps": maps, "elements": elements, "columns": columns, "marks": marks,
+}  # fmt: skip
+"""How a field says that it is explained -> what does it."""
 
 
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
 
-def outputs_of(model: nn.Module, processor: Supervised, x: Tensor) -> Tensor:
-    """Outputs for prepared inputs, some hundred at a time, on the processor's side."""
-    device = device_of(model)
-    with parallel.evaluating(model):
-        parts = [processor.call(model, {"x": part.to(device)}).float().cpu() for part in x.split(BATCH)]
-    return torch.cat(parts)
-
-
-def _sureness(outputs: Tensor, rows: Rows, row: int) -> Tensor:
-    """[B]: the probability of the class that is predicted for a row, or the value."""
-    if not rows.processor.labels:
-        return outputs.reshape(len(outputs), -1).mean(1)
-    return outputs.softmax(1)[:, int(rows.predicted[row])]
-
-
-def _odds(outputs: Tensor, rows: Rows, row: int) -> Tensor:
-    """[B]: the log-odds of the class that is predicted for a row, or the value."""
-    if not rows.processor.labels:
-        return outputs.reshape(len(outputs), -1).mean(1)
-    chosen = int(rows.predicted[row])
-    others = torch.cat([outputs[:, :chosen], outputs[:, chosen + 1 :]], 1)
-    return outputs[:, chosen] - others.logsumexp(1)
-
-
-def to_explain(rows: Rows) -> list[int]:
+def to_explain(task: Task, measured: Measured, again: Again) -> list[int]:
     """Half of them rows that are wrong (the worst), half right (or least wrong), of different classes first."""
-    best = rows.badness.argsort(stable=True)[:LOOKED_AT].tolist()
-    wrong = varied(rows, rows.worst[:500])[: EXPLAINED // 2]
-    right = [row for row in varied(rows, best) if row not in wrong][: EXPLAINED - len(wrong)]
+    order = measured.badness.argsort(stable=True)
+    bad = int((measured.badness > 0).sum())
+    wrong = varied(task, order.flip(0)[:bad][:WORST], again)[: EXPLAINED // 2]
+    right = [row for row in varied(task, order[:LOOKED_AT], again) if row not in wrong][: EXPLAINED - len(wrong)]
     return right + wrong
 
 
-def varied(rows: Rows, order: list[int]) -> list[int]:
+def varied(task: Task, order: Tensor, again: Again) -> list[int]:
     """The first row of every class, then the others."""
-    if not rows.processor.labels:
-        return order
+    if not task.labels or not len(order):
+        return order.tolist()
     seen: dict[int, int] = {}
-    for row in order:
-        seen.setdefault(int(rows.targets[row]), row)
+    classes = again(order)[2]["y"] if len(order) <= WORST else again(order[:WORST])[2]["y"]
+    for row, label in zip(order.tolist(), classes.tolist(), strict=False):
+        seen.setdefault(label, row)
     first = list(seen.values())
-    return first + [row for row in order if row not in set(first)]
+    return first + [row for row in order.tolist() if row not in set(first)]
 
 
-EXPLAIN: dict[str, Callable[[nn.Module, Rows, dict[str, Callable[[], Metric]]], Explanation]] = {
-    "Image": pictures,
-    "Number": numbers,
-    "Row": columns,
-    "Text": words,
-    "Audio": recordings,
-    "Series": forecasts,
-    "Sequence": letters,
-}
-"""Kind of the input column -> how it is explained."""
+def scaled(bars: list[Bar]) -> list[dict[str, Any]]:
+    """Bars as a page draws them, by the largest."""
+    most = max((abs(bar.value) for bar in bars), default=0.0) or 1.0
+    return [
+        {"name": bar.name, "share": max(0.0, bar.value) / most, "value": weight(bar.value),
+         "spread": f"±{weight(bar.spread)}" if bar.spread else ""}
+        for bar in bars
+    ]  # fmt: skip
+
+
+def weight(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1 else figure(value)
+
+
+def marked(found: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Words with their strength in percent of the row's strongest, above 0 for the prediction."""
+    most = max(abs(value) for _, value in found) or 1.0
+    return [{"text": text, "strength": round(100 * value / most), "value": f"{value:+.3g}"} for text, value in found]
+
+
+def signed(parts: list[Bar], shares: bool) -> list[dict[str, Any]]:
+    """Bars to either side: percentage points of probability, or the target's unit."""
+    most = max(abs(bar.value) for bar in parts) or 1.0
+    return [{
+        "name": bar.name, "share": bar.value / most,
+        "value": f"{100 * bar.value:+.1f}%" if shares else f"{bar.value:+.4g}",
+    } for bar in parts]  # fmt: skip

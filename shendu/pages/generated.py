@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as Picture
-from torch import Tensor, nn
+from torch import Tensor
 
 from shendu import chance, parallel
 from shendu.core import Draws
 from shendu.errors import UserError, unknown
-from shendu.recipes import device_of
+from shendu.parallel import device_of
+from shendu.tasks import Task
 
 SAMPLE = 4
 """Key of what is drawn at random."""
@@ -25,9 +26,8 @@ SIDE, BETWEEN = 512, 2
 """Pixels a side that a sheet is enlarged to; pixels between its pictures."""
 
 
-def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
+def frames(model: Draws, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
     """What a model that `Draws` yields under a seed, as float32 on the CPU."""
-    assert isinstance(model, Draws)
     place = device_of(model)
     with parallel.evaluating(model):
         chance.reseed(seed, SAMPLE)
@@ -35,13 +35,13 @@ def frames(model: nn.Module, n: int, label: Tensor | None, seed: int, settings: 
             yield frame.float().cpu()
 
 
-def labels_of(model: nn.Module, classes: tuple[str, ...], n: int, label: str | None) -> Tensor | None:
+def labels_of(task: Task, n: int, label: str | None) -> Tensor | None:
     """int64 [N]: the class that is asked for, or each in turn; None where the data has none. Raises UserError."""
+    classes = task.classes
     if label is None:
         return torch.arange(n) % len(classes) if classes else None
     if not classes:
-        can = hasattr(getattr(model, "config", None), "conditional")
-        other = "train one with --set conditional=true, or " if can else ""
+        other = "train one with --set conditional=true, or " if "condition" in task.can else ""
         raise UserError(f"this model was told no classes; {other}leave --class out")
     if label not in classes:
         raise unknown("class", str(label), classes)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 
 import torch
 from torch import nn
@@ -20,6 +18,7 @@ from shendu.field import kind_of
 from shendu.objectives.losses import LOSSES
 from shendu.objectives.supervised import Penalised
 from shendu.objectives.supervised import Supervised as SupervisedObjective
+from shendu.parallel import device_of
 from shendu.sources.rows import Rows
 from shendu.tasks import Task
 from shendu.tasks.classify import Classify
@@ -98,7 +97,7 @@ def labelled(data: Dataset) -> Task:
     """The task of data with a target: a forecast where the order of the rows means something, else classes or numbers."""
     if data.ordered:
         return Forecast.of(data)
-    return (Classify if data.fields[data.target].names else Regress).of(data)
+    return (Classify if data.fields[data.target].classes else Regress).of(data)
 
 
 def answers(task: Task) -> int:
@@ -128,11 +127,6 @@ def shuffled(data: Dataset, task: Task, how: Training, device: torch.device) -> 
         classes=len(task.labels),
         device=device,
     )
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where its parameters lie, or its buffers where it has none; the processor for a model without either."""
-    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def stage(
@@ -282,7 +276,7 @@ def selection(how: Training, metrics: dict[str, Metric]) -> str:
 
 def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.of(how.augment, data.fields[data.input])
-    if chosen.mixes and not data.fields[data.target].names:
+    if chosen.mixes and not data.fields[data.target].classes:
         raise UserError(
             f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has a number as its target; leave it out"
         )

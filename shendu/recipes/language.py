@@ -9,10 +9,11 @@ from torch import nn
 from shendu import optim
 from shendu.core import Config, Recipe, Source
 from shendu.data.dataset import Dataset
-from shendu.tasks.language import Language
 from shendu.objectives.language import NextToken
-from shendu.recipes import Training, check_own_loss, device_of, recipe_of, stage, steps_of
+from shendu.parallel import device_of
+from shendu.recipes import Training, check_own_loss, recipe_of, stage, steps_of
 from shendu.sources.windows import Windows
+from shendu.tasks.language import Language
 
 BETAS = (0.9, 0.99)
 """Of AdamW: with few tokens in a batch, squared gradients are averaged over more steps."""

@@ -12,7 +12,8 @@ from shendu.data import augment
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError, unknown
-from shendu.recipes import Training, device_of, recipe_of, stage
+from shendu.parallel import device_of
+from shendu.recipes import Training, recipe_of, stage
 from shendu.sources.classes import Classes
 from shendu.tasks.embed import Embed
 

@@ -13,7 +13,8 @@ from shendu.data.dataset import Dataset
 from shendu.data.texts.prose import Prose
 from shendu.data.texts.text import Text
 from shendu.nn.recurrent import Settings
-from shendu.recipes import Training, answers, check_reads, device_of, labelled, supervised
+from shendu.parallel import device_of
+from shendu.recipes import Training, answers, check_reads, labelled, supervised
 from shendu.recipes.language import Tokens, language
 from shendu.sources.bucketed import Bucketed
 from shendu.tasks.language import Language

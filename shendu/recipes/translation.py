@@ -14,7 +14,8 @@ from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
 from shendu.objectives.translation import Translation as TranslationObjective
-from shendu.recipes import Training, device_of, recipe_of, stage
+from shendu.parallel import device_of
+from shendu.recipes import Training, recipe_of, stage
 from shendu.sources.bucketed import Bucketed
 from shendu.tasks.translate import BEGIN, PADDING, Translate, texts_of
 

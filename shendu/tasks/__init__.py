@@ -6,16 +6,19 @@ Shape letters: B rows, R units that are counted, K numbers of each.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.errors import unknown
 from shendu.field import Field, from_json, to_json
+from shendu.pages.sections import Section, Told
 from shendu.sources.rows import Rows
 
 if TYPE_CHECKING:
@@ -23,28 +26,6 @@ if TYPE_CHECKING:
     from shendu.metrics.evaluation import Measured
 
 ROOT = Path(__file__).parent
-WORST, LINES = 24, 12
-"""Rows that a report shows as pictures, and as text."""
-
-
-class Section(NamedTuple):
-    """A part of a report: what kind of thing is shown (a block of the page's template) and what it is filled with."""
-
-    title: str
-    block: str
-    """text, picture, svg, table, or one of the blocks of pages/report.html."""
-    body: Any
-    note: str = ""
-
-
-class Told(NamedTuple):
-    """One measured row in words."""
-
-    said: str
-    true: str
-    sure: str
-    """The probability of what is said, or how far it is off."""
-    right: bool
 
 
 Again = Callable[[Tensor], tuple[Batch, Outputs, Batch]]
@@ -160,10 +141,20 @@ class Task(nn.Module):
         """Rows that a person gave, parsed -> stored rows as training reads them: sentences -> codes, a text -> its windows."""
         return stored
 
+    def encode(self, values: Any) -> Batch:
+        """Plain values of the only input, one per row -> a prepared batch; raises UserError where they do not fit."""
+        (name, field), *_ = self.inputs.items()
+        own = {name + part: torch.from_numpy(np.ascontiguousarray(v)) for part, v in field.parse(values).items()}
+        return self.prepare(own)
+
     def example(self, n: int) -> Batch:
         """n stored rows of ordinary size, for tracing, counting and tests."""
         rows = {name + part: t for name, field in self.inputs.items() for part, t in field.example(n).items()}
         return {"sample": torch.arange(n), **rows}
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        """Pictures as a model has them [N, C, H, W] -> uint8 [N, H, W, C]."""
+        return self.input.restore({"": x.to(self.fit(0)["mean"].device)}, self.fit(0))[""].cpu().numpy()
 
     # ---- figures
 
@@ -208,6 +199,14 @@ class Task(nn.Module):
         """Whether single answers can be explained."""
         return False
 
+    def sureness(self, outputs: Outputs, said: Batch) -> Tensor:
+        """[B]: the probability of what is said of the first row, or its value."""
+        return next(iter(outputs.values())).float().flatten(1).mean(1)
+
+    def odds(self, outputs: Outputs, said: Batch) -> Tensor:
+        """[B]: the log-odds of what is said of the first row, or its value."""
+        return self.sureness(outputs, said)
+
     def badness(self, outputs: Outputs, batch: Batch) -> Tensor:
         """[B]: how bad each measured row is; 0: right. Which rows a report shows, worst first."""
         return torch.zeros(len(batch["sample"]))
@@ -231,16 +230,22 @@ class Task(nn.Module):
         """Key of `decode` -> what it is."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its answers are")
 
-    def tell(self, outputs: Outputs, batch: Batch) -> list[Told]:
+    def tell(self, outputs: Outputs, batch: Batch, stored: Batch) -> list[Told]:
         """Each measured row in words: what is said of it, what is true."""
-        return [Told("", "", "", True) for _ in batch["sample"]]
+        said = [json.dumps(answer, ensure_ascii=False, default=str) for answer in self.decode(outputs, stored)]
+        return [
+            Told(words, "", f"{bad:.4g}", bad == 0)
+            for words, bad in zip(said, self.badness(outputs, batch).tolist(), strict=True)
+        ]
 
     def schema(self) -> Json:
         return {"inputs": {name: field.schema() for name, field in self.inputs.items()}, "outputs": self.answers()}
 
     def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
-        """What a report shows of this kind of answer, beyond figures and curves, on the rows of a part that were measured."""
-        return []
+        """What a report shows of this kind of answer beyond figures, curves and explanations: here the worst of the measured rows."""
+        from shendu.pages import cards
+
+        return [cards.worst(self, measured, again, part)]
 
     # ---- kept as JSON
 

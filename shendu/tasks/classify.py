@@ -60,6 +60,13 @@ class Classify(Task):
     def explained(self) -> bool:
         return True
 
+    def sureness(self, outputs: Outputs, said: Batch) -> Tensor:
+        return outputs["logits"].float().softmax(1)[:, int(said["y"][0])]
+
+    def odds(self, outputs: Outputs, said: Batch) -> Tensor:
+        logits, one = outputs["logits"].float(), int(said["y"][0])
+        return logits[:, one] - torch.cat([logits[:, :one], logits[:, one + 1 :]], 1).logsumexp(1)
+
     def badness(self, outputs: Outputs, batch: Batch) -> Tensor:
         """How sure the model is of a wrong class."""
         sure, predicted = sureness(outputs["logits"])
@@ -86,15 +93,16 @@ class Classify(Task):
     def answers(self) -> Json:
         return {"label": list(self.labels), "probability": "0 to 1", "probabilities": "of each class"}
 
-    def tell(self, outputs: Outputs, batch: Batch) -> list[Told]:
+    def tell(self, outputs: Outputs, batch: Batch, stored: Batch) -> list[Told]:
         sure, predicted = sureness(outputs["logits"])
         rows = zip(predicted.tolist(), batch["y"].tolist(), sure.tolist(), strict=True)
         return [Told(self.labels[p], self.labels[t], f"{100 * s:.1f}%", p == t) for p, t, s in rows]
 
     def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
-        from shendu.pages import classes, galleries
+        from shendu.pages import cards, classes, galleries
 
-        return [*galleries.drawings(self, model), *classes.sections(self.labels, measured.rows["predictions"], part)]
+        told = classes.sections(self.labels, measured.rows["predictions"], part)
+        return [*galleries.drawings(self, model), *told, cards.worst(self, measured, again, part)]
 
 
 def chosen(logits: Tensor) -> Tensor:

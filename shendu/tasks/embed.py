@@ -78,6 +78,6 @@ class Embed(Task):
         """What each threshold accepts, and the rows that some are nearest to."""
         from shendu.pages import likeness
 
-        rows = measured.rows["one-shot" if self.settings["ways"] else "verification"]
-        threshold = float(self.threshold)
-        return likeness.sections(self.input, rows, None if math.isnan(threshold) else threshold, again, part)
+        rows, threshold = measured.rows["one-shot" if self.settings["ways"] else "verification"], float(self.threshold)
+        y, z = (rows[:, 0], rows[:, 1:]) if self.settings["ways"] else (rows[:, 1], rows[:, 2:])
+        return likeness.sections(self.input, y, z, None if math.isnan(threshold) else threshold, again, part)

@@ -17,7 +17,6 @@ from shendu.tasks import Again, Section
 from shendu.tasks.regress import Regress
 
 if TYPE_CHECKING:
-    from shendu.core import Batch
     from shendu.data.dataset import Dataset
     from shendu.metrics.evaluation import Measured
 
@@ -45,6 +44,9 @@ class Forecast(Regress):
     def held_out(self, data: Dataset, part: str) -> Source:
         return Rows(data.splits[part], self, roles=data.roles(), overlap=data.overlap)
 
+    def explained(self) -> bool:
+        return False
+
     def warning(self, measured: Measured, part: str) -> str:
         return ""
 
@@ -55,9 +57,8 @@ class Forecast(Regress):
         worst, last = measured.badness.argsort(descending=True, stable=True).tolist(), measured.count - 1
         rows = torch.tensor(sorted(list(dict.fromkeys([0, last, *worst]))[:SHOWN]))
         stored, outputs, batch = again(rows)
-        season = self.input.season  # type: ignore[attr-defined]
-        drawn = numbers.forecasts(rows, stored["x"], outputs, self.tell(outputs, batch), season, part)
-        return [*numbers.sections(measured.rows["errors"]), drawn]
+        told, season = self.tell(outputs, batch, stored), self.input.season  # type: ignore[attr-defined]
+        return [numbers.forecasts(rows, stored["x"], outputs["value"], outputs["truth"], told, season, part)]
 
     def named(self, outputs: Outputs, count: int) -> Outputs:
         """A row per step where so many steps of one window have names."""

@@ -5,7 +5,6 @@ Shape letters: B windows, T tokens of a window, V vocabulary, N tokens of a text
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -64,7 +63,7 @@ class Language(Task):
     @classmethod
     def with_tokenizer(cls, tokenizer: tokens.Tokenizer, context: int) -> Self:
         """For running text in these pieces."""
-        return cls({"x": Prose()}, {}, tokenizer=tokenizer.to_json(), context=context)
+        return cls({"x": Prose()}, {}, tokenizer=tokenizer.to_json(), context=context, can=["step"])
 
     @property
     def context(self) -> int:

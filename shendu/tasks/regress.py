@@ -58,10 +58,11 @@ class Regress(Task):
 
     def score(self, model: Any, batch: Batch) -> Tensor:
         """The mean of a row's numbers, in their own unit."""
-        return self.outputs(model, batch)["value"].flatten(1).mean(1) if self.width > 1 else self._single(model, batch)
+        value = self.outputs(model, batch)["value"]
+        return value.reshape(len(value), -1).mean(1)
 
-    def _single(self, model: Any, batch: Batch) -> Tensor:
-        return self.outputs(model, batch)["value"].reshape(-1)
+    def sureness(self, outputs: Outputs, said: Batch) -> Tensor:
+        return outputs["value"].reshape(len(outputs["value"]), -1).float().mean(1)
 
     def explained(self) -> bool:
         return True
@@ -85,7 +86,7 @@ class Regress(Task):
     def answers(self) -> Json:
         return {"value": "in the target's unit"} if self.width == 1 else {"values": "in the target's unit"}
 
-    def tell(self, outputs: Outputs, batch: Batch) -> list[Told]:
+    def tell(self, outputs: Outputs, batch: Batch, stored: Batch) -> list[Told]:
         from shendu.pages.drawing import figure
 
         def words(t: Tensor) -> list[str]:
@@ -97,6 +98,6 @@ class Regress(Task):
         return [Told(said, true, figure(error), error == 0) for said, true, error in rows]
 
     def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
-        from shendu.pages import numbers
+        from shendu.pages import cards, numbers
 
-        return numbers.sections(measured.rows["errors"])
+        return [*numbers.sections(measured.rows["errors"]), cards.worst(self, measured, again, part)]

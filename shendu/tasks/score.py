@@ -58,10 +58,12 @@ class Score(Task):
         if units != "standard":
             if field.kind != "image":
                 raise UserError(f"{data.name} holds no pictures, which this system reads; give pictures")
-            middle = {name: (value,) * field.channels for name, value in zip(("mean", "std"), UNITS[units], strict=True)}  # type: ignore[attr-defined]
+            middle = {
+                name: (value,) * field.channels for name, value in zip(("mean", "std"), UNITS[units], strict=True)
+            }  # type: ignore[attr-defined]
             field = replace(field, **middle)  # type: ignore[type-var]
         target = next(iter(made.targets.values()), None)
-        drawn = list(getattr(target, "names", ())) if conditional and target is not None else []
+        drawn = list(target.classes) if conditional and target is not None else []
         return cls({"x": field}, made.targets, **{**made.settings, "drawn": drawn})
 
     @property

@@ -21,7 +21,7 @@ from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.data.dataset import Split
 from shendu.data.ragged import Ragged
 from shendu.data.texts import tokens
-from shendu.data.texts.pairs import Sentence, text_of
+from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
 from shendu.sources.rows import Rows
@@ -185,7 +185,7 @@ class Translate(Task):
 
     def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
         """Translations beside their references."""
-        stored, outputs, batch = again(torch.arange(min(TOLD, measured.count)))
+        _, outputs, batch = again(torch.arange(min(TOLD, measured.count)))
         languages = self.input.language or "source", self.targets["y"].language or "target"  # type: ignore[attr-defined]
         told = [
             f"{languages[0]}  {given}\n{languages[1]}  {reference}\n→   {translation}"
@@ -194,7 +194,10 @@ class Translate(Task):
             )
         ]
         note = f"The first sentences of the {part} part, their references, the translations."
-        return [Section("Translations", "text", "\n\n".join(told), note), self._alignment(model, batch["x"], outputs["codes"])]
+        return [
+            Section("Translations", "text", "\n\n".join(told), note),
+            self._alignment(model, batch["x"], outputs["codes"]),
+        ]
 
     def _alignment(self, model: Translates, x: Tensor, y: Tensor) -> Section:
         """What the model looked at in some translations."""

@@ -31,6 +31,7 @@ from shendu.pages import draw, drawing
 from shendu.pages.templates import filled
 from shendu.run import write_text, writing
 from shendu.saved import Saved
+from shendu.tasks import Task
 
 ORDER = 140
 PUBLIC = ("compare",)
@@ -57,7 +58,7 @@ class Line:
     training_per_second: float
     """Rows, while it was trained."""
     inference_per_second: float
-    """Rows, forward only, measured now on this machine's processor."""
+    """Rows, forward only, measured now on this machine's CPU."""
     seconds: float
     device: str
     precision: str
@@ -141,8 +142,8 @@ def line_of(run: Saved, result: dict[str, Any], label: str, part: str, metric: s
     return Line(
         run=str(run.path), label=label, system=result["system"], data=result["data"], figure=result["metrics"][part][metric],
         interval=result["intervals"].get(part, {}).get(metric), parameters=result["parameters"],
-        multiply_adds=multiply_adds(run.model, run.processor), training_per_second=result["samples_per_second"],
-        inference_per_second=round(speed(run.model, run.processor), 1), seconds=result["seconds"], device=result["device"],
+        multiply_adds=multiply_adds(run.model, run.task), training_per_second=result["samples_per_second"],
+        inference_per_second=round(speed(run.model, run.task), 1), seconds=result["seconds"], device=result["device"],
         precision=result["precision"],
     )  # fmt: skip
 
@@ -184,11 +185,11 @@ def notes(runs: Sequence[Saved], results: Sequence[dict[str, Any]]) -> Iterable[
 # ---- what a network costs --------------------------------------------------------------------------------------------
 
 
-def multiply_adds(model: nn.Module, processor: Any) -> int:
+def multiply_adds(model: nn.Module, task: Task) -> int:
     """Multiply-adds of one row's way forward; counted where a matrix is multiplied or a convolution computed, and only there."""
-    batch, counter = processor.example(1), FlopCounterMode(display=False)
+    batch, counter = task.example(1), FlopCounterMode(display=False)
     with parallel.evaluating(model), unfused(), counter:
-        processor.call(model, batch)
+        task(model, batch)
     return counter.get_total_flops() // 2
 
 
@@ -196,27 +197,27 @@ def multiply_adds(model: nn.Module, processor: Any) -> int:
 def unfused() -> Iterator[None]:
     """Recurrent layers and attention as the products that they are made of: fused ones would not be counted."""
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        warnings.simplefilter("ignore")  # the switch also sets what only other processors have, and warns of it
+        warnings.simplefilter("ignore")  # the switch also sets what only other CPUs have, and warns of it
         with torch.backends.mkldnn.flags(enabled=False):
             yield
 
 
-def speed(model: nn.Module, processor: Any) -> float:
-    """Rows per second, forward only, in fp32 on this machine's processor: the median of some passes of a batch."""
+def speed(model: nn.Module, task: Task) -> float:
+    """Rows per second, forward only, in fp32 on this machine's CPU: the median of some passes of a batch."""
     with parallel.evaluating(model):
-        one = processor.example(1)
-        passed(model, processor, one)
-        size = int(min(MOST_ROWS, max(1, PASS / passed(model, processor, one))))
-        batch = processor.example(size)
-        times = [passed(model, processor, batch)]
+        one = task.example(1)
+        passed(model, task, one)
+        size = int(min(MOST_ROWS, max(1, PASS / passed(model, task, one))))
+        batch = task.example(size)
+        times = [passed(model, task, batch)]
         while len(times) < PASSES or sum(times) < SPENT:
-            times.append(passed(model, processor, batch))
+            times.append(passed(model, task, batch))
     return size / statistics.median(times)
 
 
-def passed(model: nn.Module, processor: Any, batch: Any) -> float:
+def passed(model: nn.Module, task: Task, batch: Any) -> float:
     began = time.perf_counter()
-    processor.call(model, batch)
+    task(model, batch)
     return max(time.perf_counter() - began, 1e-9)
 
 

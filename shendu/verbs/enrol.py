@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import shendu.run
-from shendu import parallel
-from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
-from shendu.measure import BATCH, outputs_of
 from shendu.options import AS_JSON, DEVICE, emit
 from shendu.saved import Saved
 
@@ -89,7 +87,7 @@ class Gallery:
 def comparing(run: Saved | str | Path) -> Saved:
     """The run; raises UserError for one whose model does not compare."""
     opened = run if isinstance(run, Saved) else Saved(run)
-    if not isinstance(opened.processor, Embedding):
+    if "embedding" not in opened.task.answers():
         raise UserError(
             f"{opened.path} is a run of {opened.recipe['system']}, which compares nothing; train face or siamese"
         )
@@ -98,11 +96,12 @@ def comparing(run: Saved | str | Path) -> Saved:
 
 def limit(run: Saved) -> float:
     """The similarity from which on two are the same; raises UserError where none could be chosen."""
-    if run.processor.threshold is None:
+    threshold = float(run.task.threshold)  # type: ignore[arg-type]
+    if math.isnan(threshold):
         raise UserError(
             f"{run.path} has no threshold, since its validation rows had no two classes; train it on more classes"
         )
-    return float(run.processor.threshold)
+    return threshold
 
 
 def fingerprint(run: Saved) -> str:
@@ -113,18 +112,11 @@ def fingerprint(run: Saved) -> str:
 
 def embeddings(run: Saved, inputs: tuple[Any, ...], device: str) -> tuple[list[str], Tensor]:
     """A name per picture of files, folders and arrays, and their embeddings [Q, D]; raises UserError."""
-    chosen, column = parallel.choose_device(device), run.processor.input
-    model = parallel.place(run.model, chosen)
     words: list[str] = []
     found: list[Tensor] = []
-    for given in inputs:
-        for names, item in column.items(given):
-            stored = torch.from_numpy(column.store(item).copy())
-            words += names if len(names) == len(stored) else [f"{names[0]}[{i}]" for i in range(len(stored))]
-            for rows in stored.split(BATCH):
-                with parallel.evaluating(model):
-                    batch = run.processor.prepare({"x": rows})
-                    found.append(outputs_of(model, run.processor, batch, chosen, "fp32").cpu())
+    for answered in run.predictor(device, "fp32").answers(*inputs):
+        words += answered.names
+        found.append(answered.outputs["embedding"])
     if not found:
         raise UserError("there is no picture to look at; give one or more, or a folder of them")
     return words, torch.cat(found)

@@ -9,27 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import torch
 
-from shendu import config, parallel, recipes
+from shendu import config
 from shendu import data as data_module
-from shendu.core import Running
-from shendu.data import catalogue, recoded
-from shendu.data.columns import Category, Image
-from shendu.data.dataset import Dataset, Split
-from shendu.data.processors.language import Language
-from shendu.data.processors.supervised import Supervised
-from shendu.data.processors.translation import Translation
+from shendu.data.dataset import Dataset
 from shendu.data.reading import Reading
-from shendu.data.texts import prose
-from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
-from shendu.field import Field
-from shendu.measure import Outputs, intervals, measure, signatures
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, READING, emit, only_given, table
 from shendu.pages.display import aside
 from shendu.saved import Saved, opened
+from shendu.tasks import Task
 
 ORDER = 50
 PUBLIC = ("evaluate",)
@@ -62,22 +51,28 @@ def evaluate(
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
         part = "validation" if "validation" in dataset.splits else "train"
     check_fits(found, dataset)
-    if doubt := found.processor.doubt(dataset.splits[part].column(dataset.input)):
-        say(doubt)
-    chosen = parallel.choose_device(device)
-    model = parallel.place(found.model, chosen)
-    source, shown = recipes.held(dataset, found.processor, part), Outputs()
-    metrics = recipes.metrics_for(dataset, found.processor)
-    gathered: dict[str, Callable[[], Running]] = {**metrics, "outputs": lambda: shown}
-    cast = parallel.choose_precision(precision, chosen, model)
-    measured = measure(model, found.processor, source, gathered, chosen, cast)
-    sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), metrics, dataset.overlap)
+    predictor = found.predictor(device, precision)
+    task, split = predictor.task, dataset.splits[part]
+    rows = {
+        role + p: v
+        for role, field in task.inputs.items()
+        for p, v in split.values(dataset.roles()[role], field).items()
+    }
+    if line := task.unsure(rows):
+        say(line)
+    source = task.held_out(dataset, part)
+    measured = predictor.evaluate(source)
     result = {
-        "run": str(found.path), "data": dataset.name, "part": part, "rows": source.rows,
-        "metrics": {name: measured[name] for name in metrics}, "intervals": sure,
+        "run": str(found.path), "data": dataset.name, "part": part, "rows": source.rows, "metrics": measured.figures,
+        "intervals": {name: list(ends) for name, ends in measured.intervals.items()},
     }  # fmt: skip
-    signed = signatures(metrics)
+    signed = signatures(task)
     return {**result, "signatures": signed} if signed else result
+
+
+def signatures(task: Task) -> dict[str, str]:
+    """Figure -> which of several variants of it this is, of those that have any (BLEU)."""
+    return {name: metric.signature for metric in task.metrics().values() if metric.signature for name in metric.higher}
 
 
 def _is_own(run: Saved, data: Any) -> bool:
@@ -100,64 +95,23 @@ def _of_run(run: Saved, data_dir: str | Path | None) -> Dataset:
 
 
 def _other(run: Saved, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
-    """Other data, read as the run's own was where nothing else is said, and encoded by its columns."""
+    """Other data, read as the run's own was where nothing else is said, and encoded by its fields."""
     reading = config.settle(how, _reading(run))[0]
-    mine = run.processor
-    known = isinstance(data, str) and data in catalogue.KNOWN
-    if (
-        not known
-        and isinstance(mine, Supervised)
-        and (found := recoded.open_as(data, mine.input, mine.target, reading))
-    ):
-        return found
-    if not known and isinstance(mine, Language):
-        return prose.whole(data_module.open(data, data_dir=data_dir, reading=reading))
-    return same_classes(run, data_module.open(data, data_dir=data_dir, reading=reading))
+    return data_module.open(data, data_dir=data_dir, reading=reading, fields=run.task.fields())
 
 
 def _reading(run: Saved) -> Reading:
     return replace(config.from_json(Reading, run.recipe["data"]["reading"]), split="", test_from="")
 
 
-def same_classes(run: Saved, dataset: Dataset) -> Dataset:
-    """The data with its classes numbered as the run's, which may be more; raises UserError for one that the run has not."""
-    labels, target = run.processor.labels, dataset.fields[dataset.target]
-    if not isinstance(target, Category) or target.names == labels or not labels:
-        return dataset
-    strange = [name for name in target.names if name not in labels]
-    if strange:
-        raise UserError(
-            f"{run.path} and {dataset.name} have different classes ({', '.join(strange[:5])}); give data of the same classes"
-        )
-    number = np.array([labels.index(name) for name in target.names])
-    splits = {
-        part: Split({**split.columns, dataset.target: number[split.columns[dataset.target]]}, split.index)
-        for part, split in dataset.splits.items()
-    }
-    return replace(dataset, fields={**dataset.fields, dataset.target: run.processor.target}, splits=splits)
-
-
 def check_fits(run: Saved, dataset: Dataset) -> None:
-    """Raises UserError where the data's columns are not those that the model was trained on."""
-    mine, theirs = run.processor, dataset
-    pairs = [(mine.input, theirs.fields[theirs.input])]
-    if isinstance(mine, Supervised | Translation):
-        pairs.append((mine.target, theirs.fields[theirs.target]))
-    for ours, other in pairs:
-        if ours != other:
+    """Raises UserError where the data's fields are not those that the model was trained on."""
+    for role, name in dataset.roles().items():
+        ours, other = run.task.fields().get(role), dataset.fields.get(name)
+        if ours is not None and other is not None and ours != other:
             raise UserError(
-                f"{run.path} was trained on {brief(ours)}, {theirs.name} holds {brief(other)}; give data of the same size and kind"
+                f"{run.path} was trained on {ours.brief()}, {dataset.name} holds {other.brief()}; give data of the same size and kind"
             )
-
-
-def brief(column: Field) -> str:
-    """A column in some words."""
-    if isinstance(column, Image):
-        return f"pictures of {column.height}x{column.width} pixels with {column.channels} channel{'s' * (column.channels > 1)}"
-    if isinstance(column, Sentence):
-        return f"sentences of {column.language}" if column.language else "sentences of a language without a name"
-    text = repr(column)
-    return text if len(text) <= 100 else f"{text[:97]}…"
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

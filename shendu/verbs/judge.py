@@ -18,11 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu import chance, config, parallel
-from shendu.core import Draws
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.processors.supervised import Supervised
-from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, emit, table
 from shendu.pages.generated import grid, last
@@ -74,7 +70,7 @@ def judge(
         "frechet": frechet(features, theirs),
         "frechet_of_training_rows": frechet(see(few(training, n))[0], theirs),
         **precision_recall(theirs, features),
-        "recognised": recognised(logits, labels, opened.processor.classes, referee.processor.labels),
+        "recognised": recognised(logits, labels, opened.task.classes, referee.task.labels),
     }
     among = torch.from_numpy(training).flatten(1)
     distance, at = nearest(torch.from_numpy(made[:COMPARED]).flatten(1), among)
@@ -94,18 +90,14 @@ def judge(
 
 def check(opened: Saved, referee: Saved, n: int) -> None:
     """Raises UserError where the two runs do not fit each other, or too few pictures are asked for."""
-    mine, theirs = opened.processor, referee.processor
-    if (
-        not isinstance(opened.model, Draws)
-        or not isinstance(mine, Unlabelled | Supervised)
-        or not isinstance(mine.input, Image)
-    ):
+    mine, theirs = opened.task, referee.task
+    if "draw" not in mine.can or not mine.input.pictured:
         raise UserError(
             f"{opened.path} is a run of {opened.recipe['system']}, which draws no pictures; give one that does, and the "
             "classifier as --judge"
         )
-    if not isinstance(theirs, Supervised) or not theirs.labels or theirs.input != mine.input:
-        shape = f"{mine.input.height}x{mine.input.width}x{mine.input.channels}"
+    if not theirs.labels or theirs.input != mine.input:
+        shape = "x".join(map(str, mine.input.stored))
         raise UserError(
             f"--judge {referee.path} is no classifier of pictures of {shape}; train one: "
             f"shendu train resnet9 {opened.recipe['data']['given']}"
@@ -129,10 +121,10 @@ def few(pictures: np.ndarray, n: int) -> np.ndarray:
 
 def pictures_by(run: Saved, n: int, seed: int, device: str, how: dict[str, Any]) -> tuple[np.ndarray, Tensor | None]:
     """n drawn pictures uint8 [n, H, W, C] and the classes they were drawn as, int64 [n], each in turn."""
-    made, classes = [], len(run.processor.classes)
+    made, classes = [], len(run.task.classes)
     for start in range(0, n, BATCH):
         frames = drawn(run, min(BATCH, n - start), None, chance.fold(seed, start), device, how)
-        made.append(run.processor.pixels(last(frames)))
+        made.append(run.task.pixels(last(frames)))
     labels = torch.cat([torch.arange(len(part)) % classes for part in made]) if classes else None
     return np.concatenate(made), labels
 
@@ -144,7 +136,7 @@ class Sight:
     """
 
     def __init__(self, referee: Saved, device: torch.device) -> None:
-        self.model, self.processor, self.device = parallel.place(referee.model, device), referee.processor, device
+        self.model, self.task, self.device = parallel.place(referee.model, device), referee.task.to(device), device
         layers = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
         if not layers:
             raise UserError(
@@ -162,7 +154,7 @@ class Sight:
             for start in range(0, len(pictures), BATCH):
                 stored = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH])).to(self.device)
                 self.seen.clear()
-                logits.append(self.processor.call(self.model, self.processor.prepare({"x": stored})).float().cpu())
+                logits.append(self.task(self.model, {"x": stored})["logits"].float().cpu())
                 features.append(torch.stack(self.seen).mean(0))  # a network may look twice: at the mirrored picture too
         return torch.cat(features), torch.cat(logits)
 

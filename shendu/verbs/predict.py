@@ -11,52 +11,23 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from shendu import parallel
-from shendu.core import MASKED
-from shendu.data.processors.language import Language
-from shendu.data.processors.supervised import Supervised
-from shendu.data.signals.series import Line, Series
-from shendu.data.tables.row import Row
+from shendu.core import Batch, Outputs
 from shendu.errors import UserError, near
-from shendu.field import Field
-from shendu.measure import BATCH, outputs_of
 from shendu.options import AS_JSON, DEVICE, PRECISION, emit, table
 from shendu.pages.display import aside
 from shendu.saved import Saved, opened
+from shendu.tasks import Task
 
 ORDER = 60
 PUBLIC = ("predict",)
 ROWS_SHOWN = 20
 """Predictions that are printed; a file takes them all."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some rows' names and outputs [B, …]; where a forecast's steps are named, each of them is a row: [B, 1]."""
-
-    key: str
-    """What the names are: `input`, `row`, or the table's column that they come from, or go on."""
-    names: list[str]
-    outputs: Tensor
-    processor: Supervised | Language
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Per row `input`, and `label`, `probability`, `probabilities`, or `value` (`values` where there are several)."""
-        decoded = self.processor.decode(self.outputs)
-        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
-
-    def columns(self) -> dict[str, Any]:
-        """The same as columns of a table."""
-        return {self.key: self.names, **self.processor.columns(self.outputs)}
 
 
 def predict(
@@ -110,81 +81,39 @@ def write(
     return path, rows
 
 
+class Piece(NamedTuple):
+    """Some rows' names and answers, with the task that tells them."""
+
+    key: str
+    """What the names are: `input`, `row`, or the table's column that they come from, or go on."""
+    names: list[str]
+    outputs: Outputs
+    stored: Batch
+    task: Task
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …"""
+        decoded = self.task.decode(self.outputs, self.stored)
+        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
+
+    def columns(self) -> dict[str, Any]:
+        """The same as columns of a table."""
+        return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
+
+
 def pieces(
-    run: Saved | str | Path, inputs: Iterable[Any], device: str, precision: str, say: Callable[[str], None]
+    run: Saved | str | Path, inputs: tuple[Any, ...], device: str, precision: str, say: Callable[[str], None]
 ) -> Iterator[Piece]:
-    """The model's outputs for all inputs, some thousand rows at a time; the first doubt about them is said."""
+    """The model's answers to all inputs, some thousand rows at a time; what makes them doubtful is said once."""
     found = opened(run)
-    chosen = parallel.choose_device(device)
-    processor = found.processor
-    model = parallel.place(found.model, chosen)
-    cast = parallel.choose_precision(precision, chosen, model)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {found.path} INPUT")
-    if isinstance(processor, Language):
-        yield from read_texts(model, processor, inputs, chosen, cast)
-        return
-    nothing, doubt = True, ""
-    for key, names, stored in gathered(processor, inputs):
-        if not doubt and (doubt := processor.doubt(stored)):
-            say(doubt)
-        parts = []
-        with parallel.evaluating(model):
-            for i in range(0, len(stored), BATCH):
-                batch = processor.prepare({"x": torch.from_numpy(stored[i : i + BATCH])})
-                parts.append(outputs_of(model, processor, batch, chosen, cast).cpu())
+    predictor, nothing = found.predictor(device, precision), True
+    for answered in predictor.answers(*inputs, say=say):
         nothing = False
-        outputs = torch.cat(parts)
-        yield Piece(key, names, outputs if len(names) == len(outputs) else outputs.reshape(len(names), 1), processor)
+        yield Piece(*answered, predictor.task)
     if nothing:
         raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
-
-
-def read_texts(
-    model: nn.Module, processor: Language, inputs: Iterable[Any], device: torch.device, precision: str
-) -> Iterator[Piece]:
-    """How well a language model foretells each text: the mean over all of its tokens but the first."""
-    for words, item in itertools.chain.from_iterable(processor.input.items(given) for given in inputs):
-        batch = processor.encode(item)
-        with parallel.evaluating(model):
-            nats = outputs_of(model, processor, batch, device, precision).cpu().double()
-        counted = (batch["y"] != MASKED).sum(1)
-        yield Piece("input", words, ((nats * counted).sum() / counted.sum())[None], processor)
-
-
-def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """(what names are, a name per row or per step of its forecast, stored rows), files and single rows put together to some
-    thousand."""
-    column = processor.input
-    key = "input"
-    names: list[str] = []
-    rows: list[np.ndarray] = []
-    for words, item in itertools.chain.from_iterable(column.items(given) for given in inputs):
-        stored = column.store(item)
-        if len(words) == 1 < len(stored):
-            words = [f"{words[0]}[{i}]" for i in range(len(stored))]
-        before, key = key, key_of(item, column)
-        if names and key != before:
-            yield before, names, np.concatenate(rows)
-            names, rows = [], []
-        names += words
-        rows.append(stored)
-        if len(names) >= BATCH:
-            yield key, names, np.concatenate(rows)
-            names, rows = [], []
-    if names:
-        yield key, names, np.concatenate(rows)
-
-
-def key_of(item: Any, column: Field) -> str:
-    """The column of a table that its rows' names come from, `row` for their numbers; `input` for what is no table."""
-    if isinstance(column, Series) and isinstance(item, Line):
-        return column.time
-    if not isinstance(column, Row) or not hasattr(item, "column_names"):
-        return "input"
-    from shendu.data.tables import table
-
-    return table.identifier(item, column) or "row"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
-from shendu import parallel, registry
+from shendu import registry
 from shendu.errors import UserError
-from shendu.measure import Outputs, measure
 from shendu.options import DATA_DIR
-from shendu.pages.galleries import PARTS
-from shendu.pages.report import write
+from shendu.pages.report import PARTS, write
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
 from shendu.verbs.train import TRAIN_FIGURE_ROWS
@@ -33,12 +31,10 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
         raise UserError(f"{dataset.name} has changed since {opened.path} was trained on it; restore it, or train anew")
     recipe = registry.load(made["system"]).recipe(dataset, **made["choices"])
     part = next(part for part in PARTS if part in recipe.splits)
-    device, shown = parallel.choose_device(), Outputs()
-    model = parallel.place(opened.model, device)
+    predictor = opened.predictor(precision=opened.result["precision"])
     most = TRAIN_FIGURE_ROWS if part == "train" else 0
-    precision = opened.result["precision"]
-    measure(model, recipe.processor, recipe.splits[part], {"outputs": lambda: shown}, device, precision, most)
-    return write(opened.folder, recipe, model, shown, part)
+    measured = predictor.evaluate(recipe.splits[part], most=most, worst=True)
+    return write(opened.folder, recipe, predictor, measured, part)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import click
 import numpy as np
@@ -21,13 +21,12 @@ from shendu import chance, composing, config, parallel
 from shendu.core import Draws
 from shendu.data.columns import Image
 from shendu.data.pictures.folder import read_picture
-from shendu.data.processors.supervised import Supervised
-from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, near
 from shendu.options import DEVICE, only_given
 from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last
-from shendu.recipes import device_of
+from shendu.parallel import device_of
 from shendu.saved import Saved, opened
+from shendu.tasks import Task
 
 ORDER = 70
 PUBLIC = ("sample",)
@@ -40,7 +39,6 @@ OPAQUE = 128
 """A pixel of at least this alpha is known."""
 
 
-@runtime_checkable
 class Inpaints(Protocol):
     """A model that draws the missing part of a row."""
 
@@ -73,7 +71,7 @@ def sample(
     else:
         made = filled(opened, Path(inpaint), n, label, seed, device, how)
     animated, walked = path.suffix.lower() == ".gif", str(how.get("walk", 0)) != "0"
-    shown = [opened.processor.pixels(frame) for frame in kept(made, FRAMES if animated or walked else 1)]
+    shown = [opened.task.pixels(frame) for frame in kept(made, FRAMES if animated or walked else 1)]
     if walked and not animated:
         write(path, [grid(np.stack(shown, 1).reshape(-1, *shown[0].shape[1:]), len(shown))])
     else:
@@ -85,19 +83,17 @@ def drawn(
     run: Saved, n: int, label: str | None = None, seed: int = 0, device: str = "auto", how: dict[str, Any] | None = None
 ) -> Iterator[Tensor]:
     """Frames of drawing n rows [N, C, H, W] in the model's units, on the CPU; raises UserError for what cannot be drawn."""
-    processor = run.processor
-    chosen = parallel.choose_device(device)
-    model = parallel.place(run.model, chosen)
-    pictures = isinstance(processor, Unlabelled | Supervised) and isinstance(processor.input, Image)
-    if not isinstance(model, Draws) or not pictures:
+    task, model = run.task, parallel.place(run.model, parallel.choose_device(device))
+    if "draw" not in task.can or not task.input.pictured:
         raise UserError(
             f"{run.path} is a run of {run.recipe['system']}, which draws no pictures; train one that does: vae, gan, diffusion"
         )
     if not 1 <= n <= MOST:
         raise UserError(f"cannot draw {n} pictures; write it like --n 64 (at most {MOST:,})")
-    classes = labels_of(model, processor.classes, n, label)
-    settings = settle(model.draw, how or {})
-    yield from frames(model, n, classes, seed, settings)
+    classes = labels_of(task, n, label)
+    drawing = cast(Draws, model)
+    settings = settle(drawing.draw, how or {})
+    yield from frames(drawing, n, classes, seed, settings)
 
 
 def filled(
@@ -105,30 +101,30 @@ def filled(
 ) -> Iterator[Tensor]:
     """Frames of n pictures [N, C, H, W] whose known part is the file's; raises UserError for what cannot be filled in."""
     model = parallel.place(run.model, parallel.choose_device(device))
-    if not isinstance(model, Inpaints) or not 1 <= n <= MOST:
+    if "inpaint" not in run.task.can or not 1 <= n <= MOST:
         raise UserError(f"--inpaint is for runs of diffusion, up to {MOST:,} pictures; leave it out for {run.path}")
-    x, known = holed(path, run.processor)
+    x, known = holed(path, run.task)
     place = device_of(model)
-    x, known = (t.expand(n, *run.processor.shape).to(place) for t in (x, known))
-    classes = None if label is None else labels_of(model, run.processor.classes, n, label)
-    settings = settle(model.inpaint, how)
+    x, known = (t.expand(n, *run.task.shape).to(place) for t in (x, known))
+    classes = None if label is None else labels_of(run.task, n, label)
+    inpaint = cast(Inpaints, model).inpaint
+    settings = settle(inpaint, how)
     with parallel.evaluating(model):
         chance.reseed(seed, SAMPLE)
-        for frame in model.inpaint(x, known, None if classes is None else classes.to(place), **settings):
+        for frame in inpaint(x, known, None if classes is None else classes.to(place), **settings):
             yield frame.float().cpu()
 
 
-def holed(path: Path, processor: Unlabelled) -> tuple[Tensor, Tensor]:
+def holed(path: Path, task: Task) -> tuple[Tensor, Tensor]:
     """A picture file as a prepared row [1, C, H, W], and where it is known, bool [1, 1, H, W].
 
     Raises UserError for a file that cannot be read, or has no transparent part.
     """
-    column = processor.input
-    assert isinstance(column, Image)
+    column = cast(Image, task.input)
     seen = read_picture(path, replace(column, channels=4))[..., 3] >= OPAQUE
     if seen.all() or not seen.any():
         raise UserError(f"{path} is {'nowhere' if seen.all() else 'everywhere'} transparent; erase what is to be drawn")
-    return processor.encode(path)["x"], torch.from_numpy(seen)[None, None]
+    return task.encode([read_picture(path, column)])["x"], torch.from_numpy(seen)[None, None]
 
 
 def settle(drawing: Callable[..., Any], how: dict[str, Any]) -> dict[str, Any]:

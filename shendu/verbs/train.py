@@ -25,25 +25,22 @@ from torch import nn
 
 import shendu
 from shendu import config, data, parallel, published, registry
-from shendu.core import Recipe, Remarks
+from shendu.core import Recipe
 from shendu.data import catalogue
 from shendu.data.dataset import Dataset
-from shendu.data.processors.embedding import Embedding
-from shendu.data.processors.supervised import Supervised
-from shendu.data.processors.unlabelled import Unlabelled
 from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
+from shendu.field import kind_of
 from shendu.loop import Progress, Setup, fit
-from shendu.measure import Outputs, intervals, measure, signatures
-from shendu.metrics import compared, equal_error, roc, threshold_at
+from shendu.metrics.evaluation import Measured
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, READING, emit, only_given
 from shendu.pages import report
 from shendu.pages.card import model_card
 from shendu.pages.display import Display
+from shendu.predictor import Predictor
 from shendu.run import LOCK, Folder, write_text
 from shendu.saved import Saved, save_model
-from shendu.verbs import choose
-from shendu.verbs.evaluate import evaluate
+from shendu.verbs.evaluate import evaluate, signatures
 from shendu.verbs.predict import predict
 
 ORDER = 30
@@ -115,7 +112,7 @@ def train(
     assert order.system is not None
     module = registry.load(order.system)
     recipe = module.recipe(dataset, **order.choices)
-    if order.reading.task == "anomaly" and not isinstance(recipe.processor, Unlabelled):
+    if order.reading.task == "anomaly" and "anomaly" not in recipe.task.answers():
         raise UserError(f"{order.system} learns a target, and --task anomaly has none; leave {order.system} out")
     if order.weights and not order.expected_hash:
         recipe = fitting(module, recipe, dataset, order, display.say)
@@ -177,7 +174,7 @@ class Order:
                 f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out"
             )
         if self.system is None:
-            system, why = choose.usual(dataset, self.reading.task)
+            system, why = usual(dataset, self.reading.task)
             self.system = system
             dataset = replace(dataset, notes=(*dataset.notes, why))
         return dataset
@@ -198,6 +195,26 @@ class Order:
         raise UserError(f"there are 9,999 runs called {stem}; choose a folder with --out")
 
 
+def usual(dataset: Dataset, task: str = "auto") -> tuple[str, str]:
+    """(the system for data of which none was named, the note that says why); raises UserError where none suits the task."""
+    field = dataset.fields[dataset.input]
+    word = f"{task} {field.kind}" if task == "anomaly" else field.kind
+    known = registry.suits()
+    if word not in known:
+        others = [kind_of(each.split()[-1]).words for each in known if each.startswith(f"{task} ")]
+        can = (
+            f"anomalies are found in {', '.join(others[:-1])} and {others[-1]}"
+            if others
+            else "no system reads it by itself"
+        )
+        raise UserError(
+            f"{can}, and {dataset.name} holds {field.words}; leave --task out, or name a system (`shendu list`)"
+        )
+    system, why = registry.suited(word)
+    note = f"network: {system}, since {why} (another one: shendu train SYSTEM {dataset.name}; `shendu list` shows them)"
+    return system, note
+
+
 def fitting(module: ModuleType, recipe: Recipe, dataset: Dataset, order: Order, say: Callable[[str], None]) -> Recipe:
     """The recipe with what a file of weights says of the network and the person did not; raises UserError for misfits."""
     assert order.weights
@@ -207,7 +224,7 @@ def fitting(module: ModuleType, recipe: Recipe, dataset: Dataset, order: Order, 
         say(f"{', '.join(f'{name}={value}' for name, value in found.items())}: as {Path(path).name} has it")
         order.choices = {**order.choices, **found}
         recipe = module.recipe(dataset, **order.choices)
-    published.check_vocabulary(recipe.processor, path, dataset.name)
+    published.check_vocabulary(recipe.task, path, dataset.name)
     published.load_published(module, recipe.model, path, say)
     return recipe
 
@@ -309,7 +326,7 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
             for s in recipe.stages
         ]
         folder.write("recipe.json", {
-            "system": order.system, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
+            "system": order.system, "summary": registry.entry(order.system).summary, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
             "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages,
             "select_by": recipe.select_by, "ema": recipe.ema, "weights": order.weights,
             "shendu": shendu.__version__,
@@ -360,91 +377,47 @@ def finish(
     if all((folder.path / name).exists() for name in ("model.safetensors", "result.json", "report.html")):
         display.say(f"{folder.path} is finished already; its figures are in result.json")
         return
-    calibrate(recipe, setup, model)
-    save_model(folder, system, recipe.model, model, recipe.processor)
-    figures: dict[str, dict[str, float]] = {}
-    sure: dict[str, dict[str, list[float]]] = {}
-    shown, part = Outputs(), next(part for part in reversed(PARTS) if part in recipe.splits)
+    predictor = Predictor(recipe.task, model, str(setup.device), setup.precision)
+    predictor.calibrate(recipe.splits.get("validation", recipe.splits["train"]), TRAIN_FIGURE_ROWS)
+    save_model(folder, system, recipe.model, model, recipe.task)
+    found: dict[str, Measured] = {}
+    part = next(part for part in reversed(PARTS) if part in recipe.splits)
     began, rows = time.monotonic(), 0
     for each in (each for each in reversed(PARTS) if each in recipe.splits):
         now = time.monotonic()
         most = affordable(deadline - CLOSING - now, (now - began) / rows) if each == "train" and rows else 0
-        figures[each], sure[each], outputs = measured(recipe, setup, model, each, dataset.overlap, most)
-        shown, rows = outputs if each == part else shown, rows + recipe.splits[each].rows
+        most = most or (TRAIN_FIGURE_ROWS if each == "train" else 0)
+        found[each] = predictor.evaluate(recipe.splits[each], most=most, worst=each == part)
+        rows += recipe.splits[each].rows
     result = {
         "system": system, "data": dataset.name, "seed": recipe.seed,
-        "metrics": {each: figures[each] for each in PARTS if each in figures},
-        "intervals": {each: sure[each] for each in PARTS if each in sure},
+        "metrics": {each: found[each].figures for each in PARTS if each in found},
+        "intervals": {
+            each: {name: list(ends) for name, ends in found[each].intervals.items()} for each in PARTS if each in found
+        },
         "seconds": round(at.seconds, 3),
         "samples_per_second": round(at.samples / at.seconds, 1) if at.seconds else 0.0, "steps": at.total,
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,
         "compiled": bool(at.compiled), "skipped_steps": at.skips, "resume": setup.resume,
     }  # fmt: skip
-    if doubt := doubtful(recipe.processor, shown, sure[part], part):
-        result["doubt"] = doubt
-    if signed := signatures(recipe.metrics):
+    if warning := recipe.task.warning(found[part], part):
+        result["warning"] = warning
+    if signed := signatures(recipe.task):
         result["signatures"] = signed
     folder.write("result.json", result)
     display.result(result, folder)
-    if doubt:
-        display.say(doubt)
+    if warning:
+        display.say(warning)
     write_text(folder.path / "README.md", model_card(folder, result))
-    report.write(folder, recipe, model, shown, part)
-    if isinstance(model, Remarks):
-        display.say(model.remark())
+    report.write(folder, recipe, predictor, found[part], part)
+    for remark in report.remarks(predictor):
+        display.say(remark)
     display.say(f"report: {folder.path / 'report.html'}")
-
-
-def doubtful(processor: Any, shown: Outputs, sure: dict[str, list[float]], part: str) -> str:
-    """A line where the rows do not tell a model from the simplest one there is, within the interval of its figure; else empty."""
-    if not isinstance(processor, Supervised):
-        return ""
-    targets = torch.cat(shown.targets)
-    if processor.labels and "accuracy" in sure:
-        counts = torch.bincount(targets.flatten())
-        share = counts.max().item() / int(counts.sum())
-        simplest = (
-            f"one that always says {processor.labels[int(counts.argmax())]}, which is right in {share:.1%} of them"
-        )
-        better = sure["accuracy"][0] > share
-    elif "r2" in sure:
-        simplest, better = "one that always says their mean", sure["r2"][0] > 0
-    else:
-        return ""
-    return "" if better else f"{len(targets):,} {part} rows do not tell this model from {simplest}"
 
 
 def affordable(seconds: float, per_row: float) -> int:
     """How many training rows are measured in some seconds, where other rows took so long each."""
     return int(min(TRAIN_FIGURE_ROWS, max(TRAIN_FIGURE_LEAST, seconds / max(per_row, 1e-9))))
-
-
-def calibrate(recipe: Recipe, setup: Setup, model: nn.Module) -> None:
-    """Where rows are to be called anomalies, or pairs the same: from what figure on, as validation rows say, or training rows
-    without them."""
-    processor, shown = recipe.processor, Outputs()
-    if not isinstance(processor, Embedding) and not (isinstance(processor, Unlabelled) and processor.judged):
-        return
-    source = recipe.splits.get("validation", recipe.splits["train"])
-    measure(model, processor, source, {"outputs": lambda: shown}, setup.device, setup.precision, TRAIN_FIGURE_ROWS)
-    if isinstance(processor, Unlabelled):
-        processor.calibrate(torch.cat(shown.outputs))
-    if isinstance(processor, Embedding):
-        curve = roc(*compared(torch.cat(shown.outputs), torch.cat(shown.targets)))
-        if math.isfinite(equal_error(curve)):
-            processor.threshold = threshold_at(curve, processor.false_accepts)
-
-
-def measured(
-    recipe: Recipe, setup: Setup, model: nn.Module, part: str, overlap: int, most: int = 0
-) -> tuple[dict[str, float], dict[str, list[float]], Outputs]:
-    """A part's figures, their intervals, and the outputs that they were measured on."""
-    shown = Outputs()
-    metrics = {**recipe.metrics, "outputs": lambda: shown}
-    most = most or (TRAIN_FIGURE_ROWS if part == "train" else 0)
-    found = measure(model, recipe.processor, recipe.splits[part], metrics, setup.device, setup.precision, most)
-    sure = intervals(torch.cat(shown.outputs), torch.cat(shown.targets), recipe.metrics, overlap)
-    return {name: found[name] for name in recipe.metrics}, sure, shown
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 from forms import FORMS
+from shendu.data.processors.supervised import Supervised
+from shendu.measure import measure
+from shendu.metrics.running import METRICS
 
 from shendu import config, registry
 from shendu import data as data_module
 from shendu.core import At
 from shendu.data.columns import Image
-from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
-from shendu.measure import measure
-from shendu.metrics.running import METRICS
 from shendu.run import Folder
 from shendu.saved import Saved, save_model
 

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 from PIL import ImageEnhance, ImageFilter, ImageOps
+from shendu.data.processors.supervised import Supervised
+from shendu.sources.static import Static
 
 from shendu.core import At
 from shendu.data import augment
 from shendu.data.augment import OPERATIONS, Augment
 from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.recipes import Training, check_augment
-from shendu.sources.static import Static
 
 SIDES = st.integers(3, 12)
 

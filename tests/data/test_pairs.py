@@ -13,16 +13,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from shendu.data.processors.translation import END, PADDING, Translation, Wording
+from shendu.measure import intervals
 
 import shendu
 import shendu.data
 from shendu.core import At
-from shendu.data.processors.translation import END, PADDING, Translation, Wording
 from shendu.data.ragged import Ragged
 from shendu.data.texts import pairs
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
-from shendu.measure import intervals
 from shendu.metrics import BLEU
 from shendu.pages import alignment
 from shendu.recipes import translation as recipes

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shendu.data.processors.language import Language
+from shendu.metrics.running import BitsPerCharacter, NatsPerToken, Perplexity
 from torch import nn
 
 from shendu import data as data_module
 from shendu.core import MASKED
-from shendu.data.processors.language import Language
 from shendu.data.texts import tokens
 from shendu.data.texts.tokens import ALPHABET, BPE, Characters
 from shendu.errors import UserError
-from shendu.metrics.running import BitsPerCharacter, NatsPerToken, Perplexity
 
 TEXT = "the cat's hat, the cat's mat;\n  the cats of 1999 sat.\n\nNaïve café — 猫が好き 🙂 tab\tend\n" * 4
 

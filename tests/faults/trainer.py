@@ -15,6 +15,7 @@ import torchvision_shim  # noqa: F401  (timm imports torchvision)
 
 from shendu import run
 from shendu.errors import UserError
+from shendu.loop import session
 from shendu.pages import report
 from shendu.verbs import train as verb
 

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from shendu.metrics.running import METRICS
 
 from shendu import measure
-from shendu.metrics.running import METRICS
 
 
 def sure(outputs: torch.Tensor, targets: torch.Tensor, *names: str, overlap: int = 1) -> dict[str, list[float]]:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shendu.metrics.running import METRICS
 from torch import Tensor
 
 from shendu import parallel
-from shendu.metrics.running import METRICS
 
 N, C = 203, 4
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=12)

@@ -306,9 +306,9 @@ def test_metrics_are_appended_cut_and_read(tmp_path: Path) -> None:
 def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     """model.safetensors holds each tensor under its own name, tied ones once."""
     from safetensors.torch import load_file
+    from shendu.data.processors.supervised import Supervised
 
     from shendu.data.columns import Category, Number
-    from shendu.data.processors.supervised import Supervised
     from shendu.saved import save_model, unaliased
     from shendu.systems.foundations.mlp import Config
 

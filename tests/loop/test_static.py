@@ -9,14 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shendu.data.processors.supervised import Supervised
+from shendu.sources.static import Static
 
 from shendu.core import At
 from shendu.data import augment
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Split
-from shendu.data.processors.supervised import Supervised
 from shendu.sources import static
-from shendu.sources.static import Static
 
 CLASSES = ("a", "b", "c")
 

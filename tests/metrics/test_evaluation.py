@@ -7,7 +7,7 @@ import torch
 from cases import CASES
 from splits import Ranks, Told, rand
 
-from shendu.metrics.classes import Predictions, CrossEntropy, Hits
+from shendu.metrics.classes import CrossEntropy, Hits, Predictions
 from shendu.metrics.evaluation import Measured, evaluate
 from shendu.metrics.numbers import Errors, Mean
 

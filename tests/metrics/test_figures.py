@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from splits import Told, rand
 
 from shendu.core import Metric
-from shendu.metrics.classes import AUC, Predictions, Hits
+from shendu.metrics.classes import AUC, Hits, Predictions
 from shendu.metrics.evaluation import evaluate
 from shendu.metrics.numbers import Errors, Mean
 from shendu.metrics.pairs import Verification, compared, equal_error, lowest, roc, threshold_at

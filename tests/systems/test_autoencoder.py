@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from shendu.data.processors.unlabelled import Unlabelled
 
 import shendu
 from shendu.core import At
-from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError
 from shendu.systems.generative import autoencoder
 from shendu.systems.generative.autoencoder import Config, Reconstruction, jacobian

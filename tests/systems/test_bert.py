@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from shendu.data.processors.supervised import Supervised
 from torch import nn
 
 import shendu
@@ -17,7 +18,6 @@ import shendu.data
 from shendu.core import MASKED, At
 from shendu.data.columns import Category
 from shendu.data.dataset import Split
-from shendu.data.processors.supervised import Supervised
 from shendu.data.texts.text import Text
 from shendu.errors import UserError
 from shendu.objectives.masked import MaskedWords

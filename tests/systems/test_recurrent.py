@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shendu.measure import measure
 from torch import nn
 
 import shendu.data
 from shendu.core import At
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.nn.recurrent import PADDING, UNKNOWN, Reader, Recurrent, Writer, backwards, ends, pooled
 from shendu.sources.bucketed import Bucketed
 from shendu.systems.sequence import gru, lstm, rnn

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from shendu.data.processors.language import Language
 
 import shendu
 from shendu import Run
 from shendu.cli import cli
 from shendu.composing import Text, compose, pieces
-from shendu.data.processors.language import Language
 from shendu.errors import UserError
 
 

@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shendu.data.processors.supervised import Supervised
+from shendu.measure import Outputs
+from shendu.pages.rows import Rows
+from shendu.sources.static import Static
 
 import shendu
 from shendu import chance
 from shendu.core import At
 from shendu.data.columns import Category, Number
 from shendu.data.dataset import Split
-from shendu.data.processors.supervised import Supervised
 from shendu.data.signals.series import Series
 from shendu.data.tables.row import Column, Row
 from shendu.data.texts.sequence import Sequence
 from shendu.data.texts.text import Text
 from shendu.errors import UserError
-from shendu.measure import Outputs
 from shendu.metrics import METRICS
 from shendu.pages import drawing, explanation, report
-from shendu.pages.rows import Rows
-from shendu.sources.static import Static
 from shendu.verbs.train import affordable, doubtful
 
 VOID = {"meta", "img", "br", "link", "input"}

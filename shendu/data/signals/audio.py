@@ -51,6 +51,8 @@ class Audio(Field):
 
     kind: ClassVar[str] = "audio"
     words: ClassVar[str] = "recordings"
+    explains: ClassVar[str] = "maps"
+    flat: ClassVar[bool] = True
     dtype: ClassVar[str] = "int16"
 
     rate: int

@@ -18,6 +18,8 @@ from shendu.errors import UserError
 from shendu.field import Field, Values
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shendu.field import Batch
 
 Kind = Literal["number", "category", "boolean", "ordered", "date", "text"]
@@ -56,6 +58,7 @@ class Row(Field):
 
     kind: ClassVar[str] = "row"
     words: ClassVar[str] = "tables"
+    explains: ClassVar[str] = "columns"
 
     columns: tuple[Column, ...]
     mean: tuple[float, ...] = field(default=(), compare=False)
@@ -129,6 +132,25 @@ class Row(Field):
         from shendu.data.tables import table
 
         return table.pieces(given, self)
+
+    @property
+    def units(self) -> int:
+        return len(self.columns)
+
+    def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
+        """Columns of other rows, or missing ones."""
+        import torch
+
+        width = torch.tensor([column.width for column in self.columns])
+        kept = keep.repeat_interleave(width, 1)
+        nothing = torch.zeros(self.stored)
+        nothing[list(self.numeric)] = float("nan")
+        return {"": torch.where(kept, own[""], nothing if other is None else other[""])}
+
+    def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
+        """`age = 39`, …"""
+        placed = zip(self.columns, self.starts, strict=True)
+        return [f"{c.name} = {_shown(c, own[''][s : s + c.width])}" for c, s in placed]
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         """`age=39, workclass=State-gov, …`, the first eight columns."""

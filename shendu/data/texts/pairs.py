@@ -93,6 +93,9 @@ class Sentence(Field):
         else:
             yield [_short(given) if isinstance(given, str) else type(given).__name__], given
 
+    def brief(self) -> str:
+        return f"sentences of {self.language}" if self.language else "sentences of a language without a name"
+
     def show(self, own: dict[str, np.ndarray]) -> str:
         return text_of(own[""])
 

@@ -20,6 +20,7 @@ from shendu.field import Field
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
     from shendu.data.files import cache
     from shendu.data.tables.cells import Cells
@@ -49,6 +50,8 @@ class Sequence(Field):
 
     kind: ClassVar[str] = "sequence"
     words: ClassVar[str] = "sequences of letters"
+    explains: ClassVar[str] = "marks"
+    spaced: ClassVar[bool] = False
     dtype: ClassVar[str] = "uint8"
 
     letters: tuple[str, ...]
@@ -168,6 +171,17 @@ class Sequence(Field):
             return
         found = table.read(path)[0]
         yield _numbered(found), found
+
+    @property
+    def units(self) -> int:
+        return self.length
+
+    def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
+        """Letters are taken away: code 0."""
+        return {"": own[""].masked_fill(~keep, 0) if other is None else own[""].where(keep, other[""])}
+
+    def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
+        return [self.symbols[code - 1] if code else "" for code in own[""].tolist()]
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         return "".join(self.symbols[code - 1] if code else " " for code in own[""].tolist()).rstrip()

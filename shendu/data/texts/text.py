@@ -33,6 +33,8 @@ from shendu.errors import UserError, near
 from shendu.field import Field
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shendu.field import Batch
 
 PADDING, UNKNOWN, KNOWN = 0, 1, 2
@@ -81,6 +83,7 @@ class Text(Field):
 
     kind: ClassVar[str] = "text"
     words: ClassVar[str] = "texts"
+    explains: ClassVar[str] = "marks"
     dtype: ClassVar[str] = "int32"
 
     names: tuple[str, ...] = field(repr=False)
@@ -162,6 +165,19 @@ class Text(Field):
         if unknown <= STRANGE * words:
             return ""
         return f"{unknown / words:.0%} of the words are none that the model has learned, so its answers say little"
+
+    @property
+    def units(self) -> int:
+        return self.length
+
+    def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
+        """Words are taken away: code 0."""
+        return {"": own[""].masked_fill(~keep, 0) if other is None else own[""].where(keep, other[""])}
+
+    def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
+        return [
+            "" if code == PADDING else self.names[code - KNOWN] if code >= KNOWN else "…" for code in own[""].tolist()
+        ]
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         """The words again, without what the vocabulary lacks (…), cut to a few lines."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import Training, answers, check_reads, labelled, supervised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import Training, answers, check_reads, labelled, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "digits", {"steps": 40, "batch_size": 32, "hidden": (32,), "input_dropout": 0.1, "dropout": 0.1}
 
+
+SUITS = {"number": "rows of numbers are learned by fully connected layers"}
 
 REFERENCES = (
     {"data": "xor", "metric": "accuracy", "published": 1.0, "target": 1.0, "source": "Rumelhart et al. 1986"},

@@ -14,20 +14,20 @@ Shape letters: B rows, I inputs.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from shendu import optim, recipes
+from shendu import optim
 from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.metrics.running import METRICS
 from shendu.recipes import Training
+from shendu.tasks.classify import Classify
 
 MOST_INPUTS = 8
 

@@ -35,12 +35,12 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.data.tables.row import Row
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.nn.activations import activation
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
+from shendu.tasks.score import Score
 
 LIMIT = 10.0
 """Numbers further from the mean than so many deviations count as so far."""
@@ -406,8 +406,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     depth = len(net.maps) + len(net.hidden)
     pretrained = range(depth if more.pretrain and depth > 1 else 0)
     stages = [
-        stage(data, task, each, objective(i), name=f"pretrain-{i + 1}", trains=(f"layers.{i}",))
-        for i in pretrained
+        stage(data, task, each, objective(i), name=f"pretrain-{i + 1}", trains=(f"layers.{i}",)) for i in pretrained
     ]
     last = stage(data, task, how, objective(None), name="fine-tune")
     return recipe_of(data, net, how, task, (*stages, last), notes)
@@ -416,6 +415,12 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "digits", {"steps": 30, "pretrain_steps": 4, "batch_size": 32, "hidden": (32, 8)}
 
+
+SUITS = {
+    "anomaly image": "what is unlike the training rows comes back wrong from a narrow code",
+    "anomaly number": "what is unlike the training rows comes back wrong from a narrow code",
+    "anomaly row": "what is unlike the training rows comes back wrong from a narrow code",
+}
 
 REFERENCES = (
     {"data": "mnist", "metric": "reconstruction-error", "published": 3.00, "target": 3.00,

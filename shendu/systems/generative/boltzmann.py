@@ -30,9 +30,9 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
+from shendu.tasks.score import Score
 
 EXACT, MOST_HIDDEN, MOST_VISIBLE = 20, 10, 256
 """Units up to which all states are summed over; hidden and visible units at most."""

@@ -40,6 +40,8 @@ from shendu.nn.dropout import Dropout
 from shendu.nn.energy import RBM, contrast, patched, shown
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
+from shendu.tasks import Task
+from shendu.tasks.classify import Classify
 
 LABELLED = 3
 """Key of which rows keep their labels."""
@@ -390,9 +392,7 @@ def before(data: Dataset, task: Task, net: Config, how: Training, more: Pretrain
     def learns(
         epochs: float, steps: int, how: Training, objective: Callable[[nn.Module], Objective], name: str, *trains: str
     ) -> Stage:
-        made = stage(
-            data, task, replace(how, epochs=epochs or 1, steps=steps), objective, name=name, trains=trains
-        )
+        made = stage(data, task, replace(how, epochs=epochs or 1, steps=steps), objective, name=name, trains=trains)
         return made if epochs or steps else replace(made, steps=0)
 
     top = len(net.hidden) - 1

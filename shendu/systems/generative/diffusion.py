@@ -39,10 +39,10 @@ from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.recipes import Training, check_reads, unlabelled
+from shendu.tasks.score import Score
 
 SCORE = "denoising-error"
 PROBES = (0.125, 0.375, 0.625, 0.875)
@@ -493,7 +493,7 @@ class Dropping:
             raise UserError(f"label_dropout={self.label_dropout} is no share; write it like label_dropout=0.1")
 
 
-CAN = ["draw", "inpaint", "views"]
+CAN = ["condition", "draw", "inpaint", "views"]
 """What the network does besides."""
 
 

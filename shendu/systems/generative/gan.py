@@ -39,10 +39,10 @@ from shendu.config import settle
 from shendu.core import Batch, Groups, Loss, Objective, Recipe
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
+from shendu.tasks.score import Score
 
 SCORE = "energy-score"
 PROBES, CODES = 512, 20140610
@@ -353,7 +353,7 @@ class Players:
         return build
 
 
-CAN = ["draw", "remark", "views"]
+CAN = ["condition", "draw", "remark", "views"]
 """What the network does besides."""
 
 

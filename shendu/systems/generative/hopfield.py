@@ -31,11 +31,11 @@ from shendu.config import settle
 from shendu.core import At, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn.energy import own_draws
 from shendu.recipes import Training, check_reads, recipe_of
-from shendu.sources.static import Static
+from shendu.sources.rows import Rows
+from shendu.tasks.score import Score
 
 ORDER, NOISE = 1, 2
 """Keys of the order in which units take turns, and of the corruption that a figure is measured under."""

@@ -34,10 +34,10 @@ from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
 from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn.energy import contrast, own_draws, patched
-from shendu.recipes import Training, check_own_loss, check_reads, held, recipe_of, stage
+from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
+from shendu.tasks.score import Score
 
 PIXELS, ANNEALING, CHAIN = 1, 2, 3
 """Keys of the drawn pixels, of importance sampling, and of the chains that are shown."""

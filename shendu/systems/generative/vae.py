@@ -32,11 +32,11 @@ from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.nn.activations import activation
 from shendu.recipes import Training, check_reads, unlabelled
+from shendu.tasks.score import Score
 
 INK, NOISE, SAMPLED = 1, 2, 3
 """Keys of a row's own draws, when it is measured: its black pixels, its code; and of a likelihood's draws."""
@@ -302,7 +302,7 @@ class Draws:
             raise UserError(f"samples={self.samples} is no number of draws; write it like samples=5")
 
 
-CAN = ["draw", "views"]
+CAN = ["condition", "draw", "views"]
 """What the network does besides."""
 
 

@@ -30,10 +30,10 @@ from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.tasks.score import Score
 from shendu.errors import UserError
 from shendu.nn import codes as pictures
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
+from shendu.tasks.score import Score
 
 DECAY, SMALL, REVIVE, DEAD = 0.99, 1e-5, 100, 0.03
 """Of the moving averages; added to a vector's count; steps between revivals; share of a mean count below which one is dead."""
@@ -327,7 +327,7 @@ class More:
             raise UserError(f"commitment={self.commitment} is out of range; write it like commitment=0.25")
 
 
-CAN = ["draw", "views"]
+CAN = ["condition", "draw", "views"]
 """What the network does besides."""
 
 

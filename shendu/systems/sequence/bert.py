@@ -44,9 +44,11 @@ from shendu.nn.positions import angles, rates
 from shendu.nn.precision import lowered
 from shendu.nn.recurrent import ends
 from shendu.objectives.masked import MaskedWords
-from shendu.recipes import Training, check_reads, device_of, stage, supervised
+from shendu.parallel import device_of
+from shendu.recipes import Training, answers, check_reads, labelled, stage, supervised
 from shendu.sources.bucketed import Bucketed
 from shendu.sources.stretches import MARKS, Codes, Stretches
+from shendu.tasks import Task
 
 DEVIATION, BASE, EPSILON = 0.02, 768, 1e-12
 """Of the weights at the start, in a network of this width; of the norms."""

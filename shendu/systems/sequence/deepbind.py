@@ -33,7 +33,7 @@ from shendu.data.dataset import Dataset
 from shendu.data.texts.sequence import Sequence
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import Training, answers, check_reads, labelled, supervised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +153,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "motifs", {"steps": 40, "batch_size": 32, "members": 2, "filters": 12, "hidden": 16}
 
+
+SUITS = {"sequence": "sequences of letters are learned by convolutions that look for motifs"}
 
 REFERENCES = (
     {"data": "uci-splice", "metric": "accuracy", "published": None, "target": 0.955,

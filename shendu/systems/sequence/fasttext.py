@@ -34,7 +34,7 @@ from shendu.data.dataset import Dataset
 from shendu.data.texts.text import PADDING, Text
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import Training, answers, check_reads, labelled, supervised
 
 PAIRS = 1
 """Key of the hash."""
@@ -114,9 +114,7 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
     text = data.fields[data.input]
     assert isinstance(text, Text)
     task = labelled(data)
-    net = Config(
-        words=text.codes, outputs=answers(task), buckets=buckets_for(data)
-    )
+    net = Config(words=text.codes, outputs=answers(task), buckets=buckets_for(data))
     how = Training(epochs=5, batch_size=64, lr=3e-3, schedule="one-cycle", weight_decay=0.1)
     rows = len(data.splits["train"])
     if rows < 500 * 64 // 5:
@@ -128,6 +126,8 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "opinions", {"steps": 60, "batch_size": 32, "lr": 0.02, "buckets": 1024}
 
+
+SUITS = {"text": "texts are learned by the words and pairs of words that they hold"}
 
 REFERENCES = (
     {"data": "imdb", "metric": "accuracy", "published": None, "target": 0.88, "source": ""},

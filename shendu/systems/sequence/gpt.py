@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.tasks.language import Language
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.cache import Cache, KeyValues, read_on
@@ -38,6 +37,7 @@ from shendu.nn.positions import angles
 from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.language import Tokens, language
+from shendu.tasks.language import Language
 
 DEVIATION = 0.02
 """Of the weights at the start."""
@@ -215,6 +215,8 @@ SIZES = (
         116_534_784,
     ),
 )  # fmt: skip
+
+SUITS = {"prose": "running text is learned by predicting each next character from those before it"}
 
 REFERENCES = (
     {"data": "tinyshakespeare", "metric": "loss", "published": 1.88, "target": 1.75,

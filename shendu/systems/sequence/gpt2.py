@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from shendu.config import convert, settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.tasks.language import Language
 from shendu.data.texts import tokens
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
@@ -40,6 +39,7 @@ from shendu.nn.dropout import Dropout
 from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.language import Tokens, language
+from shendu.tasks.language import Language
 
 DEVIATION = 0.02
 """Of the weights at the start."""

@@ -206,6 +206,8 @@ def tiny() -> tuple[Any, dict[str, Any]]:
     return "tides", {"steps": 40, "batch_size": 32, "members": 2, "hidden": 32, "input_dropout": 0.1}
 
 
+SUITS = {"series": "series are forecast by an ensemble of residual blocks"}
+
 REFERENCES = (
     {"data": "airline-passengers", "metric": "mase", "published": None, "target": 0.532,
      "source": "scikit-learn's LinearRegression on windows of 24, one step after another, same rows"},

@@ -124,4 +124,6 @@ SIZES = (
     (Config(depth=15, width=19), 42_648),
     (Config(depth=26, width=19), 78_387),
 )
+SUITS = {"audio": "recordings are learned by residual convolutions over their spectrograms"}
+
 REFERENCES = ({"data": "fsdd", "metric": "accuracy", "published": None, "target": 0.985, "source": ""},)

@@ -30,13 +30,13 @@ from torch.autograd.function import once_differentiable
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.tasks.translate import BEGIN, END, PADDING, Translate, Wording
 from shendu.errors import UserError
 from shendu.nn import beam as beams
 from shendu.nn.dropout import Dropout
 from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.translation import translation
+from shendu.tasks.translate import BEGIN, END, PADDING, Translate, Wording
 
 MORE = 50
 """Codes by which a translation may be longer than its source."""

@@ -30,13 +30,13 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.tasks.translate import BEGIN, END, PADDING, Translate, Wording
 from shendu.errors import UserError
 from shendu.nn import beam as beams
 from shendu.nn.dropout import Dropout
 from shendu.nn.precision import exact, lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.translation import translation
+from shendu.tasks.translate import BEGIN, END, PADDING, Translate, Wording
 
 MORE = 50
 """Codes by which a translation may be longer than its source."""
@@ -283,6 +283,8 @@ SIZES = (
     (Config(codes=37_000, width=1024, heads=16, layers=6, inner=4096, dropout=0.3), 214_171_648),
 )
 """The paper's base and big, which its table 3 gives as 65 and 213 million, with its vocabulary of about 37,000."""
+
+SUITS = {"sentence": "translations are learned by attention between the words of both sentences"}
 
 REFERENCES = (
     {"data": "multi30k-de-en", "metric": "bleu", "published": None, "target": 36.0,

@@ -21,7 +21,6 @@ Shape letters: B rows, W positions of a row, F columns, K members, H units, O ou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,7 +36,8 @@ from shendu.data.tables.row import Row
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.nn.tabular import SAMPLED, Columns
-from shendu.recipes import Training, check_reads, supervised
+from shendu.recipes import Training, answers, check_reads, labelled, supervised
+from shendu.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +169,14 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
             "augment changes pictures and recordings, and a table's rows are taken as they are: leave it out"
         )
     few = f"{rows} rows to learn from: a narrow network, and figures that say little; more rows help most"
-    return supervised(
-        data, net, how, objective=lambda model: Members(), notes=(few,) if rows < FEW else ()
-    )
+    return supervised(data, net, how, objective=lambda model: Members(), notes=(few,) if rows < FEW else ())
 
 
 def tiny() -> tuple[Any, dict[str, Any]]:
     return "mixed", {"steps": 40, "batch_size": 32, "members": 4, "hidden": (24, 24), "pieces": 8, "dropout": 0.1}
 
+
+SUITS = {"row": "tables are learned by an ensemble of networks over embedded columns"}
 
 REFERENCES = (
     {"data": "adult", "metric": "accuracy", "published": 0.8693, "target": 0.870,

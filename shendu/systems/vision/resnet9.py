@@ -137,6 +137,8 @@ def tiny() -> tuple[Any, dict[str, Any]]:
 
 
 SIZES = ((Config(width=64), 6_573_120),)
+SUITS = {"image": "pictures are learned by residual convolutions"}
+
 REFERENCES = (
     {"data": "cifar10-jpeg", "metric": "accuracy", "published": None, "target": 0.84, "source": ""},
     {"data": "orl-faces", "metric": "accuracy", "published": None, "target": 0.95, "source": ""},

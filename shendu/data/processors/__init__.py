@@ -1,1 +1,0 @@
-"""Raw <-> tensors, saved with the weights: one processor for each way of learning."""
