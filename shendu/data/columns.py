@@ -147,7 +147,8 @@ class Number(Field):
 
     def restore(self, own: Batch, fit: Batch) -> Batch:
         """Numbers in standard units, [B, *shape] or flat [B, F] -> in the stored unit, [B, *shape]."""
-        return {"": (own[""].flatten(1) * fit["std"] + fit["mean"]).reshape(-1, *self.shape)}
+        x = own[""].flatten(1) if own[""].dim() > 1 else own[""][:, None]
+        return {"": (x * fit["std"] + fit["mean"]).reshape(-1, *self.shape)}
 
     def store(self, raw: Any) -> np.ndarray:
         """From one row, or an array of rows."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shendu import parallel
 from shendu.core import Recipe
 from shendu.metrics.evaluation import Measured
 from shendu.pages import explanation
@@ -48,10 +49,9 @@ def write(folder: Folder, recipe: Recipe, predictor: Predictor, measured: Measur
     history, task, again = folder.history(), predictor.task, predictor.again(recipe.splits[part])
     higher = {name: more for metric in task.metrics().values() for name, more in metric.higher.items()}
     name = PARTS[part].lower()
-    shown = [
-        *task.sections(measured, again, predictor.model, name),
-        *explanation.sections(predictor, measured, again, name),
-    ]
+    with parallel.evaluating(predictor.model):
+        shown = task.sections(measured, again, predictor.model, name)
+    shown += explanation.sections(predictor, measured, again, name)
     page = {
         "made": made, "result": result, "sure": result.get("intervals", {}), "part": part, "parts": PARTS,
         "summary": made["summary"],

@@ -19,6 +19,7 @@ from shendu.data.texts.prose import Prose
 from shendu.data.texts.tokens import UNKNOWN, Characters
 from shendu.errors import UserError
 from shendu.metrics.text import Nats
+from shendu.parallel import device_of
 from shendu.sources.windows import Windows, fitting, windows_at
 from shendu.tasks import Again, Section, Task
 
@@ -228,7 +229,7 @@ def continued(task: Language, model: Any, again: Again, count: int, part: str) -
     from shendu.nn.generate import generate
 
     x = again(torch.tensor(sorted({number * count // 3 for number in range(3)})))[2]["x"]
-    prompts = x[:, :PROMPT]
+    prompts = x[:, :PROMPT].to(device_of(model))
     drawn = list(generate(model, prompts, WRITTEN, temperature=WARMTH, never=task.unwritten))
     texts = [f"{task.text(a)}│{task.text(b)}" for a, b in zip(prompts.cpu(), torch.stack(drawn, 1).cpu(), strict=True)]
     note = f"Up to │ the {part} part itself; what follows was drawn by the model, at temperature {WARMTH:g}."

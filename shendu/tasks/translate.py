@@ -24,6 +24,7 @@ from shendu.data.texts import tokens
 from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
+from shendu.parallel import device_of
 from shendu.sources.rows import Rows
 from shendu.tasks import Again, Section, Task
 
@@ -207,7 +208,8 @@ class Translate(Task):
         looked = []
         for given, said in zip(x[:ALIGNED].split(1), y[:ALIGNED].long().split(1), strict=True):
             given, said = (codes[:, : max(1, int((codes != PADDING).sum()))] for codes in (given, said))
-            weights = model.alignment(given, said)[0].float().cpu().numpy()
+            place = device_of(model)  # type: ignore[arg-type]
+            weights = model.alignment(given.to(place), said.to(place))[0].float().cpu().numpy()
             looked.append((weights, self.spelled(given[0].tolist()), self.spelled(said[0].tolist())))
         note = "A row is a piece of the translation, a column one of the source; the darker, the more it was looked at."
         return Section("Alignment", "picture", data_uri(alignment.pictures(looked)), note)
