@@ -3,7 +3,7 @@
     python docs/gen/pictures.py                 all of them
     python docs/gen/pictures.py optimizers      those whose names hold a word
 
-The functions are `shendu.pages.draw`'s; what is trained for a picture is trained here, in seconds.
+The functions are `shendu.draw`'s; what is trained for a picture is trained here, in seconds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import torch
 from matplotlib.figure import Figure
 
 import shendu
-from shendu import Run
-from shendu.pages import draw
+from shendu import Run, draw
 from shendu.systems.generative import hopfield
 
 IMAGES = Path(__file__).resolve().parents[1] / "img"

@@ -6,7 +6,6 @@ import json
 import shlex
 from typing import Any
 
-from shendu.registry import entry
 from shendu.run import Folder
 
 
@@ -22,7 +21,7 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
     signed = [f"{name}: `{signature}`." for name, signature in result.get("signatures", {}).items()]
     return "\n".join([
         "---", "library_name: shendu", f"datasets: [{result['data']}]", "---", "",
-        f"# {result['system']} on {result['data']}", "", f"{entry(result['system']).summary}.", "",
+        f"# {result['system']} on {result['data']}", "", f"{recipe['summary']}.", "",
         f"Made by `{command(recipe)}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
         f"{result['device']} in {result['precision']}); {result['parameters']:,} parameters.", "",
         "| part | metric | figure | 95% interval |", "|---|---|---|---|", *rows, "",

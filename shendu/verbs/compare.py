@@ -24,10 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import shendu
-from shendu import parallel
+from shendu import draw, parallel
 from shendu.errors import UserError
 from shendu.options import AS_JSON, emit, table
-from shendu.pages import draw, drawing
+from shendu.pages import drawing
 from shendu.pages.templates import filled
 from shendu.run import write_text, writing
 from shendu.saved import Saved

@@ -326,7 +326,8 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
             for s in recipe.stages
         ]
         folder.write("recipe.json", {
-            "system": order.system, "summary": registry.entry(order.system).summary, "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
+            "system": order.system, "summary": registry.entry(str(order.system)).summary,
+            "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
             "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages,
             "select_by": recipe.select_by, "ema": recipe.ema, "weights": order.weights,
             "shendu": shendu.__version__,

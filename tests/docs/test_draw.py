@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import shendu
+from shendu import draw
 from shendu.errors import UserError
 from shendu.nn.activations import ACTIVATIONS
 from shendu.optim import OPTIMIZERS, SCHEDULES, schedule
-from shendu.pages import draw
 
 
 def test_activations_and_their_derivatives() -> None:

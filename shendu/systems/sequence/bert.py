@@ -44,8 +44,7 @@ from shendu.nn.positions import angles, rates
 from shendu.nn.precision import lowered
 from shendu.nn.recurrent import ends
 from shendu.objectives.masked import MaskedWords
-from shendu.parallel import device_of
-from shendu.recipes import Training, answers, check_reads, labelled, stage, supervised
+from shendu.recipes import Training, answers, check_reads, device_of, labelled, stage, supervised
 from shendu.sources.bucketed import Bucketed
 from shendu.sources.stretches import MARKS, Codes, Stretches
 from shendu.tasks import Task
