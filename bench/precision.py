@@ -30,7 +30,7 @@ def session(words: str, precision: str, folder: str) -> Session:
 
 def seconds(session: Session) -> float:
     began = time.process_time()
-    session.update()
+    session.update(session.fetch())
     session.at.step += 1
     return time.process_time() - began
 

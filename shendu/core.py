@@ -91,7 +91,12 @@ class Source(Protocol):
     """An endless stream of samples; sample i of the stream is the unit of addressing, chance and resume."""
 
     acts: bool
-    """True: it reads the model."""
+    """True: it acts with the model, at a step's first micro-batch alone (`at.micro` 0); the others are of what it has by then.
+
+    Then it is given the model, in eval mode and without gradients, and may draw from the global generators, which the
+    loop has seeded by stage, step and rank; its state is what it goes on from. Any other source is given None, and never
+    touches the global generators.
+    """
     rows: int
     """Samples in one epoch; 0 where there is no such thing."""
 

@@ -26,6 +26,8 @@ from shendu.run import Folder, NonFinite
 FIRST_SAVE, SAVE_EVERY, SAVE_SHARE = 2.0, 30.0, 0.02
 """Seconds to the first checkpoint and between later ones; at most this share of the time is spent on saving."""
 LOG_LINES = 200
+ACTING = -1
+"""Where a stage's number stands in the seed of a micro-batch, in the seed of a source that acts: no stage has it."""
 
 
 def fit(recipe: Recipe, folder: Folder, setup: Setup) -> tuple[nn.Module, Progress]:
@@ -105,7 +107,8 @@ class Session(State):
     def step(self) -> None:
         began = time.perf_counter()
         try:
-            loss = self.update()
+            batches = self.fetch()
+            loss = self.update(batches)
         except Exception as error:
             if parallel.out_of_memory(error):
                 trouble.shrink(self, error)
@@ -121,13 +124,13 @@ class Session(State):
             self.shown_at = now
             self.setup.show({**figures.line(self), "loss": float(loss)})
         if at.compiled is None and at.step == pace.TRIAL_STEP:
-            self.consider_compiling()
+            self.consider_compiling(batches)
         if self.setup.time_limit and pace.plan(self):
             self.save()
         if time.monotonic() - self.saved_at > self.save_after:
             self.save()
 
-    def update(self) -> Tensor:
+    def update(self, batches: list[Batch]) -> Tensor:
         """One optimiser step: the one place of the package where weights move. Returns the loss, still on the device."""
         stage, at, model = self.stage, self.at, self.model
         assert self.optimizer is not None
@@ -137,7 +140,6 @@ class Session(State):
         for group in self.groups:
             for p in group["params"]:
                 p.grad = None
-        batches = self.fetch()
         units = self.units(batches)
         self.step_tensor.fill_(at.step)
         total = None
@@ -168,7 +170,7 @@ class Session(State):
         return value.detach(), loss.logs
 
     def fetch(self) -> list[Batch]:
-        """The step's micro-batches: neighbouring slices of the stream."""
+        """The step's micro-batches: neighbouring slices of the stream; each is asked for once, since a source may act."""
         stage, at = self.stage, self.at
         count = stage.accumulate * at.micro * parallel.world()
         start = at.step * stage.batch_size
@@ -176,7 +178,12 @@ class Session(State):
         rank, world = parallel.rank(), parallel.world()
         mine = range(rank * count // world, (rank + 1) * count // world)
         asked = [At(edges[i], edges[i + 1] - edges[i], at.stage, at.step, m, rank) for m, i in enumerate(mine)]
-        slices = [self.source.batch(each, self.model) for each in asked]
+        if self.source.acts:
+            chance.reseed(self.setup.seed, ACTING, at.stage, at.step, rank)
+            with parallel.evaluating(self.model):
+                slices = [self.source.batch(each, self.model) for each in asked]
+        else:
+            slices = [self.source.batch(each) for each in asked]
         return [parallel.to_device(batch, self.setup.device, at.layout) for batch in slices]
 
     def units(self, batches: list[Batch]) -> dict[str, Tensor | int]:
@@ -210,11 +217,11 @@ class Session(State):
             setattr(self.at, name, value)
         self.save()
 
-    def consider_compiling(self) -> None:
+    def consider_compiling(self, batches: list[Batch]) -> None:
+        """Tried on the batches of the step that was just made: a source that acts is asked no more often for it."""
         self.at.compiled = False
         if not pace.worth_a_trial(self):
             return
-        batches = self.fetch()
         units = self.units(batches)
 
         def backward(learner: nn.Module, layout: str) -> Tensor:

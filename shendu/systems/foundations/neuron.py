@@ -89,7 +89,7 @@ class Construct(Objective):
 
     def enter(self, model: nn.Module, source: Source) -> None:
         assert isinstance(model, Neuron)
-        table = source.batch(At(0, source.rows), model)
+        table = source.batch(At(0, source.rows))
         x, y = table["x"], table["y"].bool()
 
         def mistakes(unit: tuple[tuple[int, ...], int]) -> tuple[int, int]:

@@ -256,7 +256,7 @@ class Store(Objective):
 
     def enter(self, model: nn.Module, source: Source) -> None:
         assert isinstance(model, Memory)
-        rows = source.batch(At(0, source.rows), model)
+        rows = source.batch(At(0, source.rows))
         y = rows["y"]
         model.store(signs(rows["x"].flatten(1)), torch.zeros_like(model.classes) if y.is_floating_point() else y)
 

@@ -249,7 +249,7 @@ class Contrast(Objective):
 def base_rates(model: RBM, source: Source) -> Tensor:
     """The field [V] under which unconnected visible units have the training rows' means."""
     rows = min(source.rows, LOOKED_AT)
-    total = sum(source.batch(At(i, min(500, rows - i)), model)["x"].flatten(1).sum(0) for i in range(0, rows, 500))
+    total = sum(source.batch(At(i, min(500, rows - i)))["x"].flatten(1).sum(0) for i in range(0, rows, 500))
     assert torch.is_tensor(total)
     if not model.binary:
         return total / rows
