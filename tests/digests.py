@@ -4,7 +4,7 @@
     python tests/digests.py diff ONE.json OTHER.json
     python tests/digests.py compare COMMIT [COMMIT]   # both in checkouts of their own; else with the working tree
 
-`--only lenet,gpt` for some systems. Exit code 1 where anything differs or fails. A case is a system, a form of it (or
+`--only lenet,gpt` for some systems. Exit code 1 where anything differs. A case is a system, a form of it (or
 `rich`: everything that a run can carry), a precision and a number of threads. Digests hold on one machine only, since
 kernels round differently elsewhere, so none is kept. One and the same copy of this file measures both trees of a
 comparison: it knows no more of them than `shendu.train`, `tiny` and the files of a run.
@@ -138,25 +138,34 @@ def without_reports() -> None:
 # ---- two trees
 
 
-def differences(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[str]:
-    """A line for each case that is not the same in both, and for each that failed."""
-    found = [
+def differences(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """A line for each case that is not the same in both, and for each that fails in both alike, which proves nothing."""
+    differ = [
         f"{case}: only in the {'first' if case in one else 'second'}" for case in sorted(one.keys() ^ other.keys())
     ]
+    failed = []
     for case in (case for case in one if case in other):
         a, b = one[case], other[case]
-        failed = [f"the {which}: {each['error']}" for which, each in (("first", a), ("second", b)) if "error" in each]
-        parts = [] if failed else [part for part in ("choices", *PARTS) if a[part] != b[part]]
-        if failed or parts:
-            found.append(f"{case}: {'; '.join(failed) or ', '.join(parts)}")
-    return found
+        errors = [f"{which}: {each['error']}" for which, each in (("first", a), ("second", b)) if "error" in each]
+        if errors and a == b:
+            failed.append(f"{case}: fails in both: {a['error']}")
+        elif errors or a != b:
+            differ.append(f"{case}: {'; '.join(errors) or ', '.join(part for part in a if a[part] != b[part])}")
+    return differ, failed
 
 
 def told(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> int:
-    """Prints what differs; the exit code."""
-    lines = differences(one, other)
-    print(*lines, f"{len(lines)} of {len(one.keys() | other.keys())} cases differ", sep="\n")
-    return bool(lines)
+    """Prints what differs; the exit code, which is 1 as well where nothing was compared."""
+    differ, failed = differences(one, other)
+    total = len(one.keys() | other.keys())
+    same = total - len(differ) - len(failed)
+    print(
+        *failed,
+        *differ,
+        f"of {total} cases {len(differ)} differ, {same} are the same, {len(failed)} fail in both",
+        sep="\n",
+    )
+    return bool(differ) or not same
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:

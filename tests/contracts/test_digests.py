@@ -60,7 +60,11 @@ def test_names_shapes_and_types_of_weights_are_seen(tmp_path: Path) -> None:
 def test_what_failed_or_is_missing_differs() -> None:
     right = {"choices": "{}", **dict.fromkeys(digests.PARTS, "0")}
     wrong = {"choices": "{}", "error": "UserError: no"}
-    assert not digests.differences({"a": right}, {"a": right})
-    assert digests.differences({"a": right}, {"a": {**right, "losses": "1"}}) == ["a: losses"]
-    assert digests.differences({"a": right, "b": right}, {"b": right}) == ["a: only in the first"]
-    assert digests.differences({"a": wrong}, {"a": wrong}) == ["a: the first: UserError: no; the second: UserError: no"]
+    assert digests.differences({"a": right}, {"a": right}) == ([], [])
+    assert digests.differences({"a": right}, {"a": {**right, "losses": "1"}}) == (["a: losses"], [])
+    assert digests.differences({"a": right, "b": right}, {"b": right}) == (["a: only in the first"], [])
+    assert digests.differences({"a": right}, {"a": wrong}) == (["a: second: UserError: no"], [])
+    assert digests.differences({"a": wrong}, {"a": wrong}) == ([], ["a: fails in both: UserError: no"])
+    assert [
+        digests.told({"a": one}, {"a": other}) for one, other in ((right, right), (right, wrong), (wrong, wrong))
+    ] == [0, 1, 1]
