@@ -14,9 +14,10 @@ import torch
 from shendu import config, parallel, recipes
 from shendu import data as data_module
 from shendu.core import Metric
-from shendu.data import catalogue, recoded
+from shendu.data import recoded
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset, Split
+from shendu.data.known import KNOWN
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.translation import Translation
@@ -98,7 +99,7 @@ def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]
     """Other data, read as the run's own was where nothing else is said, and encoded by its columns."""
     reading = config.settle(how, _reading(run))[0]
     mine = run.processor
-    known = isinstance(data, str) and data in catalogue.KNOWN
+    known = isinstance(data, str) and data in KNOWN
     if (
         not known
         and isinstance(mine, Supervised)
