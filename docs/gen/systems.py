@@ -22,7 +22,8 @@ from typing import Any
 from shendu.metrics.running import METRICS
 
 from shendu import optim, recipes, registry
-from shendu.data import augment, catalogue
+from shendu.data import augment
+from shendu.data.known import KNOWN
 from shendu.nn.activations import ACTIVATIONS
 from shendu.objectives.losses import LOSSES
 
@@ -278,7 +279,7 @@ def overview() -> str:
 def names_page() -> str:
     """Everything that has a name on the command line, beside the systems."""
     one_line = {name: inspect.cleandoc(cls.__doc__ or "").split("\n")[0] for name, cls in METRICS.items()}
-    data = {name: f"{known.summary}; licence: {known.licence}" for name, known in catalogue.KNOWN.items()}
+    data = {name: f"{known.summary}; licence: {known.licence}" for name, known in KNOWN.items()}
     lists = (
         ("Data", "`shendu train SYSTEM NAME`. Where they are looked for: [data](how-to/data.md).", data),
         (

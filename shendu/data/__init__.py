@@ -74,16 +74,16 @@ def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | No
 
 def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Dataset | None:
     """A known set; None where the word is a path. Raises UserError where it is neither."""
-    from shendu.data import catalogue
+    from shendu.data import known
 
-    if name not in catalogue.KNOWN:
+    if name not in known.KNOWN:
         if not os.path.exists(os.path.expanduser(name)):
-            raise nothing_called(name, "data set", catalogue.KNOWN)
+            raise nothing_called(name, "data set", known.KNOWN)
         return None
-    found = catalogue.find(name, data_dir)
-    if found.kind == "generated":
-        return cache.through_arrays(cache.Decoded(**catalogue.generate(name)), name, name)
-    classes = tuple(catalogue.KNOWN[name].classes)
+    found, entry = known.find(name, data_dir), known.KNOWN[name]
+    if entry.make:
+        return cache.through_arrays(cache.Decoded(**entry.make()), name, name)
+    classes = entry.classes
     options = {"kind": found.kind, "classes": list(classes)}
     if found.kind == "idx":
         files = {key.replace("-", "_"): path for key, path in found.files.items()}
@@ -91,10 +91,9 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
     if found.kind == "table":
         from shendu.data.tables import table
 
-        entry = catalogue.KNOWN[name]
         return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
     if found.kind == "prose":
-        return _open_prose(found.files, name, name, reading, catalogue.KNOWN[name].shares)
+        return _open_prose(found.files, name, name, reading, entry.shares)
     if found.kind == "omniglot":
         from shendu.data.pictures import omniglot
 
@@ -102,14 +101,14 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
             found.files, {**options, "side": omniglot.SIDE}, name, name, lambda room: omniglot.read(found.files, name)
         )
     if found.kind == "pairs":
-        source, target = name.split("-")[-2:]
+        source, target = entry.languages
         if reading.target not in ("", target):
             raise UserError(
                 f"{name} is translated to {target}; for the other direction train on multi30k-{target}-{source}"
             )
         return pairs.open_files(found.files, source, target, name, name, reading)
     if found.kind == "archive":
-        return _open_file(found.files["archive"], reading.over(catalogue.KNOWN[name].reading), name)
+        return _open_file(found.files["archive"], reading.over(entry.reading), name)
     if unpacked := found.files.get("folder"):
         tree = archive.Folder(unpacked)
         files = {entry: unpacked / entry for entry in cifar.relevant(sorted(tree.sizes))}

@@ -22,6 +22,7 @@ from torch import Tensor
 from shendu import chance
 from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
+from shendu.data.known import KNOWN
 from shendu.data.signals.audio import Audio
 from shendu.errors import UserError, unknown
 from shendu.field import Field
@@ -470,14 +471,6 @@ def draws(samples: Tensor, *key: int) -> Tensor:
     return chance.uniform(samples, DRAWS, *key)
 
 
-_USUAL = {
-    "mnist": ("rotate:10", "shift:2"),
-    "digits": ("shift:0.5",),
-    "fashion-mnist": ("crop:2", "flip"),
-    "cifar10": ("crop:4", "flip"),
-}
-
-
 def usual(data: Dataset) -> tuple[str, ...]:
     """What suits a known set; else what changes no meaning: colour pictures cropped and mirrored, gray ones, which may be
     writing, shifted by a fourteenth of their side; recordings by a tenth of a second, with noise and hidden parts.
@@ -487,11 +480,16 @@ def usual(data: Dataset) -> tuple[str, ...]:
         return ("delay:0.1", "noise:15", "specmask:8")
     if not isinstance(column, Image):
         return ()
-    if data.name in _USUAL:
-        return _USUAL[data.name]
+    if own := _own(data):
+        return own
     if mirrors(data):
         return (f"crop:{max(1, round(min(column.height, column.width) / 8))}", "flip")
     return (f"shift:{max(1, round(column.width / 14))}",)
+
+
+def _own(data: Dataset) -> tuple[str, ...]:
+    """What a known set says of itself."""
+    return KNOWN[data.name].augment if data.name in KNOWN else ()
 
 
 def mirrors(data: Dataset) -> bool:
@@ -504,7 +502,7 @@ def mirrors(data: Dataset) -> bool:
 
 def reason(data: Dataset, words: tuple[str, ...]) -> tuple[str, ...]:
     """The note on what is done to a person's own pictures; none for a known set."""
-    if data.name in _USUAL or not isinstance(data.fields[data.input], Image):
+    if _own(data) or not isinstance(data.fields[data.input], Image):
         return ()
     done = ",".join(words)
     if "flip" in words:

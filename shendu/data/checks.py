@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from shendu import chance, data
-from shendu.data import catalogue
+from shendu.data import known
 from shendu.data.audit import duplicates, screens, suspects
 from shendu.data.audit.screens import Feature
 from shendu.data.columns import Category, Image, Number
@@ -27,7 +27,7 @@ from shendu.data.dataset import Dataset
 from shendu.data.files import archive, layout
 from shendu.data.moments import chunks
 from shendu.data.pictures import folder
-from shendu.data.reading import Reading
+from shendu.data.reading import Published, Reading
 from shendu.data.signals import audio
 from shendu.data.tables import cells, delimited, kinds, table
 from shendu.data.tables.cells import Cells
@@ -235,28 +235,27 @@ def check_files(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def tables_of(subject: Subject) -> dict[str, tuple[Path, catalogue.Published]]:
+def tables_of(subject: Subject) -> dict[str, tuple[Path, Published]]:
     """Part -> its file and what is known of it, where the data lie as tables."""
     if not isinstance(subject.input, Row):
         return {}
-    if (known := catalogue.KNOWN.get(subject.data.source)) and known.table:
+    if (entry := known.KNOWN.get(subject.data.source)) and entry.table:
         return {
-            part: (path, known.table)
-            for part, path in catalogue.find(subject.data.source, subject.data_dir).files.items()
+            part: (path, entry.table) for part, path in known.find(subject.data.source, subject.data_dir).files.items()
         }
     path = Path(subject.data.source)
     if path.is_file() and table.recognised(path):
-        return {"train": (path, catalogue.Published())}
+        return {"train": (path, Published())}
     found = table.in_folder(path, sorted(entry.name for entry in path.iterdir())) if path.is_dir() else {}
-    return {part: (file, catalogue.Published()) for part, file in (found or {}).items()}
+    return {part: (file, Published()) for part, file in (found or {}).items()}
 
 
 def check_table(subject: Subject) -> Iterator[Finding]:
     """What the cells say before they become numbers."""
-    for part, (path, known) in tables_of(subject).items():
+    for part, (path, facts) in tables_of(subject).items():
         comma = False
         if (table.recognised(path) or "csv") == "csv":
-            how = delimited.layout(path, names=known.names, skip=int(part in known.skip))
+            how = delimited.layout(path, names=facts.names, skip=int(part in facts.skip))
             cells_of, ragged = delimited.read(path, how, True)
             comma = how.comma
             yield from _of_file(path, how.encoding, ragged)
@@ -264,7 +263,7 @@ def check_table(subject: Subject) -> Iterator[Finding]:
             cells_of = table.read(path, True)[0]
         if part == "train":
             said = table.parse_types(subject.reading.types, cells_of.column_names)
-            target = table.choose_target(cells_of.column_names, subject.reading.target or known.target, str(path))[0]
+            target = table.choose_target(cells_of.column_names, subject.reading.target or facts.target, str(path))[0]
             columns = [Cells(name, cells_of.column(name)) for name in cells_of.column_names]
             yield from _left_out([c for c in columns if c.name != target], said, comma)
             yield from _mixed([c for c in columns if c.is_plain and not c.is_number and not c.is_time], comma)

@@ -65,3 +65,16 @@ class Reading:
             fold, folds = map(int, self.split.split("/"))
             if not 1 <= fold <= folds or folds < 2:
                 raise UserError(f"--split {self.split} is no fold: write 1/5 … 5/5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a publisher's table files do not say themselves."""
+
+    target: str = ""
+    names: tuple[str, ...] = ()
+    """Columns of files without a header."""
+    skip: tuple[str, ...] = ()
+    """Parts whose first line is no row."""
+    label_end: str = ""
+    """What stands behind the labels of some parts."""

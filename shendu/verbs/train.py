@@ -26,8 +26,8 @@ from torch import nn
 import shendu
 from shendu import config, data, parallel, published, registry
 from shendu.core import Recipe
-from shendu.data import catalogue
 from shendu.data.dataset import Dataset
+from shendu.data.known import KNOWN
 from shendu.data.reading import Reading
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.field import kind_of
@@ -291,8 +291,8 @@ def wanted(
 
 def known_data(word: str) -> str:
     """The one word that was given, where it is data; raises UserError that names the near system or data set."""
-    known = {**registry.systems(), **catalogue.KNOWN}
-    if word not in catalogue.KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
+    known = {**registry.systems(), **KNOWN}
+    if word not in KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
         raise data.nothing_called(word, "system or data set", known)
     return word
 

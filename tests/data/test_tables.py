@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import feather, ipc, parquet
+from shendu.data.processors.supervised import Supervised
 
 import shendu.data
-from shendu.data import Dataset, catalogue, columns
+from shendu.data import Dataset, columns
 from shendu.data.columns import Category, Number
-from shendu.data.processors.supervised import Supervised
+from shendu.data.known import KNOWN
 from shendu.data.tables import cells, table
 from shendu.data.tables.cells import Cells
 from shendu.data.tables.row import Column, Row
@@ -448,7 +449,7 @@ def test_published_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("SHENDU_DATA", raising=False)
     folder = tmp_path / "adult"
     folder.mkdir()
-    names = catalogue.KNOWN["adult"].table.names  # type: ignore[union-attr]
+    names = KNOWN["adult"].table.names  # type: ignore[union-attr]
     line = "{}, Private, 77516, {}, 13, Never-married, ?, Husband, White, Male, 0, {}, 40, Cuba, {}\n"
     rows = [line.format(30 + i, ("BA", "MA")[i % 2], i % 3, ("<=50K", ">50K")[i % 2]) for i in range(20)]
     (folder / "adult.data").write_text("".join(rows) + "\n")

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shendu.data.catalogue import Published
 from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
 from shendu.data.files import cache
 from shendu.data.files.archive import Tree
-from shendu.data.reading import Reading
+from shendu.data.reading import Published, Reading
 from shendu.data.signals import series
 from shendu.data.tables import cells, formats, media
 from shendu.data.tables.cells import Cells
