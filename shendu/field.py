@@ -1,12 +1,22 @@
-"""The contract of a field: what a name in a batch holds. Imports no torch, so that reading data does not wait for it."""
+"""The contract of a field: what a name in a batch holds. Imports no torch, so that reading data does not wait for it.
+
+A file under data/fields/ is a field, called as the file is; a person's own class is one as soon as it is defined.
+"""
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
+from shendu import config
+from shendu.errors import UserError, unknown
+
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     Batch = dict[str, Tensor]
@@ -31,6 +41,8 @@ class Field:
     was fitted on the training rows are numbers in it; `fit` hands them back as tensors. Shape letters: B rows, U units.
     """
 
+    known: ClassVar[dict[str, type[Field]]] = {}
+    """Kind -> class, of those that are imported."""
     kind: ClassVar[str]
     """Its name in files."""
     words: ClassVar[str]
@@ -42,6 +54,12 @@ class Field:
     """Of the stored values."""
     ragged: ClassVar[bool] = False
     """True: rows vary in length; gathered, they are padded, and the part `_count` has each one's length."""
+    running: ClassVar[bool] = False
+    """True: a value is a stretch of one long line of rows, so that two values are never put together."""
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            Field.known[cls.kind] = cls
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -116,6 +134,55 @@ class Field:
     def schema(self) -> Any:
         """What stored rows are, for who sends or reads them."""
         return {"kind": self.kind, "words": self.words, "shape": list(self.stored), "dtype": self.dtype}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **config.to_json(self)}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Field:
+        """Of a closed set: our own files, and classes that are imported already, so that no file can name code.
+
+        Raises UserError for another kind.
+        """
+        kind = values.get("kind", "")
+        if kind not in Field.known and kind in _files():
+            importlib.import_module(f"shendu.data.fields.{kind}")
+        if kind not in Field.known:
+            raise unknown("kind of field", str(kind), {*_files(), *Field.known})
+        return config.from_json(Field.known[kind], {key: value for key, value in values.items() if key != "kind"})
+
+
+def _files() -> set[str]:
+    """The kinds that have a file of their own."""
+    return {path.stem for path in (Path(__file__).parent / "data" / "fields").glob("[a-z]*.py")}
+
+
+# ---- what several fields share ---------------------------------------------------------------------------------------
+
+
+def array_of(values: Any) -> np.ndarray:
+    """Plain values as an array: a tensor, nested lists, an array. Raises UserError for rows of different lengths."""
+    if hasattr(values, "detach"):
+        return values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise UserError("the input has rows of different lengths; give all the same") from None
+
+
+def drawn(n: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers [n, *shape] under a fixed seed."""
+    import torch
+
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(n))
+
+
+def spread(n: int, shape: tuple[int, ...], fit: dict[str, tuple[float, ...]]) -> Tensor:
+    """Normal numbers [n, *shape] of a mean and deviation per element (or of one for all), under a fixed seed."""
+    import torch
+
+    mean, std = (torch.tensor(fit[name], dtype=torch.float32) for name in ("mean", "std"))
+    return (drawn(n, (math.prod(shape),)) * std + mean).view(n, *shape)
 
 
 def padded(flat: Tensor, offsets: Tensor, rows: Tensor, least: int = 1) -> Batch:

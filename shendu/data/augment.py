@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu import chance
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
-from shendu.data.signals.audio import Audio
+from shendu.data.fields.audio import Audio
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.errors import UserError, unknown
 from shendu.field import Field
 

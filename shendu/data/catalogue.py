@@ -10,23 +10,10 @@ from typing import Any, Literal
 
 from shendu.data import generated
 from shendu.data.files import download
-from shendu.data.reading import Reading
+from shendu.data.reading import Published, Reading
 from shendu.errors import UserError, unknown
 
 CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """What a publisher's table files do not say themselves."""
-
-    target: str = ""
-    names: tuple[str, ...] = ()
-    """Columns of files without a header."""
-    skip: tuple[str, ...] = ()
-    """Parts whose first line is no row."""
-    label_end: str = ""
-    """What stands behind the labels of some parts."""
 
 
 @dataclass(frozen=True)

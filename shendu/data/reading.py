@@ -36,6 +36,13 @@ class Reading:
     share of the classes, which then have no training rows (classes:0.25)."""
     skip_bad: bool = False
     """Leave unreadable files out, and count them."""
+    reader: str = ""
+    """Who reads it, where several could: pictures, tables, prose, …"""
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether a forecast is asked for."""
+        return bool(self.time or self.horizon or self.season or self.task == "forecast")
 
     def over(self, other: Reading) -> Reading:
         """The other one where this says nothing."""
@@ -62,3 +69,16 @@ class Reading:
             fold, folds = map(int, self.split.split("/"))
             if not 1 <= fold <= folds or folds < 2:
                 raise UserError(f"--split {self.split} is no fold: write 1/5 … 5/5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a publisher's table files do not say themselves."""
+
+    target: str = ""
+    names: tuple[str, ...] = ()
+    """Columns of files without a header."""
+    skip: tuple[str, ...] = ()
+    """Parts whose first line is no row."""
+    label_end: str = ""
+    """What stands behind the labels of some parts."""

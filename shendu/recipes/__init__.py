@@ -14,14 +14,14 @@ from torch import nn
 from shendu import config, optim
 from shendu.core import Config, Metric, Objective, Recipe, Source, Stage
 from shendu.data import augment
-from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.series import Series
 from shendu.data.processors.embedding import Embedding
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.translation import Translation
 from shendu.data.processors.unlabelled import Unlabelled
-from shendu.data.signals.series import Series
 from shendu.errors import UserError, unknown
 from shendu.metrics import (
     BLEU,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shendu.data import augment
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.recipes import Training
 
 SHOWN, SHOWN_LARGE = 430_000, 240_000

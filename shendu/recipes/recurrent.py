@@ -10,10 +10,10 @@ from torch import nn
 from shendu.config import settle
 from shendu.core import Recipe, Source
 from shendu.data.dataset import Dataset
+from shendu.data.fields.prose import Prose
+from shendu.data.fields.text import Text
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
-from shendu.data.texts.prose import Prose
-from shendu.data.texts.text import Text
 from shendu.nn.recurrent import Settings
 from shendu.recipes import Training, check_reads, device_of, supervised
 from shendu.recipes.language import Tokens, language

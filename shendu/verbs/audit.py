@@ -14,9 +14,9 @@ import numpy as np
 import shendu
 from shendu import config, data
 from shendu.data.audit.screens import Feature
+from shendu.data.fields.prose import Prose
 from shendu.data.files import layout
 from shendu.data.reading import Reading
-from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
 from shendu.run import write_text
 from shendu.verbs import drawing

@@ -18,23 +18,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from shendu import chance, data
-from shendu.data import catalogue
+from shendu import chance
+from shendu.data import catalogue, cells, readers
 from shendu.data.audit import duplicates, screens, suspects
 from shendu.data.audit.screens import Feature
-from shendu.data.columns import Category, Image, Number
-from shendu.data.dataset import Dataset
+from shendu.data.cells import Cells
+from shendu.data.class_folders import ClassFolders
+from shendu.data.column import NAMED
+from shendu.data.dataset import Dataset, dense
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.data.files import archive, layout
 from shendu.data.moments import chunks
-from shendu.data.pictures import folder
 from shendu.data.reading import Reading
-from shendu.data.signals import audio
-from shendu.data.tables import cells, delimited, kinds, table
-from shendu.data.tables.cells import Cells
-from shendu.data.tables.row import NAMED, Row
-from shendu.data.texts import text
-from shendu.data.texts.pairs import dense
+from shendu.data.tables import delimited, files, formats, kinds
+from shendu.data.tables.target import choose_target
 from shendu.errors import UserError
+from shendu.field import Field
 
 SEVERITIES = {
     "error": "figures would mislead, or training would stop",
@@ -181,13 +183,16 @@ def files_of(dataset: Dataset, reading: Reading) -> tuple[list[str], dict[str, s
     path = Path(dataset.source)
     if isinstance(dataset.fields[dataset.input], Row | Number) or not path.is_absolute() or not path.exists():
         return [], {}
+    field = dataset.fields[dataset.input]
     try:
-        tree: archive.Tree = archive.Folder(path) if path.is_dir() else data._tree(path)
-        laid = layout.plan(sorted(tree.sizes), str(path), reading)
+        if not (found := readers.class_folders(path, reading, field)):
+            return [], {}
+        door, laid = found
+        names = laid.plan.names()
     except UserError:
         return [], {}
-    names, rows = laid.names(), sum(map(len, dataset.splits.values()))
-    bad = unreadable(tree, names, dataset.fields[dataset.input]) if len(names) > rows else {}
+    rows = sum(map(len, dataset.splits.values()))
+    bad = unreadable(door, laid.tree, names, field) if len(names) > rows else {}
     kept = [name for name in names if name not in bad]
     around = _around(names)
     return ([name.removeprefix(around) for name in kept], bad) if len(kept) == rows else ([], bad)
@@ -199,23 +204,15 @@ def _around(names: list[str]) -> str:
     return f"{folders.pop()}/" if len(folders) == 1 else ""
 
 
-def unreadable(tree: archive.Tree, names: list[str], column: Any) -> dict[str, str]:
+def unreadable(door: ClassFolders, tree: archive.Tree, names: list[str], field: Field) -> dict[str, str]:
     """File -> why it cannot be read."""
     bad: dict[str, str] = {}
-
-    def work(read: bytes) -> None:
-        if isinstance(column, Image):
-            folder.read_picture(read, column)
-        elif isinstance(column, audio.Audio):
-            audio.decoded(read, column.rate)
-        else:
-            text.decoded(read)
 
     def keep(name: str, found: Any) -> None:
         if isinstance(found, str):
             bad[name] = found
 
-    layout.each(tree, names, work, keep, lambda error: str(error.__cause__ or error).split(" <_io")[0])
+    layout.each(tree, names, lambda read: door.row(read, field), keep, door.reason, door.most)
     return bad
 
 
@@ -245,9 +242,9 @@ def tables_of(subject: Subject) -> dict[str, tuple[Path, catalogue.Published]]:
             for part, path in catalogue.find(subject.data.source, subject.data_dir).files.items()
         }
     path = Path(subject.data.source)
-    if path.is_file() and table.recognised(path):
+    if path.is_file() and files.recognised(path):
         return {"train": (path, catalogue.Published())}
-    found = table.in_folder(path, sorted(entry.name for entry in path.iterdir())) if path.is_dir() else {}
+    found = files.in_folder(path, sorted(entry.name for entry in path.iterdir())) if path.is_dir() else {}
     return {part: (file, catalogue.Published()) for part, file in (found or {}).items()}
 
 
@@ -255,16 +252,16 @@ def check_table(subject: Subject) -> Iterator[Finding]:
     """What the cells say before they become numbers."""
     for part, (path, known) in tables_of(subject).items():
         comma = False
-        if (table.recognised(path) or "csv") == "csv":
+        if (files.recognised(path) or "csv") == "csv":
             how = delimited.layout(path, names=known.names, skip=int(part in known.skip))
             cells_of, ragged = delimited.read(path, how, True)
             comma = how.comma
             yield from _of_file(path, how.encoding, ragged)
         else:
-            cells_of = table.read(path, True)[0]
+            cells_of = formats.read(path, True)[0]
         if part == "train":
-            said = table.parse_types(subject.reading.types, cells_of.column_names)
-            target = table.choose_target(cells_of.column_names, subject.reading.target or known.target, str(path))[0]
+            said = kinds.parse_types(subject.reading.types, cells_of.column_names)
+            target = choose_target(cells_of.column_names, subject.reading.target or known.target, str(path))[0]
             columns = [Cells(name, cells_of.column(name)) for name in cells_of.column_names]
             yield from _left_out([c for c in columns if c.name != target], said, comma)
             yield from _mixed([c for c in columns if c.is_plain and not c.is_number and not c.is_time], comma)
@@ -290,7 +287,7 @@ def _of_file(path: Path, encoding: str, ragged: int) -> Iterator[Finding]:
 
 
 def _left_out(columns: list[Cells], said: dict[str, tuple[str, str]], comma: bool) -> Iterator[Finding]:
-    left = {column.name: table.judge(column, said.get(column.name), comma).left for column in columns}
+    left = {column.name: kinds.judge(column, said.get(column.name), comma).left for column in columns}
     for why, kind, words, advice in (
         ("empty", "missing", "without any value", "fill it, or remove it"),
         ("constant", "constant", "of one value", "remove it: nothing follows from it"),

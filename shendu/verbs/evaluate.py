@@ -8,21 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from shendu import config, parallel, recipes
 from shendu import data as data_module
 from shendu.core import Metric
-from shendu.data import catalogue, recoded
-from shendu.data.columns import Category, Image
-from shendu.data.dataset import Dataset, Split
+from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
+from shendu.data.fields.sentence import Sentence
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.translation import Translation
 from shendu.data.reading import Reading
-from shendu.data.texts import prose
-from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.measure import Outputs, intervals, measure, signatures
@@ -98,38 +95,16 @@ def _other(run: Run, data: Any, data_dir: str | Path | None, how: dict[str, Any]
     """Other data, read as the run's own was where nothing else is said, and encoded by its columns."""
     reading = config.settle(how, _reading(run))[0]
     mine = run.processor
-    known = isinstance(data, str) and data in catalogue.KNOWN
-    if (
-        not known
-        and isinstance(mine, Supervised)
-        and (found := recoded.open_as(data, mine.input, mine.target, reading))
-    ):
-        return found
-    if not known and isinstance(mine, Language):
-        return prose.whole(data_module.open(data, data_dir=data_dir, reading=reading))
-    return same_classes(run, data_module.open(data, data_dir=data_dir, reading=reading))
+    fields = {"x": mine.input}
+    if isinstance(mine, Supervised | Translation):
+        fields["y"] = mine.target
+    elif not isinstance(mine, Language):  # what has no target is measured beside that of the data
+        fields = {}
+    return data_module.open(data, data_dir=data_dir, reading=reading, fields=fields or None)
 
 
 def _reading(run: Run) -> Reading:
     return replace(config.from_json(Reading, run.recipe["data"]["reading"]), split="", test_from="")
-
-
-def same_classes(run: Run, dataset: Dataset) -> Dataset:
-    """The data with its classes numbered as the run's, which may be more; raises UserError for one that the run has not."""
-    labels, target = run.processor.labels, dataset.fields[dataset.target]
-    if not isinstance(target, Category) or target.names == labels or not labels:
-        return dataset
-    strange = [name for name in target.names if name not in labels]
-    if strange:
-        raise UserError(
-            f"{run.path} and {dataset.name} have different classes ({', '.join(strange[:5])}); give data of the same classes"
-        )
-    number = np.array([labels.index(name) for name in target.names])
-    splits = {
-        part: Split({**split.columns, dataset.target: number[split.columns[dataset.target]]}, split.index)
-        for part, split in dataset.splits.items()
-    }
-    return replace(dataset, fields={**dataset.fields, dataset.target: run.processor.target}, splits=splits)
 
 
 def check_fits(run: Run, dataset: Dataset) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from shendu import chance, parallel
 from shendu.core import Metric
+from shendu.data.fields.row import _shown
 from shendu.data.processors.supervised import Supervised
-from shendu.data.tables.row import _shown
-from shendu.data.texts.text import KNOWN
+from shendu.data.words import KNOWN
 from shendu.measure import BATCH
 from shendu.recipes import device_of
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import shendu.run
-from shendu import parallel
+from shendu import data, parallel
 from shendu.data.processors.embedding import Embedding
 from shendu.errors import UserError
 from shendu.measure import BATCH, outputs_of
@@ -140,14 +140,12 @@ def embeddings(run: Run, inputs: tuple[Any, ...], device: str) -> tuple[list[str
     model = parallel.place(run.model, chosen)
     words: list[str] = []
     found: list[Tensor] = []
-    for given in inputs:
-        for names, item in column.items(given):
-            stored = torch.from_numpy(column.store(item).copy())
-            words += names if len(names) == len(stored) else [f"{names[0]}[{i}]" for i in range(len(stored))]
-            for rows in stored.split(BATCH):
-                with parallel.evaluating(model):
-                    batch = run.processor.prepare({"x": rows})
-                    found.append(outputs_of(model, run.processor, batch, chosen, "fp32").cpu())
+    for _, names, stored in data.pieces(inputs, {"x": column}):
+        words += names
+        for rows in torch.from_numpy(stored["x"].copy()).split(BATCH):
+            with parallel.evaluating(model):
+                batch = run.processor.prepare({"x": rows})
+                found.append(outputs_of(model, run.processor, batch, chosen, "fp32").cpu())
     if not found:
         raise UserError("there is no picture to look at; give one or more, or a folder of them")
     return words, torch.cat(found)

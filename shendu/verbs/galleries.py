@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shendu import parallel
 from shendu.core import Draws, Recipe, Source, Steps, Views
-from shendu.data.columns import Image as ImageColumn
+from shendu.data.fields.image import Image as ImageColumn
 from shendu.data.processors.embedding import Embedding
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from shendu import chance, parallel
 from shendu.core import Draws
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError

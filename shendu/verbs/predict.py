@@ -19,14 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shendu import parallel
+from shendu import data, parallel
 from shendu.core import MASKED
 from shendu.data.processors.language import Language
 from shendu.data.processors.supervised import Supervised
-from shendu.data.signals.series import Line, Series
-from shendu.data.tables.row import Row
 from shendu.errors import UserError, near
-from shendu.field import Field
 from shendu.measure import BATCH, outputs_of
 from shendu.verbs.display import aside
 from shendu.verbs.opened import Run, opened
@@ -118,7 +115,8 @@ def pieces(
         yield from read_texts(model, processor, inputs, chosen, cast)
         return
     nothing, doubt = True, ""
-    for key, names, stored in gathered(processor, inputs):
+    for key, names, columns in data.pieces(inputs, {"x": processor.input}):
+        stored = np.asarray(columns["x"])
         if not doubt and (doubt := processor.doubt(stored)):
             say(doubt)
         parts = []
@@ -137,47 +135,12 @@ def read_texts(
     model: nn.Module, processor: Language, inputs: Iterable[Any], device: torch.device, precision: str
 ) -> Iterator[Piece]:
     """How well a language model foretells each text: the mean over all of its tokens but the first."""
-    for words, item in itertools.chain.from_iterable(processor.input.items(given) for given in inputs):
-        batch = processor.encode(item)
+    for _, words, stored in data.pieces(inputs, {"x": processor.input}):
+        batch = processor.encode(stored["x"])
         with parallel.evaluating(model):
             nats = outputs_of(model, processor, batch, device, precision).cpu().double()
         counted = (batch["y"] != MASKED).sum(1)
         yield Piece("input", words, ((nats * counted).sum() / counted.sum())[None], processor)
-
-
-def gathered(processor: Supervised, inputs: Iterable[Any]) -> Iterator[tuple[str, list[str], np.ndarray]]:
-    """(what names are, a name per row or per step of its forecast, stored rows), files and single rows put together to some
-    thousand."""
-    column = processor.input
-    key = "input"
-    names: list[str] = []
-    rows: list[np.ndarray] = []
-    for words, item in itertools.chain.from_iterable(column.items(given) for given in inputs):
-        stored = column.store(item)
-        if len(words) == 1 < len(stored):
-            words = [f"{words[0]}[{i}]" for i in range(len(stored))]
-        before, key = key, key_of(item, column)
-        if names and key != before:
-            yield before, names, np.concatenate(rows)
-            names, rows = [], []
-        names += words
-        rows.append(stored)
-        if len(names) >= BATCH:
-            yield key, names, np.concatenate(rows)
-            names, rows = [], []
-    if names:
-        yield key, names, np.concatenate(rows)
-
-
-def key_of(item: Any, column: Field) -> str:
-    """The column of a table that its rows' names come from, `row` for their numbers; `input` for what is no table."""
-    if isinstance(column, Series) and isinstance(item, Line):
-        return column.time
-    if not isinstance(column, Row) or not hasattr(item, "column_names"):
-        return "input"
-    from shendu.data.tables import table
-
-    return table.identifier(item, column) or "row"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

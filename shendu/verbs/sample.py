@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from shendu import chance, config, parallel
 from shendu.core import Draws
-from shendu.data.columns import Image
-from shendu.data.pictures.folder import read_picture
+from shendu.data.fields.image import Image
+from shendu.data.files.picture import read_picture
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
 from shendu.errors import UserError, near, unknown

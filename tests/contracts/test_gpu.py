@@ -13,7 +13,7 @@ from test_systems import CASES, NAMES, steps
 import shendu
 from shendu import registry
 from shendu.core import Draws
-from shendu.data.columns import Image
+from shendu.data.fields.image import Image
 from shendu.run import Folder
 from shendu.verbs import compose
 from shendu.verbs.opened import Run

@@ -18,10 +18,10 @@ FILES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 
-BASE = {"core", "chance", "config", "errors"}
+BASE = {"core", "field", "chance", "config", "errors"}
 PARTS = BASE | {"nn"}
 ALLOWED = {
-    "errors": set(), "config": {"errors"}, "chance": set(), "core": set(), "registry": {"errors"}, "metrics": {"core", "errors", "parallel"},
+    "errors": set(), "config": {"errors"}, "chance": set(), "field": {"errors", "config"}, "core": {"field"}, "registry": {"errors"}, "metrics": {"core", "errors", "parallel"},
     "optim": BASE | {"parallel"}, "nn": PARTS, "data": BASE | {"data"},
     "objectives": PARTS | {"objectives"}, "sources": BASE | {"sources", "data"},
     "recipes": PARTS | {"data", "objectives", "sources", "optim", "metrics", "recipes"},
@@ -33,10 +33,10 @@ ALLOWED = {
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
 ROOMS = {
-    "files": set(), "pictures": {"files"}, "signals": {"files", "tables"}, "texts": {"files", "tables"},
-    "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
+    "fields": set(), "files": {"fields"}, "tables": {"fields", "files"}, "readers": {"fields", "files", "tables"},
+    "processors": {"fields"}, "audit": {"fields", "tables"},
 }  # fmt: skip
-"""Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
+"""Room of `data` -> the other rooms that it may import: a field knows neither files nor readers, a processor and the audit read no file."""
 UNPICKLES = "verbs/convert_weights.py"
 """The one file that may load a torch file, tensors alone, in a process of its own."""
 
@@ -84,6 +84,31 @@ def test_the_rooms_of_data_are_apart(room: str) -> None:
     for name in (name for name in FILES if name.startswith(f"data/{room}/")):
         others = {module.split(".")[2] for module, _ in imports(FILES[name]) if module.count(".") > 1}
         assert others & set(ROOMS) <= ROOMS[room] | {room}, f"{name} imports {others}"
+
+
+def test_the_data_has_no_circles() -> None:
+    """No file of `data` imports another that leads back to it, lazily or not; what only types need does not count."""
+    files = {name: tree for name, tree in FILES.items() if name.startswith(("data/", "field.py"))}
+    places = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in files}
+    leads = {name: set() for name in files}
+    for name, tree in files.items():
+        for module, node in imports(tree):
+            there = places.get(module.removeprefix("shendu."))
+            if there and there != name and not for_types(tree, node):
+                leads[name].add(there)
+    for name in files:
+        seen, waiting = set(), [name]
+        while waiting:
+            for there in leads[waiting.pop()] - seen:
+                assert there != name, f"{name} imports files that import it again"
+                seen.add(there)
+                waiting.append(there)
+
+
+def for_types(tree: ast.Module, node: ast.stmt) -> bool:
+    """Whether a statement stands below `if TYPE_CHECKING`."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    return any(node in ast.walk(block) for block in blocks)
 
 
 def test_the_rule_itself_sees_lazy_and_aliased_imports() -> None:

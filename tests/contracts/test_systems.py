@@ -15,9 +15,9 @@ import torch
 
 from shendu import config, registry
 from shendu import data as data_module
-from shendu.data.columns import Image
+from shendu.data.fields.image import Image
+from shendu.data.fields.prose import Prose
 from shendu.data.processors.supervised import Supervised
-from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.metrics import METRICS

@@ -15,8 +15,10 @@ from PIL import ImageEnhance, ImageFilter, ImageOps
 
 from shendu.data import augment
 from shendu.data.augment import OPERATIONS, Augment
-from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.recipes import Training, check_augment

@@ -15,9 +15,9 @@ from torch import nn
 
 from shendu import data as data_module
 from shendu.core import MASKED
+from shendu.data import tokens
 from shendu.data.processors.language import Language
-from shendu.data.texts import tokens
-from shendu.data.texts.tokens import ALPHABET, BPE, Characters
+from shendu.data.tokens import ALPHABET, BPE, Characters
 from shendu.errors import UserError
 from shendu.metrics import BitsPerCharacter, NatsPerToken, Perplexity
 

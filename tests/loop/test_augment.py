@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from shendu.data import augment
 from shendu.data.augment import Augment
-from shendu.data.columns import Image, Number
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
 
 

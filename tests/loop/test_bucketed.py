@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shendu.data.columns import Category
 from shendu.data.dataset import Split
+from shendu.data.fields.category import Category
+from shendu.data.fields.text import Text
 from shendu.data.processors.supervised import Supervised
-from shendu.data.texts.text import Text
 from shendu.sources.bucketed import Bucketed, lengths_of, order, sort_key
 
 

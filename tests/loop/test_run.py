@@ -307,7 +307,8 @@ def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     """model.safetensors holds each tensor under its own name, tied ones once."""
     from safetensors.torch import load_file
 
-    from shendu.data.columns import Category, Number
+    from shendu.data.fields.category import Category
+    from shendu.data.fields.number import Number
     from shendu.data.processors.supervised import Supervised
     from shendu.systems.foundations.mlp import Config
     from shendu.verbs.opened import save_model, unaliased

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shendu.data import augment
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Split
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.data.processors.supervised import Supervised
 from shendu.sources import static
 from shendu.sources.static import Static

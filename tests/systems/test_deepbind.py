@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from shendu import data as data_module
-from shendu.data.columns import Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.texts.sequence import Sequence
+from shendu.data.fields.number import Number
+from shendu.data.fields.sequence import Sequence
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.systems.sequence import deepbind
@@ -26,7 +26,7 @@ def built(**more: Any) -> deepbind.DeepBind:
 
 
 def taken(*words: str) -> torch.Tensor:
-    return COLUMN.prepare({"": torch.from_numpy(COLUMN.store(list(words)))}, {})[""]
+    return COLUMN.prepare({"": torch.from_numpy(COLUMN.parse(list(words))[""])}, {})[""]
 
 
 def test_a_filter_is_a_matrix_of_letters_by_places() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shendu import data as data_module
-from shendu.data.signals.series import Series
+from shendu.data.fields.series import Series
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.systems.sequence import nbeats

@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu import data as data_module
-from shendu.data.columns import Category, Number
+from shendu.data.column import Column
 from shendu.data.dataset import Dataset, Split
-from shendu.data.tables.row import Column, Row
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.measure import measure
 from shendu.nn.tabular import Columns, Numbers, quantiles

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from shendu import chance
-from shendu.data.columns import Number
-from shendu.data.tables.row import NAMED, Row
+from shendu.data.column import NAMED
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.field import Field
 
 BINS = 100

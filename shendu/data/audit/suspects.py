@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, conv2d, cross_entropy, interpolate, one_hot
 
 from shendu import chance
+from shendu.data.fields.row import Row
 from shendu.data.moments import chunks
-from shendu.data.tables.row import Row
 from shendu.field import Field
 
 FOLDS, SEED = 5, 20261122

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json
-from shendu.data import columns
 from shendu.data.dataset import Dataset
 from shendu.data.processors.single import Single
 from shendu.field import Field
@@ -57,11 +56,11 @@ class Embedding(Single):
 
     def to_json(self) -> Json:
         return {
-            "kind": "embedding", "input": columns.to_json(self.input), "mean": self.mean.tolist(), "std": self.std.tolist(),
+            "kind": "embedding", "input": self.input.to_json(), "mean": self.mean.tolist(), "std": self.std.tolist(),
             "ways": self.ways, "false_accepts": self.false_accepts, "threshold": self.threshold,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: Json) -> Embedding:
         given = {key: value for key, value in values.items() if key != "kind"}
-        return cls(**{**given, "input": columns.from_json(given["input"])})
+        return cls(**{**given, "input": Field.from_json(given["input"])})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shendu.core import MASKED, Batch, Json
+from shendu.data import pieces, tokens
 from shendu.data.dataset import Dataset
-from shendu.data.texts import tokens
-from shendu.data.texts.prose import Prose
-from shendu.data.texts.tokens import UNKNOWN, Characters, Tokenizer
+from shendu.data.fields.prose import Prose
+from shendu.data.tokens import UNKNOWN, Characters, Tokenizer
 from shendu.errors import UserError
 
 LOGITS_AT_ONCE, TOKENS_AT_ONCE = 1 << 24, 1 << 14
@@ -42,7 +43,7 @@ class Language:
 
     @classmethod
     def of(cls, data: Dataset, tokenizer: str, context: int) -> Language:
-        """For running text, with a tokenizer by name (see `shendu.data.texts.tokens.tokenizer`) of its training part."""
+        """For running text, with a tokenizer by name (see `shendu.data.tokens.tokenizer`) of its training part."""
         train = data.splits["train"].column(data.input).tobytes().decode("utf-8", "replace")
         return cls(tokens.tokenizer(tokenizer, train), context)
 
@@ -130,9 +131,15 @@ class Language:
 
     def windows(self, text: Any) -> tuple[Tensor, Tensor]:
         """x and y [B, T] of one text: each of its tokens but the first is predicted once."""
-        found = self.tokens(self.input.store(text))
+        found = self.tokens(self._stored(text))
         length = fitting(len(found), self.context)
         return windows_at(found, torch.arange(0, len(found) - 1, length), length)
+
+    def _stored(self, text: Any) -> np.ndarray:
+        if not isinstance(text, Path):
+            return self.input.parse(text)[""]
+        (piece,) = pieces([text], {"x": self.input})
+        return piece.stored["x"]
 
     # ---- tokens -> text
 

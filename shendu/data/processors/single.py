@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shendu.core import Batch
+from shendu.data import pieces
 from shendu.errors import UserError
 from shendu.field import Field
 
@@ -42,7 +43,8 @@ class Single:
         rows = raw if isinstance(raw, list | tuple) else [raw]
         if not rows:
             raise UserError(f"nothing to {self.purpose}: give at least one input")
-        return self.prepare({"x": torch.from_numpy(np.concatenate([self.input.store(row) for row in rows]))})
+        found = [torch.from_numpy(piece.stored["x"]) for piece in pieces(rows, {"x": self.input})]
+        return self.prepare({"x": torch.cat(found)})
 
     def doubt(self, rows: Any) -> str:
         """Why what the model says of rows, as they are stored, may not be worth much: a line; empty where nothing is known."""

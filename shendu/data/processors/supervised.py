@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json
-from shendu.data import columns
-from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
 from shendu.data.processors.single import Single
 from shendu.field import Field
 
@@ -100,14 +99,14 @@ class Supervised(Single):
         figures = ("mean", "std", "target_mean", "target_std")
         return {
             "kind": "supervised",
-            "input": columns.to_json(self.input),
-            "target": columns.to_json(self.target),
+            "input": self.input.to_json(),
+            "target": self.target.to_json(),
             **{name: getattr(self, name).tolist() for name in figures},
         }
 
     @classmethod
     def from_json(cls, values: Json) -> Supervised:
         fields: dict[str, Any] = {
-            k: columns.from_json(v) if k in ("input", "target") else v for k, v in values.items() if k != "kind"
+            k: Field.from_json(v) if k in ("input", "target") else v for k, v in values.items() if k != "kind"
         }
         return cls(**fields)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from shendu import config
 from shendu.core import Batch, Json
-from shendu.data import columns
+from shendu.data import tokens
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.sentence import Sentence, text_of
 from shendu.data.ragged import Ragged
-from shendu.data.texts import tokens
-from shendu.data.texts.pairs import Sentence, text_of
 from shendu.errors import UserError
+from shendu.field import Field
 
 PADDING, BEGIN, END = 0, 1, 2
 SPECIAL = ("<pad>", "<s>", "</s>")
@@ -135,7 +135,7 @@ class Translation:
         """A sentence, or a list of them -> a prepared batch; raises UserError where it does not fit."""
         if isinstance(raw, list | tuple) and not raw:
             raise UserError("nothing to translate: give at least one sentence")
-        return self.prepare({"x": torch.from_numpy(self.input.store(raw))})
+        return self.prepare({"x": torch.from_numpy(self.input.parse(raw)[""].dense())})
 
     def doubt(self, rows: Any) -> str:
         """A line where sentences, as they are stored, are longer than the network reads; else empty."""
@@ -172,13 +172,13 @@ class Translation:
 
     def to_json(self) -> Json:
         return {
-            "kind": "translation", "input": columns.to_json(self.input), "target": columns.to_json(self.target),
+            "kind": "translation", "input": self.input.to_json(), "target": self.target.to_json(),
             "wording": config.to_json(self.wording), "tokenizer": self.tokenizer.to_json(),
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: Json) -> Translation:
-        source, target = (columns.from_json(values[name]) for name in ("input", "target"))
+        source, target = (Field.from_json(values[name]) for name in ("input", "target"))
         assert isinstance(source, Sentence)
         assert isinstance(target, Sentence)
         wording, tokenizer = config.from_json(Wording, values["wording"]), tokens.from_json(values["tokenizer"])

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json
-from shendu.data import columns
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.data.processors.single import Single
 from shendu.errors import UserError
 from shendu.field import Field
@@ -104,7 +104,7 @@ class Unlabelled(Single):
 
     def to_json(self) -> Json:
         return {
-            "kind": "unlabelled", "input": columns.to_json(self.input), "mean": self.mean.tolist(), "std": self.std.tolist(),
+            "kind": "unlabelled", "input": self.input.to_json(), "mean": self.mean.tolist(), "std": self.std.tolist(),
             "scores": self.scores, "classes": list(self.classes), "judged": self.judged, "alarms": self.alarms,
             "threshold": self.threshold,
         }  # fmt: skip
@@ -112,4 +112,4 @@ class Unlabelled(Single):
     @classmethod
     def from_json(cls, values: Json) -> Unlabelled:
         given = {key: value for key, value in values.items() if key != "kind"}
-        return cls(**{**given, "input": columns.from_json(given["input"])})
+        return cls(**{**given, "input": Field.from_json(given["input"])})

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from shendu import optim, recipes
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
-from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
+from shendu.data.fields.number import Number
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.metrics import METRICS

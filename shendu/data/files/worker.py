@@ -1,4 +1,4 @@
-"""Thousands of small pictures, decoded by a second process beside this one.
+"""The decode worker: thousands of small pictures, decoded by a second process beside this one.
 
 Threads only wait for the interpreter's lock where a picture takes some microseconds to decode. The other process is
 given bytes and returns pixels; what it cannot decode, or cannot be started for, is decoded here.
@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.columns import Image
+from shendu.data.fields.image import Image
 from shendu.data.files.archive import Tree
 from shendu.data.files.layout import WORTH_THREADS
+from shendu.data.files.picture import alike
 
 LEAST = 4000
 """Pictures from which the start of another Python (a fifth of a second) pays."""
 _CHUNK = 128
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from shendu.data.pictures import beside; beside.serve()"
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from shendu.data.files import worker; worker.serve()"
 Chunk = list[tuple[str, bytes]]
 
 
@@ -35,8 +36,8 @@ def pays(tree: Tree, names: list[str]) -> bool:
     return many and sum(tree.sizes[name] for name in names) < WORTH_THREADS * len(names)
 
 
-class Other:
-    """The other process; `decode` blocks until it has answered, and raises OSError where there is none."""
+class Worker:
+    """A second process; `decode` blocks until it has answered, and raises OSError where there is none."""
 
     def __init__(self, column: Image) -> None:
         self.column = column
@@ -49,7 +50,7 @@ class Other:
         except OSError:
             self.process = None
 
-    def __enter__(self) -> Other:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *why: object) -> None:
@@ -60,7 +61,7 @@ class Other:
     def decode(self, chunk: Chunk) -> tuple[bytes, np.ndarray]:
         """(1 or 0 for each picture: decoded, or not as the column says; pixels uint8 [n, *stored])."""
         if not (self.process and self.process.stdin and self.process.stdout):
-            raise OSError("there is no other process")
+            raise OSError("there is no decode worker")
         to, back = self.process.stdin, self.process.stdout
         to.write(struct.pack(f"<{len(chunk) + 1}I", len(chunk), *(len(data) for _, data in chunk)))
         to.write(b"".join(data for _, data in chunk))
@@ -73,9 +74,7 @@ class Other:
 
 
 def serve() -> None:
-    """The other process: pictures come in as counts, sizes and bytes, until there are no more."""
-    from shendu.data.pictures.folder import alike
-
+    """In the second process: pictures come in as counts, sizes and bytes, until there are no more."""
     height, width, channels = map(int, sys.argv[2:5])
     column = Image(height=height, width=width, channels=channels)
     source, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -103,7 +102,7 @@ def each(
     done: Callable[[str, Any], None],
     reason: Callable[[Exception], str],
 ) -> None:
-    """As `layout.each`, for pictures that are as the column says; the other process takes a chunk whenever it is idle."""
+    """As `layout.each`, for pictures that are as the column says; the worker takes a chunk whenever it is idle."""
 
     def here(chunk: Chunk) -> None:
         for entry, data in chunk:
@@ -122,14 +121,14 @@ def each(
             done(chunk[i][0], pixels[i]) if ok else here([chunk[i]])
 
     waiting: list[tuple[Chunk, Future[tuple[bytes, np.ndarray]]]] = []
-    with Other(column) as other, ThreadPoolExecutor(1) as pool:
+    with Worker(column) as worker, ThreadPoolExecutor(1) as pool:
         for chunk in _chunks(tree, names, lambda entry, error: done(entry, reason(error))):
             if waiting and not waiting[0][1].done():
                 here(chunk)
                 continue
             if waiting:
                 collect(*waiting.pop())
-            waiting.append((chunk, pool.submit(other.decode, chunk)))
+            waiting.append((chunk, pool.submit(worker.decode, chunk)))
         if waiting:
             collect(*waiting.pop())
 

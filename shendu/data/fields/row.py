@@ -5,46 +5,22 @@ Shape letters: B rows, W the width of a row (the sum of its fields' widths).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from shendu.data import moments
-from shendu.data.columns import spread
-from shendu.errors import UserError
-from shendu.field import Field, Values
+from shendu.data.column import CODED, NAMED, Column
+from shendu.errors import UserError, near
+from shendu.field import Field, Values, spread
 
 if TYPE_CHECKING:
     from shendu.field import Batch
 
-Kind = Literal["number", "category", "boolean", "ordered", "date", "text"]
-CODED = ("category", "boolean", "ordered")
-MISSING, UNSEEN, NAMED = 0, 1, 2
-"""Codes of a missing value, of one that is not among the names, and of the first name."""
-DATE = 6
-"""A date's width: days since 2000-01-01, sine and cosine of the year and of the week, share of the day."""
 _SHOWN = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a table."""
-
-    name: str
-    kind: Kind
-    names: tuple[str, ...] = ()
-    """category, boolean, ordered: the known values (ordered: in their order); text: the vocabulary."""
-    length: int = 0
-    """text: words kept per row."""
-    form: str = ""
-    """How values are written: a date's format, `,` for numbers with a decimal comma; empty: the usual way."""
-
-    @property
-    def width(self) -> int:
-        return {"date": DATE, "text": self.length}.get(self.kind, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +80,26 @@ class Row(Field):
         """Numbers standardised (NaN stays NaN), codes and word ids as they are."""
         return {"": (own[""] - fit["mean"]) * (1 / fit["std"])}
 
-    def store(self, raw: Any) -> np.ndarray:
+    def parse(self, values: Any) -> Values:
         """From a dict, a list of dicts, a pandas, polars or pyarrow table, by the columns' names; or from stored rows.
 
-        Raises UserError for a column that is missing, or that holds something else than in training.
+        Other columns are let be. Raises UserError for one that is missing, or that holds something else than in training.
         """
-        from shendu.data.tables import table
+        if isinstance(values, np.ndarray) or hasattr(values, "detach"):
+            return {"": self._as_stored(np.asarray(values, np.float32))}
+        from shendu.data import cells, frames
 
-        if isinstance(raw, np.ndarray) or hasattr(raw, "detach"):
-            return self._as_stored(np.asarray(raw, np.float32))
-        return table.stored(table.from_object(raw), self)
+        table = frames.from_object(values)
+        for column in self.columns:
+            if column.name not in table.column_names:
+                raise UserError(
+                    f"there is no column '{column.name}', which the model reads{near(column.name, table.column_names)}"
+                )
+        found = np.empty((table.num_rows, *self.stored), np.float32)
+        for column, start in zip(self.columns, self.starts, strict=True):
+            there = cells.Cells(column.name, table.column(column.name))
+            found[:, start : start + column.width] = cells.stored(there, column)
+        return {"": found}
 
     def _as_stored(self, array: np.ndarray) -> np.ndarray:
         rows = array[None] if array.ndim == 1 else array
@@ -123,12 +109,6 @@ class Row(Field):
                 "give a table or dicts, whose columns are found by name"
             )
         return rows
-
-    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
-        """A table file in pieces of some thousand rows, or an object as one piece; a row's name is its id or number."""
-        from shendu.data.tables import table
-
-        return table.pieces(given, self)
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         """`age=39, workclass=State-gov, …`, the first eight columns."""

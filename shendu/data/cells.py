@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data.tables.row import CODED, DATE, MISSING, NAMED, UNSEEN, Column
+from shendu.data.column import CODED, DATE, MISSING, NAMED, UNSEEN, Column
 from shendu.errors import UserError
 
 ABSENT = (

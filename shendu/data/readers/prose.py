@@ -1,27 +1,25 @@
-"""Running text: a book, a play, a program; one long line of characters that a language model reads from left to right.
+"""Running text from one .txt file, or from several joined.
 
 A part of it is a contiguous stretch: the first nine tenths are learned from, and what is measured comes after them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from shendu.data.columns import files_of
-from shendu.data.dataset import Dataset, Split
+from shendu.data.class_folders import files_of
+from shendu.data.fields.prose import Prose, checked
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import SPLITS, suffix
+from shendu.data.files.layout import SPLITS, count, suffix
+from shendu.data.reader import Claim, Items, Key, Place, Reader, short
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
-
-if TYPE_CHECKING:
-    from shendu.field import Batch
 
 SUFFIXES = (".txt",)
 SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
@@ -30,54 +28,68 @@ SMALLEST_TO_SPLIT = 400
 """Bytes: of a shorter text nothing is set aside."""
 BYTES_MOST = 1 << 31
 SHOWN = 60
+SURE, PERHAPS = 0.75, 0.4
+"""Of a folder of nothing but texts; of a .txt file, which may be a table."""
 _MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prose(Field):
-    """Running text as its bytes in UTF-8, uint8 [N]: a row is a byte, and the order of the rows is that of reading."""
+@dataclass(frozen=True)
+class Found:
+    """The files of one text, named as a person sees them."""
 
-    kind: ClassVar[str] = "prose"
-    words: ClassVar[str] = "running text"
-    dtype: ClassVar[str] = "uint8"
+    files: Mapping[str, Path]
+    name: str
+    reading: Reading
 
-    @property
-    def stored(self) -> tuple[int, ...]:
-        return ()
 
-    def store(self, raw: Any) -> np.ndarray:
-        """From a text, a .txt file (a Path), bytes, or an array of them; raises UserError for what is no text."""
-        if isinstance(raw, str):
-            return np.frombuffer(checked(raw.encode("utf-8", "replace"), "the text"), np.uint8)
-        if isinstance(raw, Path):
-            return np.frombuffer(read_file(raw), np.uint8)
-        if isinstance(raw, bytes | bytearray):
-            return np.frombuffer(checked(bytes(raw), "the text"), np.uint8)
-        array = np.asarray(raw.detach().cpu().numpy() if hasattr(raw, "detach") else raw)
-        if array.ndim != 1 or array.dtype != np.uint8:
-            raise UserError(
-                f"the model takes text, or its bytes in UTF-8 as uint8 [n]; this array is {array.dtype} {list(array.shape)}"
-            )
-        return np.frombuffer(checked(array.tobytes(), "the array"), np.uint8)
+class RunningText(Reader):
+    """A text that is read from left to right; a word that is no path is a text itself."""
 
-    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
-        """A .txt file, a folder of them; a word that is no path is the text itself."""
+    name = "prose"
+
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        if path := place.file:
+            mine = path.suffix.lower() in SUFFIXES
+            sure = 1.0 if reading.task == "text" else PERHAPS
+            return Claim(sure, f"a {path.suffix} file", Found({path.name: path}, place.name, reading)) if mine else None
+        names = [] if reading.label_from or not place.folder else joinable(place.names)
+        if not names:
+            return None
+        assert place.folder
+        found = Found({name: place.folder / name for name in names}, place.name, reading)
+        why = f"{count(len(names), 'text')} among {count(len(place.names), 'file')}"
+        return Claim(SURE * len(names) / len(place.names), why, found)
+
+    def key(self, claim: Claim) -> Key:
+        return Key(claim.found.files, options(claim.found.reading, SHARES))
+
+    def read(self, claim: Claim, room: Room) -> Decoded:
+        found: Found = claim.found
+        return decoded(found.files, found.name, found.reading, room, SHARES)
+
+    def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
+        """All of it in one part, `test`: what is measured by a model that has learned from another text."""
+        if {field.kind for field in fields.values()} != {Prose.kind}:
+            return None
+        found: Found = claim.found
+        parts = _named(found.files) or {"test": b"\n".join(read_file(path) for path in found.files.values())}
+        check(whole := b"".join(parts.values()), found.name)
+        text = np.frombuffer(whole, np.uint8)
+        names = list(fields)
+        splits = {"test": dict.fromkeys(names, text)}
+        return Decoded(fields=fields, splits=splits, inputs=(names[0],), targets=(names[-1],), ordered=True)
+
+    def offers(self, given: Any, fields: dict[str, Field]) -> float:
+        mine = [field.kind for field in fields.values()] == [Prose.kind]
+        return 0.9 if mine and isinstance(given, str | Path) else 0.0
+
+    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+        (name,) = fields
         if isinstance(given, str) and not (given.lower().endswith(SUFFIXES) or _there(given)):
-            yield [given if len(given) <= SHOWN else given[: SHOWN - 1] + "…"], given
-        elif isinstance(given, str | Path):
-            yield from ((names, Path(path)) for names, path in files_of(given, SUFFIXES, "texts"))
-        else:
-            yield [type(given).__name__], given
-
-    def show(self, own: dict[str, np.ndarray]) -> str:
-        """A byte's character."""
-        return bytes([int(own[""])]).decode("ascii", "replace")
-
-    def example(self, n: int) -> Batch:
-        """n letters."""
-        import torch
-
-        return {"": torch.randint(97, 123, (n,), generator=torch.Generator().manual_seed(n), dtype=torch.uint8)}
+            yield "input", [short(given, SHOWN)], {name: [given]}
+            return
+        for file in files_of(Path(given), SUFFIXES, "texts"):
+            yield "input", [str(file)], {name: [read_file(file)]}
 
 
 def _there(word: str) -> bool:
@@ -87,7 +99,9 @@ def _there(word: str) -> bool:
         return False
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+def options(reading: Reading, shares: Mapping[str, float]) -> dict[str, Any]:
+    """What decides the outcome besides the files."""
+    return {"kind": "prose", "split": reading.split, "shares": dict(shares)}
 
 
 def joinable(names: list[str]) -> list[str]:
@@ -96,7 +110,7 @@ def joinable(names: list[str]) -> list[str]:
     return sorted(texts) if texts and all("/" not in name for name in texts) else []
 
 
-def read(files: Mapping[str, Path], name: str, reading: Reading, room: Room, shares: Mapping[str, float]) -> Decoded:
+def decoded(files: Mapping[str, Path], name: str, reading: Reading, room: Room, shares: Mapping[str, float]) -> Decoded:
     """One text, or several joined, in parts; `files` are named as a person sees them.
 
     Files called train.txt, validation.txt and test.txt are the parts themselves. Raises UserError for what is no text in
@@ -118,7 +132,9 @@ def read(files: Mapping[str, Path], name: str, reading: Reading, room: Room, sha
         column = room(part, "text", (len(data),), Prose.dtype)
         column[:] = np.frombuffer(data, np.uint8)
         splits[part] = {"text": column}
-    return Decoded(fields={"text": Prose()}, splits=splits, input="text", target="text", ordered=True, notes=notes)
+    return Decoded(
+        fields={"text": Prose()}, splits=splits, inputs=("text",), targets=("text",), ordered=True, notes=notes
+    )
 
 
 def _named(files: Mapping[str, Path]) -> dict[str, bytes]:
@@ -182,23 +198,6 @@ def read_file(path: Path) -> bytes:
     return checked(data.removeprefix(_MARK), str(path))
 
 
-def checked(data: bytes, where: str) -> bytes:
-    """The bytes, if they are text in UTF-8; raises UserError that says where they are not."""
-    if not data:
-        raise UserError(f"{where} is empty: there is no text to read")
-    if (zero := data.find(b"\0")) >= 0:
-        raise UserError(f"{where} is no text: byte {zero:,} is a zero; give plain text, saved as UTF-8")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{where} is not UTF-8: byte {error.start:,}, in line {line:,}, is {data[error.start]:#04x}; "
-            "save it as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
-        ) from None
-    return data
-
-
 def check(data: bytes, name: str) -> None:
     """Raises UserError for a text in which there is nothing to predict."""
     beginning = data[: 1 << 20].decode("utf-8", "ignore")
@@ -206,11 +205,3 @@ def check(data: bytes, name: str) -> None:
         raise UserError(f"{name} is one character long: nothing follows it that could be predicted, give more text")
     if len(set(beginning)) == 1 and len(data) < 1 << 20:
         raise UserError(f"{name} is one character ({beginning[0]!r}) over and over: there is nothing to learn from it")
-
-
-def whole(data: Dataset) -> Dataset:
-    """Running text in one part, `test`, as it is measured by a model that has learned from another; other data as it is."""
-    if not isinstance(data.fields[data.input], Prose):
-        return data
-    text = np.concatenate([data.splits[part].column(data.input) for part in SHARES if part in data.splits])
-    return replace(data, splits={"test": Split({data.input: text})}, notes=())

@@ -13,19 +13,79 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.columns import Category, Image, Number
-from shendu.data.files.cache import Decoded
+from shendu.data.class_folders import ARRAYS, files_of
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
+from shendu.data.files.cache import Decoded, Room
 from shendu.data.moments import chunks
+from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
 
 _PARTS = {"train": "train", "validation": "val", "test": "test"}
 """Split -> how an array's name ends."""
+SURE, ANY_PATH = 0.9, 0.2
 _DEFLATE_MOST = 1032
 _BYTES_MOST = 1 << 36
 
 
-def decode(arrays: Mapping[str, Any], name: str) -> Decoded:
+class Arrays(Reader):
+    """(x, y), a dict of arrays or tensors, an .npz file; and .npy files, or arrays, of what a model is asked about."""
+
+    name = "arrays"
+
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        if place.path:
+            return Claim(1.0, "an .npz file", place.path) if place.file and is_npz(place.head) else None
+        given = without_labels(place.given) if reading.task == "anomaly" else place.given
+        if isinstance(given, tuple | list) and len(given) == 2:
+            given = {"x": given[0], "y": given[1]}
+        return Claim(SURE, "arrays", given) if isinstance(given, Mapping) else None
+
+    def key(self, claim: Claim) -> Key:
+        return Key({"npz": claim.found}, {"kind": "npz"}) if isinstance(claim.found, Path) else Key({}, {}, "data")
+
+    def read(self, claim: Claim, room: Room) -> Decoded:
+        found = claim.found
+        return decoded(load(found), str(found)) if isinstance(found, Path) else decoded(found, "data")
+
+    def offers(self, given: Any, fields: dict[str, Field]) -> float:
+        if len(fields) != 1:
+            return 0.0
+        if isinstance(given, str | Path):
+            return 0.95 if Path(given).suffix.lower() in ARRAYS else ANY_PATH
+        return SURE if hasattr(given, "detach") or isinstance(given, np.ndarray) else 0.0
+
+    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+        (name,) = fields
+        if not isinstance(given, str | Path):
+            yield "input", [type(given).__name__], {name: given}
+            return
+        for file in files_of(Path(given), (".npy",), "arrays"):
+            yield "input", [str(file)], {name: of_file(file)}
+
+
+def is_npz(head: bytes) -> bool:
+    """Whether a zip archive's first entry is an array."""
+    return head[:2] == b"PK" and head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy")
+
+
+def of_file(path: Path) -> np.ndarray:
+    """The array of a .npy file; raises UserError."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a NumPy array file ({error}); save it with numpy.save") from None
+    if not isinstance(found, np.ndarray):
+        raise UserError(
+            f"{path} holds several arrays ({', '.join(found.files)}); save the one to predict with numpy.save"
+        )
+    return found
+
+
+def decoded(arrays: Mapping[str, Any], name: str) -> Decoded:
     """Columns from x_train, y_train (or x, y) and perhaps x_val, y_val, x_test, y_test. Raises UserError.
 
     uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] becomes an image, any other x numbers; whole numbers, booleans and
@@ -46,8 +106,8 @@ def decode(arrays: Mapping[str, Any], name: str) -> Decoded:
     return Decoded(
         fields={input: column, target: kind},
         splits={split: {input: inputs[split], target: targets_of[split]} for split in splits},
-        input=input,
-        target=target,
+        inputs=(input,),
+        targets=(target,),
         notes=notes,
     )
 

@@ -13,13 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.columns import Category, Image
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.data.files.archive import Tree, Zip
-from shendu.data.files.cache import Decoded
+from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import each, refuse
-from shendu.data.pictures import folder
+from shendu.data.files.picture import read_picture
+from shendu.data.reader import Claim, Key, Place, Reader
+from shendu.data.reading import Reading
 from shendu.errors import UserError
 
+SURE = 0.97
+FILES = {"small1": "images_background_small1.zip", "small2": "images_background_small2.zip", "runs": "all_runs.zip"}
+"""As they are published."""
 SIDE = 28
 """The pictures of 105x105 pixels are stored so large: what networks for this set usually read."""
 _DRAWING = re.compile(r"^[^/]+/([^/]+/character\d+)/\d+_\d+\.png$")
@@ -28,7 +34,25 @@ Rows = list[tuple[Tree, str, str]]
 """Archive, entry, class."""
 
 
-def read(files: dict[str, Path], name: str) -> Decoded:
+class Omniglot(Reader):
+    """The folder of the three archives as they are published."""
+
+    name = "omniglot"
+
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        folder = place.folder
+        if not folder or not set(FILES.values()) <= set(place.names):
+            return None
+        return Claim(SURE, "the archives of Omniglot", {key: folder / file for key, file in FILES.items()})
+
+    def key(self, claim: Claim) -> Key:
+        return Key(claim.found, {"kind": "omniglot", "side": SIDE})
+
+    def read(self, claim: Claim, room: Room) -> Decoded:
+        return decoded(claim.found, "omniglot")
+
+
+def decoded(files: dict[str, Path], name: str) -> Decoded:
     """From the archives `small1`, `small2` and `runs`; raises UserError for what is missing in them or cannot be read."""
     column = Image(height=SIDE, width=SIDE, channels=1)
     train = _background([Zip(files["small1"]), Zip(files["small2"])], name)
@@ -43,7 +67,7 @@ def read(files: dict[str, Path], name: str) -> Decoded:
         for part, rows in (("train", train), ("test", test))
     }
     return Decoded(
-        fields={"image": column, "label": Category(names=names)}, splits=splits, input="image", target="label"
+        fields={"image": column, "label": Category(names=names)}, splits=splits, inputs=("image",), targets=("label",)
     )
 
 
@@ -88,6 +112,6 @@ def _pictures(rows: Rows, column: Image, name: str) -> np.ndarray:
             else:
                 images[place[entry]] = found
 
-        each(tree, list(place), lambda data: folder.read_picture(data, column), keep, str)
+        each(tree, list(place), lambda data: read_picture(data, column), keep, str)
     refuse(bad, name, "picture", skip_bad=False)
     return images

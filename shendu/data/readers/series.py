@@ -4,34 +4,35 @@ A row is a window of past values and, as its target, the next `horizon` values, 
 of the series are the test part, and no window that is learned from reaches into it: windows of the test part may look
 back across the border, as a forecaster may, never ahead.
 
-Shape letters: B batch, N rows, T steps of the series, W window, H horizon.
+Shape letters: N rows, T steps of the series, W window, H horizon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shendu import config
-from shendu.data import moments
-from shendu.data.columns import Number, as_array, spread
+from shendu.data.class_folders import ARRAYS
+from shendu.data.fields.number import Number
+from shendu.data.fields.series import Series, Unit
+from shendu.data.files import cache
+from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reading import Reading
+from shendu.data.tables import files, loading
+from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
-from shendu.field import Field, Values
+from shendu.field import Field
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from shendu.data.dataset import Dataset
-    from shendu.data.files import cache
-    from shendu.data.reading import Reading
-    from shendu.data.tables.cells import Cells
-    from shendu.field import Batch
+    from shendu.data.cells import Cells
 
-Unit = Literal["month", "weekday", "second", "number"]
 DAY, WEEK, HOUR = 86_400, 604_800, 3_600
 FEWEST = 8
 """Windows that must be there to learn from."""
@@ -42,105 +43,72 @@ LONGEST_DAY = 96
 """Steps of a day that are still a season: quarters of an hour; below them an hour is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Series(Field):
-    """Windows of a series: float32 [N, window], oldest value first; a network takes the same, standardised as one."""
+class SeriesReader(Reader):
+    """The series of a table's file: --time, --horizon, --season or --task forecast say that it is one."""
 
-    kind: ClassVar[str] = "series"
-    words: ClassVar[str] = "time series"
+    name = "series"
 
-    window: int
-    horizon: int
-    time: str = "time"
-    value: str = "value"
-    unit: Unit = "number"
-    every: int = 1
-    """Units from one row to the next: 3 months, 604,800 seconds."""
-    season: int = 1
-    """Steps after which the series is likely to repeat itself."""
-    naive: float = field(default=1.0, compare=False)
-    """Mean absolute error, within the training part, of forecasting the value of one season ago: the unit of MASE."""
-    mean: tuple[float, ...] = field(default=(), compare=False)
-    """Of all values of the training windows together: a window's places are of one kind."""
-    std: tuple[float, ...] = field(default=(), compare=False)
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        sure = files.sureness(place) if place.path and reading.forecasts else None
+        return Claim(*sure, (place, reading)) if sure else None
 
-    @property
-    def stored(self) -> tuple[int, ...]:
-        return (self.window,)
+    def key(self, claim: Claim) -> Key:
+        place, reading = claim.found
+        found = files.parts_of(place)
+        check_one(found, place.name)
+        return Key(found, options(reading))
 
-    def fitted(self, chunks: Iterable[Values]) -> Series:
-        found = (moments.of_numbers(values[""].reshape(-1, 1)) for values in chunks)
-        mean, std = moments.merged(found).settled()
-        return replace(self, mean=mean, std=std)
+    def read(self, claim: Claim, room: cache.Room) -> cache.Decoded:
+        place, reading = claim.found
+        return decoded(loading.loaded(place, reading), reading, room)
 
-    def statistics(self) -> dict[str, tuple[float, ...]]:
-        return {"mean": self.mean or (0.0,), "std": self.std or (1.0,)}
+    def encoded(self, claim: Claim, fields: dict[str, Field]) -> cache.Decoded | None:
+        place, reading = claim.found
+        mine = next(iter(fields.values())).kind == Series.kind
+        return encoded(loading.loaded(place, reading), fields) if mine else None
 
-    def prepare(self, own: Batch, fit: Batch) -> Batch:
-        return {"": (own[""] - fit["mean"]) * (1 / fit["std"])}
+    def offers(self, given: Any, fields: dict[str, Field]) -> float:
+        if [field.kind for field in fields.values()] != [Series.kind]:
+            return 0.0
+        path = isinstance(given, str | Path) and Path(given).suffix.lower() not in ARRAYS
+        return 0.9 if path or isinstance(given, Mapping) or hasattr(given, "__arrow_c_stream__") else 0.0
 
-    def store(self, raw: Any) -> np.ndarray:
-        """From a series [T] whose last values are read, or from windows [n, W]."""
-        array = raw.values if isinstance(raw, Line) else as_array(raw)
-        if array.ndim == 1 and len(array) >= self.window:
-            array = array[None, len(array) - self.window :]
-        if array.ndim != 2 or array.shape[1] != self.window:
-            raise UserError(
-                f"the model reads the last {self.window} values of a series, or windows [n, {self.window}]; "
-                f"this input has shape {list(array.shape)}"
-            )
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise UserError("the input holds NaN or infinity; replace them first")
-        return array
+    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+        """A table's end, and the times that are forecast from there."""
+        from shendu.data import frames
+        from shendu.data.tables import formats
 
-    def items(self, given: Any) -> Iterator[tuple[list[str], Any]]:
-        """A table: its end, and the times that are forecast from there; or an array."""
-        from shendu.data.tables import table
-
-        if isinstance(given, str | Path) and Path(given).suffix.lower() != ".npy":
-            path = Path(given)
+        ((name, field),) = fields.items()
+        assert isinstance(field, Series)
+        if not isinstance(given, str | Path):
+            line, where = line_for(frames.from_object(given), field, "the table"), "the table"
+        else:
+            path, where = Path(given), str(given)
             if not path.is_file():
                 raise UserError(
                     f"{path} is a folder: name the table in it" if path.is_dir() else f"no such file: {path}"
                 )
-            read = table.read(path)
-            yield self._forecast(read[0], str(path), read[2])
-        elif isinstance(given, Mapping) or hasattr(given, "__arrow_c_stream__"):
-            yield self._forecast(table.from_object(given), "the table", False)
-        else:
-            yield [str(given) if isinstance(given, str | Path) else type(given).__name__], given
-
-    def _forecast(self, found: pa.Table, where: str, comma: bool) -> tuple[list[str], Line]:
-        """(the times that are forecast, the series up to its end)."""
-        line = self.line(found, where, comma)
-        if len(line.values) < self.window:
+            found, _, comma = formats.read(path)
+            line = line_for(found, field, where, comma)
+        if len(line.values) < field.window:
             raise UserError(
-                f"{where} has {len(line.values):,} rows, and the model reads the last {self.window}: add earlier ones"
+                f"{where} has {len(line.values):,} rows, and the model reads the last {field.window}: add earlier ones"
             )
-        last = int(line.ticks[-1])
-        return [written(last + self.every * (i + 1), self.unit, self.every) for i in range(self.horizon)], line
+        ahead = [int(line.ticks[-1]) + field.every * (i + 1) for i in range(field.horizon)]
+        yield field.time, [written(tick, field.unit, field.every) for tick in ahead], {name: line.values}
 
-    def line(self, found: pa.Table, where: str, comma: bool = False) -> Line:
-        """A table's series in the order of time; raises UserError for a column that is missing, and for another step."""
-        for name in (self.time, self.value):
-            if name not in found.column_names:
-                raise UserError(
-                    f"{where} has no column '{name}', which the model reads{near(name, found.column_names)}"
-                )
-        line = line_of(found, self.time, self.value, where, comma)
-        if (line.unit, line.every) != (self.unit, self.every):
-            raise UserError(
-                f"{where} has one row per {spoken(line.unit, line.every)}, and the model was trained on one per "
-                f"{spoken(self.unit, self.every)}: give a series of the same step"
-            )
-        return line
 
-    def show(self, own: dict[str, np.ndarray]) -> str:
-        return "…, " + ", ".join(f"{value:.4g}" for value in own[""][-6:].tolist())
+def options(reading: Reading) -> dict[str, Any]:
+    """What decides the outcome besides the files."""
+    return {"kind": "series", "reading": config.to_json(reading.said())}
 
-    def example(self, n: int) -> Batch:
-        return {"": spread(n, self.stored, self.statistics())}
+
+def check_one(found: Mapping[str, Path], name: str) -> None:
+    """Raises UserError for a series in several files."""
+    if len(found) > 1:
+        raise UserError(
+            f"{name} has {len(found)} files, and a series is one: its last rows are its test part; name {found['train']}"
+        )
 
 
 # ---- a table as a line of values -------------------------------------------------------------------------------------
@@ -159,7 +127,7 @@ class Line:
 
 def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = False) -> Line:
     """Raises UserError for times that are none, double or uneven, and for values that are no numbers."""
-    from shendu.data.tables.cells import Cells
+    from shendu.data.cells import Cells
 
     when, unit = _times(Cells(time, found.column(time)), where)
     values = _numbers(Cells(value, found.column(value)), where, comma)
@@ -198,7 +166,7 @@ def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = Fa
 
 def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
     """int64 [T] of seconds since 1970, or of plain whole numbers; raises UserError for what is neither."""
-    from shendu.data.tables import cells as read
+    from shendu.data import cells as read
 
     name = cells.name
     if cells.is_time:
@@ -232,7 +200,7 @@ def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
 
 def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
     """float64 [T], NaN where a value is missing; raises UserError for what is no number."""
-    from shendu.data.tables import cells as read
+    from shendu.data import cells as read
 
     values = read.numbers(cells, read.numbers_form(cells, "," if comma else ""))
     there = np.isfinite(cells.plain) | np.isinf(cells.plain) if cells.plain is not None else cells.coded.codes >= 0
@@ -346,37 +314,44 @@ def season_of(unit: Unit, every: int) -> int:
     return HOUR // every if every < HOUR and HOUR % every == 0 else 1
 
 
+def line_for(found: pa.Table, field: Series, where: str, comma: bool = False) -> Line:
+    """A table's series as a model reads it, in the order of time; raises UserError for a column that is missing, and for another step."""
+    for name in (field.time, field.value):
+        if name not in found.column_names:
+            raise UserError(f"{where} has no column '{name}', which the model reads{near(name, found.column_names)}")
+    line = line_of(found, field.time, field.value, where, comma)
+    if (line.unit, line.every) != (field.unit, field.every):
+        raise UserError(
+            f"{where} has one row per {spoken(line.unit, line.every)}, and the model was trained on one per "
+            f"{spoken(field.unit, field.every)}: give a series of the same step"
+        )
+    return line
+
+
 # ---- windows ---------------------------------------------------------------------------------------------------------
 
 
-def meant(reading: Reading) -> bool:
-    """Whether a person asks for a forecast."""
-    return bool(reading.time or reading.horizon or reading.season or reading.task == "forecast")
+def encoded(found: Loaded, fields: dict[str, Field]) -> cache.Decoded:
+    """Every window of each part's series with what came after it. Raises UserError."""
+    x, y = fields
+    field = fields[x]
+    assert isinstance(field, Series)
+    splits, width = {}, field.window + field.horizon
+    for part, table in found.tables.items():
+        where = found.where[part]
+        line = line_for(table, field, where, found.comma)
+        if len(line.values) < width:
+            raise UserError(
+                f"{where} has {len(line.values):,} rows, and a window with its forecast takes {width}: add earlier ones"
+            )
+        both = np.lib.stride_tricks.sliding_window_view(line.values, width)
+        splits[part] = {x: both[:, : field.window].copy(), y: both[:, field.window :].copy()}
+    return cache.Decoded(fields=fields, splits=splits, inputs=(x,), targets=(y,), ordered=True)
 
 
-def open_files(files: Mapping[str, Path], name: str, source: str, reading: Reading) -> Dataset:
-    """The series of a table's file as stored windows. Raises UserError."""
-    from shendu.data.files import cache
-    from shendu.data.tables import table
-
-    if len(files) > 1:
-        raise UserError(
-            f"{name} has {len(files)} files, and a series is one: its last rows are its test part; name {files['train']}"
-        )
-
-    def decode(room: cache.Room) -> cache.Decoded:
-        path = files["train"]
-        found, said, comma = table.read(path, reading.skip_bad)
-        return decoded(found, str(path), reading, room, comma, tuple(said))
-
-    options = {"kind": "series", "reading": config.to_json(reading.said())}
-    return cache.through_files(files, options, name, source, decode)
-
-
-def decoded(
-    found: pa.Table, where: str, reading: Reading, room: cache.Room, comma: bool = False, notes: tuple[str, ...] = ()
-) -> cache.Decoded:
-    """Windows of a table's series in splits. Raises UserError."""
+def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded:
+    """Windows of the training table's series in splits. Raises UserError."""
+    found, where, notes, comma = loaded.tables["train"], loaded.where["train"], loaded.notes, loaded.comma
     if reading.task not in ("auto", "forecast"):
         raise UserError(
             f"--task {reading.task} and --time, --horizon or --season contradict each other: leave one of them out"
@@ -424,21 +399,21 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
 
 
 def _dated(found: pa.Table, name: str) -> bool:
-    from shendu.data.tables import cells as read
-    from shendu.data.tables.cells import Cells
+    from shendu.data import cells as read
+    from shendu.data.cells import Cells
 
     column = Cells(name, found.column(name))
     return column.is_time or (column.is_plain and not column.is_number and _share(read.date_form, column) > 0.5)
 
 
 def _share(form: Any, column: Cells) -> float:
-    from shendu.data.tables import cells as read
+    from shendu.data import cells as read
 
     return form(column.coded.values, tuple(f for f in read.DATES if f != "Ymd"))[1]
 
 
 def _numeric(found: pa.Table, name: str) -> bool:
-    from shendu.data.tables.cells import Cells
+    from shendu.data.cells import Cells
 
     column = Cells(name, found.column(name))
     return column.is_number or column.plain is not None
@@ -448,8 +423,6 @@ def windowed(
     line: Line, time: str, value: str, where: str, reading: Reading, room: cache.Room, notes: tuple[str, ...] = ()
 ) -> cache.Decoded:
     """Every window of a line, stride 1, and the values after it; the last rows are the test part. Raises UserError."""
-    from shendu.data.files import cache
-
     rows, season = len(line.values), reading.season or season_of(line.unit, line.every)
     horizon = reading.horizon or season
     held = _held(reading.split, rows, horizon, season, where)
@@ -481,7 +454,9 @@ def windowed(
         "(another: --split last:N); no window that is learned from reaches into it",
     )
     fields: dict[str, Field] = {"window": column, "ahead": Number(shape=(horizon,))}
-    return cache.Decoded(fields=fields, splits=splits, input="window", target="ahead", ordered=True, notes=notes)
+    return cache.Decoded(
+        fields=fields, splits=splits, inputs=("window",), targets=("ahead",), ordered=True, notes=notes
+    )
 
 
 def _held(split: str, rows: int, horizon: int, season: int, where: str) -> int:

@@ -6,16 +6,38 @@ import re
 
 import numpy as np
 
-from shendu.data.columns import Category, Image
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.data.files.archive import Tree
-from shendu.data.files.cache import Decoded
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.reader import Claim, Key, Place, Reader
+from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
 
+SURE = 0.94
 RECORD, RECORDS = 1 + 3 * 32 * 32, 10_000
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _BATCH = re.compile(r"(.*/)?(data_batch_\d+|test_batch)\.bin")
 _META = "batches.meta.txt"
+
+
+class Cifar(Reader):
+    """The record files of a folder or archive, named like data_batch_1.bin."""
+
+    name = "cifar"
+
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        found = relevant(place.names)
+        return Claim(SURE, f"files called like {found[0]}", (place, found)) if found else None
+
+    def key(self, claim: Claim) -> Key:
+        place, found = claim.found
+        return Key({entry: place.path / entry for entry in found}, {"kind": "cifar"})
+
+    def read(self, claim: Claim, room: Room) -> Decoded:
+        place, _ = claim.found
+        return decoded(place.tree, str(place))
 
 
 def relevant(names: list[str]) -> list[str]:
@@ -26,7 +48,7 @@ def relevant(names: list[str]) -> list[str]:
     return found + [name for name in names if name.rsplit("/", 1)[-1] == _META][:1]
 
 
-def read(tree: Tree, name: str, classes: tuple[str, ...] = ()) -> Decoded:
+def decoded(tree: Tree, name: str, classes: tuple[str, ...] = ()) -> Decoded:
     """Images uint8 [N, 32, 32, 3] and labels int64 [N]; raises UserError."""
     parts: dict[str, np.ndarray] = {}
     names, notes = classes, []
@@ -60,7 +82,7 @@ def read(tree: Tree, name: str, classes: tuple[str, ...] = ()) -> Decoded:
     if not batches["train"]:
         raise UserError(f"{name} has no data_batch_1.bin: download or copy it again")
     splits = {split: _columns(np.concatenate(records)) for split, records in batches.items() if records}
-    return Decoded(fields=fields, splits=splits, input="image", target="label", notes=tuple(sorted(notes)))
+    return Decoded(fields=fields, splits=splits, inputs=("image",), targets=("label",), notes=tuple(sorted(notes)))
 
 
 def _columns(records: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,11 +13,16 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from shendu.data.columns import Category, Image
-from shendu.data.files.cache import Decoded
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.reader import Claim, Key, Place, Reader
+from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
 
+SURE = 0.98
+MAGIC, DIMENSIONS = b"\0\0\x08", (b"\x01", b"\x03")
 IMAGES, LABELS = 0x0803, 0x0801
 """Magic numbers: unsigned bytes (08) in three dimensions, or in one."""
 _DEFLATE_MOST = 1032
@@ -27,6 +32,32 @@ _READ = 1 << 20
 _NAME = re.compile(r"(.*?)[-_.]?(images|labels)[-.]idx[13]-ubyte(\.gz)?", re.IGNORECASE)
 _SPLITS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "valid": "validation"}
 _SPLITS["val"] = "validation"
+
+
+class Idx(Reader):
+    """The IDX files of a folder, named like train-images-idx3-ubyte; or one of them, which stands for its folder."""
+
+    name = "idx"
+
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        if place.folder:
+            found = pairs(place.folder, (name for name in place.names if "/" not in name))
+            return Claim(SURE, "files called like IDX", (found, place.folder)) if found else None
+        if not place.file or place.head[:3] != MAGIC or place.head[3:4] not in DIMENSIONS:
+            return None
+        folder = place.file.parent
+        found = pairs(folder, (entry.name for entry in folder.iterdir()))
+        if place.file not in found.values() and place.file.with_suffix("") not in found.values():
+            raise UserError(f"{place} is an IDX file of unknown part: name it like train-images-idx3-ubyte")
+        return Claim(SURE, "begins like IDX", (found, folder))
+
+    def key(self, claim: Claim) -> Key:
+        files, folder = claim.found
+        return Key(files, {"kind": "idx"}, at=folder)
+
+    def read(self, claim: Claim, room: Room) -> Decoded:
+        files, folder = claim.found
+        return decoded(files, folder.absolute().name or str(folder))
 
 
 def pairs(folder: Path, names: Iterable[str]) -> dict[str, Path]:
@@ -59,7 +90,7 @@ def _split(prefix: str) -> str:
     return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "")
 
 
-def read(files: dict[str, Path], name: str, classes: tuple[str, ...] = ()) -> Decoded:
+def decoded(files: dict[str, Path], name: str, classes: tuple[str, ...] = ()) -> Decoded:
     """Images uint8 [N, H, W, 1] and labels int64 [N] of each split; without `classes` the labels name themselves.
 
     `files` has train_images, train_labels and perhaps test_… and validation_…; raises UserError.
@@ -89,7 +120,7 @@ def read(files: dict[str, Path], name: str, classes: tuple[str, ...] = ()) -> De
         "image": Image(height=height, width=width, channels=1),
         "label": Category(names=classes),
     }
-    return Decoded(fields=fields, splits=splits, input="image", target="label")
+    return Decoded(fields=fields, splits=splits, inputs=("image",), targets=("label",))
 
 
 def _renumber(splits: dict[str, dict[str, np.ndarray]], values: np.ndarray, name: str) -> None:
