@@ -74,6 +74,7 @@ READING = add_options(
         help="Which rows are the test part, where there is none.",
     ),
     click.option("--skip-bad", is_flag=True, default=None, help="Leave unreadable files and rows out, and count them."),
+    click.option("--reader", metavar="NAME", help="Who reads it, where several could: pictures, tables, prose, …"),
 )
 DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", help="Where to compute.")
 PRECISION = click.option(

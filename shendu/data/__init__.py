@@ -344,4 +344,7 @@ def _rows(piece: Piece) -> int:
 def _together(several: list[Piece]) -> Piece:
     names = [name for piece in several for name in piece.names]
     stored = {key: joined([piece.stored[key] for piece in several]) for key in several[0].stored}
+    for key, values in stored.items():
+        if isinstance(values, np.ndarray) and not values.flags.writeable:  # a file's own bytes: tensors want their own
+            stored[key] = values.copy()
     return Piece(several[0].key, names, stored)

@@ -41,9 +41,9 @@ class Audio(Field):
     """Seconds that a frame sees."""
     hop: float = 0.01
     """Seconds from a frame to the next."""
-    mean: tuple[float, ...] = field(default=(), compare=False)
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Per mel band, over the frames of the training rows."""
-    std: tuple[float, ...] = field(default=(), compare=False)
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def stored(self) -> tuple[int, ...]:

@@ -30,9 +30,9 @@ class Image(Field):
     height: int
     width: int
     channels: int
-    mean: tuple[float, ...] = field(default=(), compare=False)
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Per channel, on the scale of 0 to 255, over the training rows."""
-    std: tuple[float, ...] = field(default=(), compare=False)
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def stored(self) -> tuple[int, ...]:

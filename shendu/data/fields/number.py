@@ -28,9 +28,9 @@ class Number(Field):
     words: ClassVar[str] = "numbers"
 
     shape: tuple[int, ...] = ()
-    mean: tuple[float, ...] = field(default=(), compare=False)
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Per element, over the training rows."""
-    std: tuple[float, ...] = field(default=(), compare=False)
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def stored(self) -> tuple[int, ...]:

@@ -34,9 +34,9 @@ class Row(Field):
     words: ClassVar[str] = "tables"
 
     columns: tuple[Column, ...]
-    mean: tuple[float, ...] = field(default=(), compare=False)
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Of the numbers that are there in the training rows; 0 of codes and word ids."""
-    std: tuple[float, ...] = field(default=(), compare=False)
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """1 of codes and word ids."""
 
     @cached_property

@@ -39,9 +39,9 @@ class Series(Field):
     """Steps after which the series is likely to repeat itself."""
     naive: float = field(default=1.0, compare=False)
     """Mean absolute error, within the training part, of forecasting the value of one season ago: the unit of MASE."""
-    mean: tuple[float, ...] = field(default=(), compare=False)
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Of all values of the training windows together: a window's places are of one kind."""
-    std: tuple[float, ...] = field(default=(), compare=False)
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def stored(self) -> tuple[int, ...]:
