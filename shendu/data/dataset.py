@@ -49,7 +49,7 @@ class Split:
         values = self.columns[name]
         return values if self.index is None else values[self.index]
 
-    def own(self, name: str, field: Field) -> Values:
+    def values(self, name: str, field: Field) -> Values:
         """All columns of a field, by part."""
         return {part: self.column(name + part) for part in field.storage()}
 
@@ -176,7 +176,7 @@ class Dataset:
             parts = {"train": train.take(np.flatnonzero(~held)), part: train.take(np.flatnonzero(held))}
             done = replace(done, splits={**done.splits, **parts}, notes=(*done.notes, note))
         train = done.splits["train"]
-        anew = {name: self.fields[name].fitted([train.own(name, self.fields[name])]) for name in self.inputs}
+        anew = {name: self.fields[name].fitted([train.values(name, self.fields[name])]) for name in self.inputs}
         return replace(done, fields={**done.fields, **anew})
 
     def _held(self, train: Split, part: str, how: str) -> np.ndarray:
@@ -209,7 +209,7 @@ class Dataset:
     def _shown(self, name: str, rows: Split) -> list[str | np.ndarray]:
         """A field's rows for the eye."""
         field = self.fields[name]
-        own = rows.own(name, field)
+        own = rows.values(name, field)
         return [field.show({part: np.asarray(values[i]) for part, values in own.items()}) for i in range(len(rows))]
 
     def _first_rows(self) -> str:

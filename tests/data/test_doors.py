@@ -157,7 +157,7 @@ def test_a_persons_field_and_reader(known: None, tmp_path: Path) -> None:
             assert train.column("things")[i].tolist() == [[float(v) for v in box] for box in ROWS[i]["boxes"]]
         assert train.column("things_size").tolist() == [row["size"] for row in ROWS]
     parts = data.split_off().splits
-    kept = [part.own("things", made) for part in parts.values()]
+    kept = [part.values("things", made) for part in parts.values()]
     assert sorted(size[0] for own in kept for size in own["_size"].tolist()) == list(range(30))
     for own in kept:
         assert own[""].lengths.tolist() == [size[0] % 4 for size in own["_size"].tolist()]

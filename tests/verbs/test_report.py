@@ -374,7 +374,7 @@ def rows_of(
 def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
     """Of three columns one decides, one is ignored, and a date is shuffled in all its six numbers together."""
     row = Row(
-        fields=(
+        columns=(
             Column(name="age", kind="number"),
             Column(name="day", kind="date"),
             Column(name="job", kind="category", names=("a", "b")),
