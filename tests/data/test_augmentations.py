@@ -347,6 +347,6 @@ def test_cutmix_is_for_pictures_with_classes() -> None:
         augment.of(("cutmix:1",), Number(shape=(2,)))
     x: Any = pictures(3, 4, 4).numpy()
     fields = {"x": Image(height=4, width=4, channels=3), "y": Number()}
-    data = Dataset("mine", "mine", "", fields, {"train": Split({"x": x})}, "x", "y")
+    data = Dataset("mine", "mine", "", fields, {"train": Split({"x": x})}, ("x",), ("y",))
     with pytest.raises(UserError, match="cutmix blends classes, and mine has a number as its target; leave it out"):
         check_augment(Training(augment=("cutmix:1",)), data)

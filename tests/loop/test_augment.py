@@ -157,8 +157,8 @@ def test_what_is_usual_can_be_parsed() -> None:
     x = np.zeros((3, 28, 28, 1), np.uint8)
     for name in ("mnist", "digits", "fashion-mnist", "cifar10", "mine"):
         data = Dataset(
-            name, name, "", {"x": Image(height=28, width=28, channels=1)}, {"train": Split({"x": x})}, "x", "y"
+            name, name, "", {"x": Image(height=28, width=28, channels=1)}, {"train": Split({"x": x})}, ("x",), ("y",)
         )
         assert augment.parse(augment.usual(data)).geometric
-    numbers = Dataset("mine", "mine", "", {"x": Number(shape=(3,))}, {"train": Split({"x": x})}, "x", "y")
+    numbers = Dataset("mine", "mine", "", {"x": Number(shape=(3,))}, {"train": Split({"x": x})}, ("x",), ("y",))
     assert augment.usual(numbers) == ()

@@ -191,7 +191,7 @@ def table(x: np.ndarray, fields: tuple[Column, ...], y: np.ndarray, classes: int
     row = Row(columns=fields).fitted([{"": values}])
     split = Split({"row": values, "y": y.astype(np.int64 if classes else np.float32)})
     return Dataset(name="made", source="made", hash="0", fields={"row": row, "y": target}, splits={"train": split},
-                   input="row", target="y")  # fmt: skip
+                   inputs=("row",), targets=("y",))  # fmt: skip
 
 
 def numbers(count: int) -> tuple[Column, ...]:
