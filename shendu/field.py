@@ -38,6 +38,10 @@ class Field:
     parts: ClassVar[tuple[str, ...]] = ("",)
     takes: ClassVar[tuple[str, ...]] = ("",)
     """Of the parts, what a network is given."""
+    moves: ClassVar[bool] = False
+    """True: it has places, which move with a picture."""
+    augments: ClassVar[tuple[str, ...]] = ()
+    """The augmentations that can be done to it (shendu.data.augment)."""
     dtype: ClassVar[str] = "float32"
     """Of the stored values."""
     ragged: ClassVar[bool] = False
@@ -57,6 +61,16 @@ class Field:
     def units(self) -> int:
         """How many units of a row can be hidden one by one: patches, columns, words; 0: none."""
         return 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that a row is one of; none where it is no class."""
+        return ()
+
+    @property
+    def per_second(self) -> float:
+        """How many of a row's numbers make a second, where it has a time."""
+        return 1.0
 
     def storage(self) -> dict[str, Storage]:
         """Stored part -> how."""
@@ -96,6 +110,14 @@ class Field:
     def transform(self, own: Batch, affine: Tensor) -> Batch:
         """Stored rows moved by affine [B, 2, 3] (as torch's affine_grid has it); what has no place does not move."""
         return own
+
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """Augmentations that change no meaning; `sided`: a class's name speaks of left and right."""
+        return ()
+
+    def note_on(self, augments: tuple[str, ...]) -> str:
+        """What a person should know of augmentations that were not chosen by hand; empty: nothing."""
+        return ""
 
     def hide(self, own: Batch, keep: Tensor) -> Batch:
         """Stored rows of which only some units are left, bool [B, U]."""

@@ -34,6 +34,10 @@ class Image(Field):
     kind: ClassVar[str] = "image"
     words: ClassVar[str] = "pictures"
     dtype: ClassVar[str] = "uint8"
+    moves: ClassVar[bool] = True
+    augments: ClassVar[tuple[str, ...]] = (
+        "resized-crop", "crop", "flip", "shift", "rotate", "jitter", "randaugment", "cutout", "mixup", "cutmix",
+    )  # fmt: skip
 
     height: int
     width: int
@@ -72,6 +76,28 @@ class Image(Field):
 
         mean, std = (fit[name].view(-1, 1, 1) for name in ("mean", "std"))
         return {"": (own[""] * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)}
+
+    def transform(self, own: Batch, affine: Tensor) -> Batch:
+        """Bilinear, zeros outside; float32."""
+        import torch.nn.functional as F
+
+        x = own[""].permute(0, 3, 1, 2).float()
+        grid = F.affine_grid(affine, list(x.shape), align_corners=False)
+        return {"": F.grid_sample(x, grid, align_corners=False).permute(0, 2, 3, 1)}
+
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """Colour pictures are cropped and mirrored, unless they have sides; gray ones, which may be writing, shifted by a
+        fourteenth of their side.
+        """
+        if self.channels >= 3 and not sided:
+            return (f"crop:{max(1, round(min(self.height, self.width) / 8))}", "flip")
+        return (f"shift:{max(1, round(self.width / 14))}",)
+
+    def note_on(self, augments: tuple[str, ...]) -> str:
+        done = ",".join(augments)
+        if "flip" in augments:
+            return f"augmentation: {done}, since photos may be mirrored (if these may not: --set augment=shift:2)"
+        return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
 
     def store(self, raw: Any) -> np.ndarray:
         """From a file, a Pillow picture, or an array of one or several."""
@@ -115,6 +141,7 @@ class Number(Field):
 
     kind: ClassVar[str] = "number"
     words: ClassVar[str] = "numbers"
+    augments: ClassVar[tuple[str, ...]] = ("mixup",)
 
     shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = field(default=(), compare=False)
@@ -180,6 +207,10 @@ class Category(Field):
     @property
     def stored(self) -> tuple[int, ...]:
         return ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.names
 
     def store(self, raw: Any) -> np.ndarray:
         """From a class's name, or a list of them."""

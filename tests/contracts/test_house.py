@@ -35,7 +35,7 @@ ALLOWED = {
 ROOMS = {
     "files": set(), "pictures": {"files"}, "signals": {"files", "tables"}, "texts": {"files", "tables"},
     "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
-    "known": {"files", "signals", "tables", "texts"},
+    "known": {"files", "signals", "tables", "texts"}, "augment": {"known"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
 UNPICKLES = "verbs/convert_weights.py"
