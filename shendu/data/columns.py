@@ -35,6 +35,7 @@ class Image(Field):
     words: ClassVar[str] = "pictures"
     dtype: ClassVar[str] = "uint8"
     moves: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
     augments: ClassVar[tuple[str, ...]] = (
         "resized-crop", "crop", "flip", "shift", "rotate", "jitter", "randaugment", "cutout", "mixup", "cutmix",
     )  # fmt: skip
@@ -128,6 +129,20 @@ class Image(Field):
     def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
         return own[""]
 
+    def areas(self, own: Values, side: int) -> Tensor:
+        """In pieces, to keep memory small."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        done = [
+            interpolate(torch.from_numpy(piece).permute(0, 3, 1, 2).float(), size=(side, side), mode="area")
+            for piece in moments.chunks(own[""])
+        ]
+        return torch.cat([*done, torch.empty(0, self.channels, side, side)])
+
+    def blank(self, own: Values) -> np.ndarray:
+        return np.concatenate([(x == x[:, :1, :1]).all(axis=(1, 2, 3)) for x in moments.chunks(own[""])])
+
     def example(self, n: int) -> Batch:
         import torch
 
@@ -189,6 +204,15 @@ class Number(Field):
     def show(self, own: dict[str, np.ndarray]) -> str:
         numbers = own[""].reshape(-1).tolist()
         return ", ".join(f"{v:.4g}" for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
+
+    @property
+    def feature_count(self) -> int:
+        return max(1, math.prod(self.shape))
+
+    def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+        flat = own[""].reshape(len(own[""]), -1)
+        for i in range(flat.shape[1]):
+            yield name if flat.shape[1] == 1 else f"{name}[{i}]", flat[:, i], ()
 
     def example(self, n: int) -> Batch:
         return {"": spread(n, self.shape, self.statistics())}

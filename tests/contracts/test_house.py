@@ -36,6 +36,7 @@ ROOMS = {
     "files": set(), "pictures": {"files"}, "signals": {"files", "tables"}, "texts": {"files", "tables"},
     "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
     "known": {"files", "signals", "tables", "texts"}, "augment": {"known"},
+    "checks": {"files", "pictures", "signals", "tables", "texts", "audit", "known"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
 UNPICKLES = "verbs/convert_weights.py"

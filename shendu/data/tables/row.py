@@ -18,6 +18,8 @@ from shendu.errors import UserError
 from shendu.field import Field, Values
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shendu.field import Batch
 
 Kind = Literal["number", "category", "boolean", "ordered", "date", "text"]
@@ -56,6 +58,7 @@ class Row(Field):
 
     kind: ClassVar[str] = "row"
     words: ClassVar[str] = "tables"
+    tabular: ClassVar[bool] = True
 
     columns: tuple[Column, ...]
     mean: tuple[float, ...] = field(default=(), compare=False)
@@ -129,6 +132,19 @@ class Row(Field):
         from shendu.data.tables import table
 
         return table.pieces(given, self)
+
+    @property
+    def feature_count(self) -> int:
+        return len(self.columns)
+
+    def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+        for column, start in zip(self.columns, self.starts, strict=True):
+            if column.kind != "text":
+                yield column.name, own[""][:, start], column.names
+
+    def taken_apart(self, x: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, int], ...], tuple[Tensor, ...]]:
+        codes = tuple((x[:, position], size) for position, size in self.coded)
+        return x[:, list(self.numeric)], codes, tuple(x[:, start : start + length] for start, length, _ in self.texts)
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         """`age=39, workclass=State-gov, …`, the first eight columns."""
