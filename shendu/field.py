@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -50,6 +50,14 @@ class Field:
     parts: ClassVar[tuple[str, ...]] = ("",)
     takes: ClassVar[tuple[str, ...]] = ("",)
     """Of the parts, what a network is given."""
+    moves: ClassVar[bool] = False
+    """True: it has places, which move with a picture."""
+    augments: ClassVar[tuple[str, ...]] = ()
+    """The augmentations that can be done to it (shendu.data.augment)."""
+    tabular: ClassVar[bool] = False
+    """True: rows are cells of a table, whose columns were judged one by one when it was read."""
+    looks: ClassVar[bool] = False
+    """True: rows are pictures, so that two may look the same and yet differ; `areas` and `blank` say what they look like."""
     dtype: ClassVar[str] = "float32"
     """Of the stored values."""
     ragged: ClassVar[bool] = False
@@ -75,6 +83,21 @@ class Field:
     def units(self) -> int:
         """How many units of a row can be hidden one by one: patches, columns, words; 0: none."""
         return 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that a row is one of; none where it is no class."""
+        return ()
+
+    @property
+    def feature_count(self) -> int:
+        """How many columns a row is made of, each with a meaning of its own; 0: a row is one thing."""
+        return 0
+
+    @property
+    def per_second(self) -> float:
+        """How many of a row's numbers make a second, where it has a time."""
+        return 1.0
 
     def storage(self) -> dict[str, Storage]:
         """Stored part -> how."""
@@ -115,6 +138,14 @@ class Field:
         """Stored rows moved by affine [B, 2, 3] (as torch's affine_grid has it); what has no place does not move."""
         return own
 
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """Augmentations that change no meaning; `sided`: a class's name speaks of left and right."""
+        return ()
+
+    def note_on(self, augments: tuple[str, ...]) -> str:
+        """What a person should know of augmentations that were not chosen by hand; empty: nothing."""
+        return ""
+
     def hide(self, own: Batch, keep: Tensor) -> Batch:
         """Stored rows of which only some units are left, bool [B, U]."""
         return own
@@ -126,6 +157,25 @@ class Field:
     def example(self, n: int) -> Batch:
         """n stored rows of ordinary size, drawn under a fixed seed."""
         raise NotImplementedError(f"{type(self).__name__} has no example")
+
+    def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+        """The columns of stored rows that are no texts: name, numbers [N] (NaN: missing) or codes, and the codes' names.
+
+        `name` is the field's; 0 is a missing code, 1 one without a name, 2 the first of the names.
+        """
+        return iter(())
+
+    def taken_apart(self, x: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, int], ...], tuple[Tensor, ...]]:
+        """What a network takes [N, …] by what it means: numbers; codes [N], with how many there are; word ids [N, L] (0: none)."""
+        return (x, (), ()) if x.is_floating_point() else (x[:, :0], (), (x,))
+
+    def areas(self, own: Values, side: int) -> Tensor:
+        """Stored pictures as means over side x side areas: float32 [N, C, side, side], 0 to 255."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a row looks like")
+
+    def blank(self, own: Values) -> np.ndarray:
+        """Which stored pictures have one colour: bool [N]."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a row looks like")
 
     def warning(self, own: dict[str, np.ndarray]) -> str:
         """Why what a model says of stored rows may not be worth much: a line; empty where nothing is known."""

@@ -20,7 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from shendu import metrics, optim, recipes, registry
-from shendu.data import augment, catalogue
+from shendu.data import augment
+from shendu.data.known import KNOWN
 from shendu.nn.activations import ACTIVATIONS
 from shendu.objectives.losses import LOSSES
 
@@ -276,7 +277,7 @@ def overview() -> str:
 def names_page() -> str:
     """Everything that has a name on the command line, beside the systems."""
     one_line = {name: inspect.cleandoc(cls.__doc__ or "").split("\n")[0] for name, cls in metrics.METRICS.items()}
-    data = {name: f"{known.summary}; licence: {known.licence}" for name, known in catalogue.KNOWN.items()}
+    data = {name: f"{known.summary}; licence: {known.licence}" for name, known in KNOWN.items()}
     lists = (
         ("Data", "`shendu train SYSTEM NAME`. Where they are looked for: [data](how-to/data.md).", data),
         (

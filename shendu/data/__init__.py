@@ -24,7 +24,7 @@ from shendu.errors import UserError, unknown
 from shendu.field import Field
 
 if TYPE_CHECKING:
-    from shendu.data.catalogue import Found
+    from shendu.data.known import Found, Known
 
 __all__ = ["Category", "Dataset", "Field", "Image", "Number", "Piece", "Reading", "Split", "open", "pieces"]
 
@@ -83,26 +83,24 @@ def _opened(data: Any, data_dir: str | Path | None, reading: Reading, fields: di
 
 def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Dataset | None:
     """A known set; None where the word is a path. Raises UserError where it is neither."""
-    from shendu.data import catalogue
+    from shendu.data import known
 
-    if name not in catalogue.KNOWN:
+    if name not in known.KNOWN:
         if not os.path.exists(os.path.expanduser(name)):
-            raise nothing_called(name, "data set", catalogue.KNOWN)
+            raise nothing_called(name, "data set", known.KNOWN)
         return None
-    found = catalogue.find(name, data_dir)
-    if found.kind == "generated":
-        return cache.through_arrays(cache.Decoded(**catalogue.generate(name)), name, name)
-    return _open_known(name, found, reading)
+    found, entry = known.find(name, data_dir), known.KNOWN[name]
+    if entry.make:
+        return cache.through_arrays(cache.Decoded(**entry.make()), name, name)
+    return _open_known(name, found, entry, reading)
 
 
-def _open_known(name: str, found: Found, reading: Reading) -> Dataset:
+def _open_known(name: str, found: Found, entry: Known, reading: Reading) -> Dataset:
     """A set by its publisher's files."""
-    from shendu.data import catalogue
     from shendu.data.readers import cifar, idx, omniglot, prose, sentences, series, tables
     from shendu.data.tables import loading
 
-    entry = catalogue.KNOWN[name]
-    classes = tuple(entry.classes)
+    classes = entry.classes
     options = {"kind": found.kind, "classes": list(classes)}
     if found.kind == "idx":
         files = {key.replace("-", "_"): path for key, path in found.files.items()}
@@ -133,7 +131,7 @@ def _open_known(name: str, found: Found, reading: Reading) -> Dataset:
             lambda room: omniglot.decoded(found.files, name),
         )
     if found.kind == "pairs":
-        source, target = name.split("-")[-2:]
+        source, target = entry.languages
         if reading.target not in ("", target):
             raise UserError(
                 f"{name} is translated to {target}; for the other direction train on multi30k-{target}-{source}"

@@ -14,13 +14,12 @@ import numpy as np
 import shendu
 from shendu import config, data
 from shendu.data.audit.screens import Feature
-from shendu.data.fields.prose import Prose
+from shendu.data.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 from shendu.data.files import layout
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.run import write_text
 from shendu.verbs import drawing
-from shendu.verbs.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 
 SHOWN = 3
 """Examples of a finding that are printed."""
@@ -94,7 +93,7 @@ def audit(given: Any, *, data_dir: str | Path | None = None, **how: Any) -> Audi
     begin = time.monotonic()
     (reading,) = config.settle({**how, "skip_bad": True}, Reading())
     dataset = data.open(given, data_dir=data_dir, reading=reading)
-    if isinstance(dataset.fields[dataset.input], Prose):
+    if dataset.input == dataset.target:
         raise UserError(
             f"{dataset.name} is running text and was read without a fault; it has no rows or labels to audit"
         )

@@ -16,9 +16,9 @@ def list_systems() -> list[dict[str, str]]:
 
 def list_data(data_dir: str | Path | None = None) -> list[dict[str, Any]]:
     """Name, one line and place of every known data set."""
-    from shendu.data import catalogue
+    from shendu.data import known
 
-    return catalogue.listing(data_dir)
+    return known.listing(data_dir)
 
 
 def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:

@@ -26,8 +26,8 @@ from torch import nn
 import shendu
 from shendu import config, data, parallel, registry
 from shendu.core import Recipe, Remarks
-from shendu.data import catalogue
 from shendu.data.dataset import Dataset
+from shendu.data.known import KNOWN
 from shendu.data.processors.embedding import Embedding
 from shendu.data.processors.supervised import Supervised
 from shendu.data.processors.unlabelled import Unlabelled
@@ -266,8 +266,8 @@ def wanted(
 
 def known_data(word: str) -> str:
     """The one word that was given, where it is data; raises UserError that names the near system or data set."""
-    known = {**registry.systems(), **catalogue.KNOWN}
-    if word not in catalogue.KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
+    known = {**registry.systems(), **KNOWN}
+    if word not in KNOWN and not word.startswith("cache:") and not os.path.exists(os.path.expanduser(word)):
         raise data.nothing_called(word, "system or data set", known)
     return word
 

@@ -34,7 +34,8 @@ ALLOWED = {
 """Top-level part -> the parts that it may import, lazily or not."""
 ROOMS = {
     "fields": set(), "files": {"fields"}, "tables": {"fields", "files"}, "readers": {"fields", "files", "tables"},
-    "processors": {"fields"}, "audit": {"fields", "tables"},
+    "processors": {"fields"}, "known": {"fields", "files", "readers", "tables"}, "augment": {"known"},
+    "audit": {"fields", "tables"}, "checks": {"audit", "fields", "files", "known", "readers", "tables"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a field knows neither files nor readers, a processor and the audit read no file."""
 UNPICKLES = "verbs/convert_weights.py"

@@ -155,15 +155,15 @@ def test_of_another_text_all_is_measured(tmp_path: Path) -> None:
 
 
 def test_another_file_of_that_name_is_not_the_known_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shendu.data import catalogue
+    from shendu.data import known
 
     monkeypatch.delenv("SHENDU_DATA", raising=False)
     (tmp_path / "input.txt").write_text("something else", encoding="utf-8")
-    assert catalogue.on_disk("tinyshakespeare", tmp_path) is None
+    assert known.on_disk("tinyshakespeare", tmp_path) is None
     own = tmp_path / "tinyshakespeare"
     own.mkdir()
     (own / "input.txt").write_text(BOOK, encoding="utf-8")
-    assert catalogue.on_disk("tinyshakespeare", tmp_path) == own
+    assert known.on_disk("tinyshakespeare", tmp_path) == own
 
 
 @pytest.mark.data

@@ -16,12 +16,13 @@ import torch
 from pyarrow import feather, ipc, parquet
 
 import shendu.data
-from shendu.data import Dataset, catalogue, cells
+from shendu.data import Dataset, cells
 from shendu.data.cells import Cells
 from shendu.data.column import Column
 from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
+from shendu.data.known import KNOWN
 from shendu.data.processors.supervised import Supervised
 from shendu.data.tables.files import recognised
 from shendu.errors import UserError
@@ -453,7 +454,7 @@ def test_published_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("SHENDU_DATA", raising=False)
     folder = tmp_path / "adult"
     folder.mkdir()
-    names = catalogue.KNOWN["adult"].table.names  # type: ignore[union-attr]
+    names = KNOWN["adult"].table.names  # type: ignore[union-attr]
     line = "{}, Private, 77516, {}, 13, Never-married, ?, Husband, White, Male, 0, {}, 40, Cuba, {}\n"
     rows = [line.format(30 + i, ("BA", "MA")[i % 2], i % 3, ("<=50K", ">50K")[i % 2]) for i in range(20)]
     (folder / "adult.data").write_text("".join(rows) + "\n")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shendu import data as data_module
-from shendu.data import generated
+from shendu.data.known import made
 from shendu.errors import UserError
 from shendu.systems.generative import boltzmann
 from shendu.systems.generative.boltzmann import Boltzmann, Config, Equilibrium, Learning
@@ -129,7 +129,7 @@ def test_pseudo_likelihood_is_each_unit_given_all_others() -> None:
 def test_learns_all_bars_and_stripes_of_two_lines(
     choices: dict[str, Any], within: float, bench: Any, tmp_path: Any
 ) -> None:
-    whole = generated.bars_and_stripes(2)["splits"]["train"]
+    whole = made.bars_and_stripes(2)["splits"]["train"]
     data = data_module.open((whole["picture"], whole["label"]))
     recipe = boltzmann.recipe(data, hidden=2, steps=250, **choices)
     model, _ = bench.train(recipe, tmp_path)

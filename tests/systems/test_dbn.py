@@ -13,7 +13,7 @@ from torch import Tensor
 
 import shendu
 from shendu import data as data_module
-from shendu.data import generated
+from shendu.data.known import made
 from shendu.data.processors.supervised import Supervised
 from shendu.errors import UserError
 from shendu.systems.generative import dbn
@@ -231,7 +231,7 @@ def test_the_networks_widths_are_the_papers() -> None:
 
 
 def test_draws_the_class_that_is_held(bench: Any, tmp_path: Path) -> None:
-    whole = generated.bars_and_stripes(3)["splits"]["train"]
+    whole = made.bars_and_stripes(3)["splits"]["train"]
     sure = slice(1, 7), slice(9, 15)  # the empty and the full picture are bars and stripes
     data = data_module.open(
         tuple(np.concatenate([whole[name][part] for part in sure]) for name in ("picture", "label"))

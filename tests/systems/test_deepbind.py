@@ -82,7 +82,9 @@ def test_numbers_of_sequences(bench: Any, tmp_path: Path) -> None:
     """How many Gs a sequence has."""
     codes = np.random.default_rng(0).integers(1, 5, (300, 12), dtype=np.uint8)
     split = {"x": codes, "y": (codes == 3).sum(1).astype(np.float32)}
-    data = Dataset("gs", "gs", "0" * 64, {"x": COLUMN, "y": Number()}, {"train": Split(split)}, ("x",), ("y",)).split_off()
+    data = Dataset(
+        "gs", "gs", "0" * 64, {"x": COLUMN, "y": Number()}, {"train": Split(split)}, ("x",), ("y",)
+    ).split_off()
     recipe = deepbind.recipe(data, steps=200, width=1, dropout=0.0)
     model, _ = bench.train(recipe, tmp_path)
     figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))

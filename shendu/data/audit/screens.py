@@ -5,7 +5,6 @@ Shape letters: N rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,6 @@ import torch
 
 from shendu import chance
 from shendu.data.column import NAMED
-from shendu.data.fields.number import Number
-from shendu.data.fields.row import Row
-from shendu.field import Field
 
 BINS = 100
 """The most bins that a number is put into."""
@@ -43,18 +39,6 @@ class Feature:
         if not self.names:
             return f"{value:.6g}"
         return self.names[int(value) - NAMED] if value >= NAMED else "a value that the training part lacks"
-
-
-def features(name: str, column: Field, rows: np.ndarray, most: int) -> Iterator[Feature]:
-    """The columns of stored rows, where a row is made of columns; texts have none of their own."""
-    if isinstance(column, Row):
-        for field, start in list(zip(column.columns, column.starts, strict=True))[:most]:
-            if field.kind != "text":
-                yield Feature(field.name, rows[:, start], field.names)
-    elif isinstance(column, Number):
-        flat = rows.reshape(len(rows), -1)
-        for i in range(min(most, flat.shape[1])):
-            yield Feature(name if flat.shape[1] == 1 else f"{name}[{i}]", flat[:, i])
 
 
 def coincidences(columns: list[Feature], rows: int) -> float:

@@ -31,6 +31,7 @@ class Audio(Field):
     kind: ClassVar[str] = "audio"
     words: ClassVar[str] = "recordings"
     dtype: ClassVar[str] = "int16"
+    augments: ClassVar[tuple[str, ...]] = ("delay", "noise", "specmask", "mixup")
 
     rate: int
     """Hz."""
@@ -54,6 +55,14 @@ class Audio(Field):
         from shendu.data import spectrogram
 
         return (1, self.mels, spectrogram.frames(self.length, round(self.hop * self.rate)))
+
+    @property
+    def per_second(self) -> float:
+        return self.rate
+
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """By a tenth of a second, with noise and hidden parts."""
+        return ("delay:0.1", "noise:15", "specmask:8")
 
     def spectrograms(self, x: Tensor) -> Tensor:
         """Stored recordings (integers or floats) -> log-mel spectrograms [B, M, T]."""

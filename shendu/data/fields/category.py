@@ -28,6 +28,10 @@ class Category(Field):
     def stored(self) -> tuple[int, ...]:
         return ()
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.names
+
     def parse(self, values: Any) -> Values:
         """From the names of classes, or from one."""
         words = [values] if isinstance(values, str) else list(values)

@@ -16,6 +16,8 @@ from shendu.errors import UserError
 from shendu.field import Field, Values, array_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shendu.field import Batch
 
 
@@ -26,6 +28,11 @@ class Image(Field):
     kind: ClassVar[str] = "image"
     words: ClassVar[str] = "pictures"
     dtype: ClassVar[str] = "uint8"
+    moves: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
+    augments: ClassVar[tuple[str, ...]] = (
+        "resized-crop", "crop", "flip", "shift", "rotate", "jitter", "randaugment", "cutout", "mixup", "cutmix",
+    )  # fmt: skip
 
     height: int
     width: int
@@ -65,6 +72,28 @@ class Image(Field):
         mean, std = (fit[name].view(-1, 1, 1) for name in ("mean", "std"))
         return {"": (own[""] * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)}
 
+    def transform(self, own: Batch, affine: Tensor) -> Batch:
+        """Bilinear, zeros outside; float32."""
+        import torch.nn.functional as F
+
+        x = own[""].permute(0, 3, 1, 2).float()
+        grid = F.affine_grid(affine, list(x.shape), align_corners=False)
+        return {"": F.grid_sample(x, grid, align_corners=False).permute(0, 2, 3, 1)}
+
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """Colour pictures are cropped and mirrored, unless they have sides; gray ones, which may be writing, shifted by a
+        fourteenth of their side.
+        """
+        if self.channels >= 3 and not sided:
+            return (f"crop:{max(1, round(min(self.height, self.width) / 8))}", "flip")
+        return (f"shift:{max(1, round(self.width / 14))}",)
+
+    def note_on(self, augments: tuple[str, ...]) -> str:
+        done = ",".join(augments)
+        if "flip" in augments:
+            return f"augmentation: {done}, since photos may be mirrored (if these may not: --set augment=shift:2)"
+        return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
+
     def parse(self, values: Any) -> Values:
         """From Pillow pictures, brought to this size, or from arrays uint8 [height, width, channels]; one or several."""
         one = _is_picture(values)
@@ -90,6 +119,20 @@ class Image(Field):
 
     def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
         return own[""]
+
+    def areas(self, own: Values, side: int) -> Tensor:
+        """In pieces, to keep memory small."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        done = [
+            interpolate(torch.from_numpy(piece).permute(0, 3, 1, 2).float(), size=(side, side), mode="area")
+            for piece in moments.chunks(own[""])
+        ]
+        return torch.cat([*done, torch.empty(0, self.channels, side, side)])
+
+    def blank(self, own: Values) -> np.ndarray:
+        return np.concatenate([(x == x[:, :1, :1]).all(axis=(1, 2, 3)) for x in moments.chunks(own[""])])
 
     def example(self, n: int) -> Batch:
         import torch

@@ -6,7 +6,7 @@ Shape letters: N rows, B batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +26,7 @@ class Number(Field):
 
     kind: ClassVar[str] = "number"
     words: ClassVar[str] = "numbers"
+    augments: ClassVar[tuple[str, ...]] = ("mixup",)
 
     shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
@@ -70,6 +71,15 @@ class Number(Field):
     def show(self, own: dict[str, np.ndarray]) -> str:
         numbers = own[""].reshape(-1).tolist()
         return ", ".join(f"{v:.4g}" for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
+
+    @property
+    def feature_count(self) -> int:
+        return max(1, math.prod(self.shape))
+
+    def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+        flat = own[""].reshape(len(own[""]), -1)
+        for i in range(flat.shape[1]):
+            yield name if flat.shape[1] == 1 else f"{name}[{i}]", flat[:, i], ()
 
     def example(self, n: int) -> Batch:
         return {"": spread(n, self.shape, self.statistics())}

@@ -5,7 +5,7 @@ Shape letters: B rows, W the width of a row (the sum of its fields' widths).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,8 @@ from shendu.errors import UserError, near
 from shendu.field import Field, Values, spread
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shendu.field import Batch
 
 _SHOWN = 8
@@ -32,6 +34,7 @@ class Row(Field):
 
     kind: ClassVar[str] = "row"
     words: ClassVar[str] = "tables"
+    tabular: ClassVar[bool] = True
 
     columns: tuple[Column, ...]
     mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
@@ -109,6 +112,19 @@ class Row(Field):
                 "give a table or dicts, whose columns are found by name"
             )
         return rows
+
+    @property
+    def feature_count(self) -> int:
+        return len(self.columns)
+
+    def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+        for column, start in zip(self.columns, self.starts, strict=True):
+            if column.kind != "text":
+                yield column.name, own[""][:, start], column.names
+
+    def taken_apart(self, x: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, int], ...], tuple[Tensor, ...]]:
+        codes = tuple((x[:, position], size) for position, size in self.coded)
+        return x[:, list(self.numeric)], codes, tuple(x[:, start : start + length] for start, length, _ in self.texts)
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         """`age=39, workclass=State-gov, …`, the first eight columns."""

@@ -1,7 +1,8 @@
-"""The data sets that come with the package: handwritten digits and the logic gates."""
+"""Known sets that come with the package: digits, and what is made when it is asked for."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from shendu.data.fields.row import Row
 from shendu.data.fields.sentence import Sentence
 from shendu.data.fields.sequence import Sequence
 from shendu.data.files.cache import in_memory_room
+from shendu.data.known.entry import Known
 from shendu.data.ragged import Ragged
 from shendu.data.readers.sentences import SOURCE, TARGET
 from shendu.data.readers.texts import column as column_of
@@ -304,3 +306,90 @@ def reversal(rows: int = 600) -> dict[str, Any]:
         "targets": (TARGET,),
         "notes": (),
     }
+
+
+def _gate(name: str) -> Known:
+    return Known(
+        name=name,
+        summary=f"the truth table of the logic gate {name.upper()}: {2 ** GATES[name][0]} rows, 2 classes",
+        kind="generated",
+        make=functools.partial(gate, name),
+        classes=("0", "1"),
+        licence="none needed",
+    )
+
+
+SETS: tuple[Known, ...] = (
+    Known(
+        name="digits",
+        summary="handwritten digits, 1,797 grey pictures of 8x8, 10 classes",
+        kind="generated",
+        make=digits,
+        classes=tuple(str(digit) for digit in range(10)),
+        licence="CC BY 4.0 (UCI Machine Learning Repository)",
+        home="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+        augment=("shift:0.5",),
+    ),
+    *map(_gate, GATES),
+    Known(
+        name="bars-and-stripes",
+        summary="every picture of bars or of stripes, 32 of 4x4, 2 classes",
+        kind="generated",
+        make=bars_and_stripes,
+        classes=("bars", "stripes"),
+        licence="none needed",
+    ),
+    Known(
+        name="chirps",
+        summary="whistles that fall, rise or keep their pitch, 240 recordings of 0.3 s, 3 classes",
+        kind="generated",
+        make=chirps,
+        classes=("falling", "steady", "rising"),
+        licence="none needed",
+    ),
+    Known(
+        name="motifs",
+        summary="random bases, 400 sequences of 24; in half of them TGACGT is hidden, 2 classes",
+        kind="generated",
+        make=motifs,
+        classes=("absent", "present"),
+        licence="none needed",
+    ),
+    Known(
+        name="tides",
+        summary="a made-up monthly series of 160 steps: a trend, a season and noise; 2 of 13 years are the test part",
+        kind="generated",
+        make=tides,
+        licence="none needed",
+    ),
+    Known(
+        name="mixed",
+        summary="made-up subscribers, 600 rows of numbers, categories and gaps: who stays, 2 classes",
+        kind="generated",
+        make=mixed,
+        classes=("no", "yes"),
+        licence="none needed",
+    ),
+    Known(
+        name="counting",
+        summary="numbers counted in words, from one up, as running text of 21,950 characters",
+        kind="generated",
+        make=counting,
+        licence="none needed",
+    ),
+    Known(
+        name="opinions",
+        summary="made-up opinions on films, 400 texts of a line, half of them in the negative, 2 classes",
+        kind="generated",
+        make=opinions,
+        classes=("bad", "good"),
+        licence="none needed",
+    ),
+    Known(
+        name="reversal",
+        summary="made-up sentence pairs, 600 lines of 3 to 6 digits: the translation is the line read backwards",
+        kind="generated",
+        make=reversal,
+        licence="none needed",
+    ),
+)
