@@ -21,7 +21,7 @@ import numpy as np
 import shendu
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
-from shendu.data.signals.series import Series
+from shendu.data.fields.series import Series
 
 Forecaster = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(training windows, what came after them, the test part's windows) -> forecasts."""

@@ -55,7 +55,7 @@ def trees_side(name: str, reading: dict[str, str]) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
     import shendu
-    from shendu.data.columns import Category
+    from shendu.data.fields.category import Category
     from shendu.data.reading import Reading
 
     data = shendu.open_data(name, reading=Reading(**reading)).split_off(reading.get("split", ""))

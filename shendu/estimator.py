@@ -16,11 +16,14 @@ from torch import nn
 
 from shendu import config, parallel, registry
 from shendu.core import Recipe
-from shendu.data.columns import Category, Number
+from shendu.data import frames
+from shendu.data.column import Column
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.data.files import cache
-from shendu.data.tables import table
-from shendu.data.tables.row import Column, Row
+from shendu.data.tables import rows
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.loop import Setup
@@ -129,8 +132,8 @@ class _Table(BaseEstimator):
         if _typed(X):
             validate_data(self, X, skip_check_array=True)
             targets = column_or_1d(np.asarray(y), warn=True)
-            column = table.inputs(table.from_object(X))
-            return column, column.parse(table.from_object(X))[""], self._targets(targets)
+            column = rows.inputs(frames.from_object(X))
+            return column, column.parse(X)[""], self._targets(targets)
         gaps = self.system in WITH_GAPS
         X, targets = validate_data(
             self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=np.float32, y_numeric=self._numeric,
@@ -145,7 +148,7 @@ class _Table(BaseEstimator):
         field = self.task_.input
         if _typed(X):
             validate_data(self, X, skip_check_array=True, reset=False)
-            stored = field.parse(table.from_object(X))[""]
+            stored = field.parse(X)[""]
         else:
             stored = validate_data(self, X, ensure_all_finite="allow-nan", dtype=np.float32, reset=False)
         predictor, found = Predictor(self.task_, self.model_, self.device, "fp32"), []
@@ -230,7 +233,7 @@ def _typed(X: Any) -> bool:
 
 def _dataset(column: Field, inputs: np.ndarray, goal: Field, targets: np.ndarray) -> Dataset:
     fields, splits = {"row": column, "target": goal}, {"train": {"row": inputs, "target": targets}}
-    return cache.in_memory(cache.Decoded(fields=fields, splits=splits, input="row", target="target"), "X")
+    return cache.in_memory(cache.Decoded(fields=fields, splits=splits, inputs=("row",), targets=("target",)), "X")
 
 
 def _trained(recipe: Recipe, device: str, limit: float, verbose: bool) -> tuple[nn.Module, int]:

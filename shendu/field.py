@@ -1,16 +1,22 @@
-"""The contract of a field: what a name in a batch holds. Imports no torch, so that reading data does not wait for it."""
+"""The contract of a field: what a name in a batch holds. Imports no torch, so that reading data does not wait for it.
+
+A file under data/fields/ is a field, called as the file is; a person's own class is one as soon as it is defined.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from shendu import config
-from shendu.errors import unknown
+from shendu.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     Batch = dict[str, Tensor]
@@ -35,18 +41,29 @@ class Field:
     was fitted on the training rows are numbers in it; `fit` hands them back as tensors. Shape letters: B rows, U units.
     """
 
-    kind: ClassVar[str] = ""
-    """Its name in files."""
     known: ClassVar[dict[str, type[Field]]] = {}
+    """Kind -> class, of those that are imported."""
+    kind: ClassVar[str]
+    """Its name in files."""
     words: ClassVar[str]
     """What it holds, in a word or two, in the plural."""
     parts: ClassVar[tuple[str, ...]] = ("",)
     takes: ClassVar[tuple[str, ...]] = ("",)
     """Of the parts, what a network is given."""
+    moves: ClassVar[bool] = False
+    """True: it has places, which move with a picture (pictures, boxes, masks, points)."""
+    augments: ClassVar[tuple[str, ...]] = ()
+    """The augmentations that can be done to it (shendu.data.augment)."""
+    tabular: ClassVar[bool] = False
+    """True: rows are cells of a table, whose columns were judged one by one when it was read."""
+    looks: ClassVar[bool] = False
+    """True: rows are pictures, so that two may look the same and yet differ; `areas` and `blank` say what they look like."""
     dtype: ClassVar[str] = "float32"
     """Of the stored values."""
     ragged: ClassVar[bool] = False
     """True: rows vary in length; gathered, they are padded, and the part `_count` has each one's length."""
+    running: ClassVar[bool] = False
+    """True: a value is a stretch of one long line of rows, so that two values are never put together."""
 
     explains: ClassVar[str] = ""
     """How answers to it are explained (`shendu.pages.explanation`): maps, elements, columns, marks; empty: they are not."""
@@ -56,12 +73,9 @@ class Field:
     """True: rows are pictures, also those that a network draws (`restore`)."""
     flat: ClassVar[bool] = False
     """True: what `show` draws is wider than high, its first line at the bottom (spectrograms)."""
-    moves: ClassVar[bool] = False
-    """True: it has places that move with a picture (pictures, boxes, masks, points)."""
 
-    def __init_subclass__(cls, **how: Any) -> None:
-        super().__init_subclass__(**how)
-        if cls.kind:
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
             Field.known[cls.kind] = cls
 
     @property
@@ -75,14 +89,24 @@ class Field:
         return self.stored
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes that its values are of; none where they are something else."""
-        return ()
-
-    @property
     def units(self) -> int:
         """How many units of a row can be hidden one by one: patches, columns, words; 0: none."""
         return 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that a row is one of; none where it is no class."""
+        return ()
+
+    @property
+    def feature_count(self) -> int:
+        """How many columns a row is made of, each with a meaning of its own; 0: a row is one thing."""
+        return 0
+
+    @property
+    def per_second(self) -> float:
+        """How many of a row's numbers make a second, where it has a time."""
+        return 1.0
 
     def storage(self) -> dict[str, Storage]:
         """Stored part -> how."""
@@ -123,6 +147,14 @@ class Field:
         """Stored rows moved by affine [B, 2, 3] (as torch's affine_grid has it); what has no place does not move."""
         return own
 
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """Augmentations that change no meaning; `sided`: a class's name speaks of left and right."""
+        return ()
+
+    def note_on(self, augments: tuple[str, ...]) -> str:
+        """What a person should know of augmentations that were not chosen by hand; empty: nothing."""
+        return ""
+
     def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
         """Stored rows of which only some units are left, bool [B, U]; the rest is that of `other` rows, or says nothing."""
         return own
@@ -139,6 +171,25 @@ class Field:
         """n stored rows of ordinary size, drawn under a fixed seed."""
         raise NotImplementedError(f"{type(self).__name__} has no example")
 
+    def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+        """The columns of stored rows that are no texts: name, numbers [N] (NaN: missing) or codes, and the codes' names.
+
+        `name` is the field's; 0 is a missing code, 1 one without a name, 2 the first of the names.
+        """
+        return iter(())
+
+    def taken_apart(self, x: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, int], ...], tuple[Tensor, ...]]:
+        """What a network takes [N, …] by what it means: numbers; codes [N], with how many there are; word ids [N, L] (0: none)."""
+        return (x, (), ()) if x.is_floating_point() else (x[:, :0], (), (x,))
+
+    def areas(self, own: Values, side: int) -> Tensor:
+        """Stored pictures as means over side x side areas: float32 [N, C, side, side], 0 to 255."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a row looks like")
+
+    def blank(self, own: Values) -> np.ndarray:
+        """Which stored pictures have one colour: bool [N]."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a row looks like")
+
     def warning(self, own: dict[str, np.ndarray]) -> str:
         """Why what a model says of stored rows may not be worth much: a line; empty where nothing is known."""
         return ""
@@ -152,31 +203,59 @@ class Field:
         """What stored rows are, for who sends or reads them."""
         return {"kind": self.kind, "words": self.words, "shape": list(self.stored), "dtype": self.dtype}
 
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **config.to_json(self)}
 
-_KINDS = {
-    "image": "shendu.data.columns", "number": "shendu.data.columns", "category": "shendu.data.columns",
-    "text": "shendu.data.texts.text", "audio": "shendu.data.signals.audio", "row": "shendu.data.tables.row",
-    "series": "shendu.data.signals.series", "sequence": "shendu.data.texts.sequence", "sentence": "shendu.data.texts.pairs",
-    "prose": "shendu.data.texts.prose",
-}  # fmt: skip
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Field:
+        """The field that `to_json` wrote; raises UserError for a kind that is not known, and for wrong values."""
+        mine = {key: value for key, value in values.items() if key != "kind"}
+        return config.from_json(kind_of(str(values.get("kind"))), mine)
 
 
 def kind_of(kind: str) -> type[Field]:
-    """The class of a kind; raises UserError for one that is not known."""
-    if kind not in Field.known and kind in _KINDS:
-        importlib.import_module(_KINDS[kind])
+    """The class of a kind: of our own files, or one that is imported already, so that no file can name code.
+
+    Raises UserError for another kind.
+    """
+    if kind not in Field.known and kind in _files():
+        importlib.import_module(f"shendu.data.fields.{kind}")
     if kind not in Field.known:
-        raise unknown("field", kind, {*_KINDS, *Field.known})
+        raise unknown("kind of field", kind, {*_files(), *Field.known})
     return Field.known[kind]
 
 
-def to_json(field: Field) -> dict[str, Any]:
-    return {"kind": field.kind, **config.to_json(field)}
+def _files() -> set[str]:
+    """The kinds that have a file of their own."""
+    return {path.stem for path in (Path(__file__).parent / "data" / "fields").glob("[a-z]*.py")}
 
 
-def from_json(values: dict[str, Any]) -> Field:
-    """The field that `to_json` wrote; raises UserError for a kind that is not known, and for wrong values."""
-    return config.from_json(kind_of(str(values.get("kind"))), {key: v for key, v in values.items() if key != "kind"})
+# ---- what several fields share ---------------------------------------------------------------------------------------
+
+
+def array_of(values: Any) -> np.ndarray:
+    """Plain values as an array: a tensor, nested lists, an array. Raises UserError for rows of different lengths."""
+    if hasattr(values, "detach"):
+        return values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise UserError("the input has rows of different lengths; give all the same") from None
+
+
+def drawn(n: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers [n, *shape] under a fixed seed."""
+    import torch
+
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(n))
+
+
+def spread(n: int, shape: tuple[int, ...], fit: dict[str, tuple[float, ...]]) -> Tensor:
+    """Normal numbers [n, *shape] of a mean and deviation per element (or of one for all), under a fixed seed."""
+    import torch
+
+    mean, std = (torch.tensor(fit[name], dtype=torch.float32) for name in ("mean", "std"))
+    return (drawn(n, (math.prod(shape),)) * std + mean).view(n, *shape)
 
 
 def padded(flat: Tensor, offsets: Tensor, rows: Tensor, least: int = 1) -> Batch:

@@ -19,8 +19,8 @@ from forms import RICH, WORDS
 from shendu import config, loop, registry, run
 from shendu import data as data_module
 from shendu.core import Recipe
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.recipes import Training
 
 if importlib.util.find_spec("timm"):

@@ -1,75 +1,82 @@
-"""Three doors to data, one result: a known name, a path whose content is recognised, or Python objects."""
+"""Two doors: `open` makes a data set of a known name, a path or Python objects, `pieces` gives a model's fields their rows."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from shendu import config
-from shendu.data import arrays
-from shendu.data.columns import Category, Image, Number
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.category import Category
 from shendu.data.files import archive, cache, layout
-from shendu.data.pictures import cifar, folder, idx
+from shendu.data.ragged import joined
+from shendu.data.reader import Claim, Place, Reader
 from shendu.data.reading import Reading
-from shendu.data.signals import audio
-from shendu.data.texts import pairs, prose, text
 from shendu.errors import UserError, unknown
 from shendu.field import Field
 
-__all__ = ["Category", "Dataset", "Field", "Image", "Number", "Reading", "Split", "open"]
+if TYPE_CHECKING:
+    from shendu.data.known import Found, Known
 
 PUBLIC = ("open_data",)
 
+PIECE = 1000
+"""Files and single rows are put together to so many."""
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
-_READERS: dict[str, Callable[..., cache.Decoded]] = {"picture": folder.read, "recording": audio.read, "text": text.read}
-"""Kind of files (layout.KINDS) -> what reads them."""
 _EXPECTED = (
     "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, a table (CSV, Parquet, JSONL), "
     "or a text (.txt)"
 )
 
 
-def open(data: Any, *, data_dir: str | Path | None = None, reading: Reading | None = None, **how: Any) -> Dataset:
+def open(
+    data: Any,
+    *,
+    data_dir: str | Path | None = None,
+    reading: Reading | None = None,
+    fields: dict[str, Field] | None = None,
+    **how: Any,
+) -> Dataset:
     """A data set by name, by path, or from arrays; decoded once, then memory-mapped from the cache.
 
-    `data`: a known name; a path to pictures in class folders (folder, zip, tar), IDX files, CIFAR-10 binary files, an
-    .npz or a table (CSV, Parquet, JSONL, Excel); a Dataset; a pandas, polars, pyarrow or Hugging Face `datasets` table, a
-    dict of such with a train part, or (table, targets); (x, y) of arrays or tensors; a dict with x_train, y_train (or x, y),
-    x_val, …, y_test; or `cache:<hash>`. A name wins over a file of the
-    same name (write ./mnist for the file). `data_dir` is where known sets are looked for; `how` (or a `reading`) says
-    how it is to be read: target, label_from, skip_bad, … (see `Reading`). The splits are those of the source
-    (`split_off()` adds what is missing). Raises UserError.
+    `data`: a known name; a path to pictures, recordings or texts in class folders (folder, zip, tar), IDX files, CIFAR-10
+    binary files, an .npz, running text or a table (CSV, Parquet, JSONL, Excel); a Dataset; a pandas, polars, pyarrow or
+    Hugging Face `datasets` table, a dict of such with a train part, or (table, targets); (x, y) of arrays or tensors; a
+    dict with x_train, y_train (or x, y), x_val, …, y_test; a list of rows as dicts; or `cache:<hash>`. A name wins over a
+    file of the same name (write ./mnist for the file). `data_dir` is where known sets are looked for; `how` (or a
+    `reading`) says how it is to be read: target, label_from, skip_bad, … (see `Reading`). The splits are those of the
+    source (`split_off()` adds what is missing).
+
+    With the `fields` of a run, its input and then its targets, the data has these fields and is encoded by them: a table's
+    columns are found by name, unseen values have the code of what is unseen, pictures are brought to the run's size,
+    classes have the run's numbers. Raises UserError, also for a class that the run has not. Fields of another kind or size
+    than the run's are returned as they are.
     """
     said: Reading = reading or config.settle(how, Reading())[0]
-    if isinstance(data, Dataset):
-        return data
-    if not isinstance(data, str | os.PathLike):
-        from shendu.data.tables import table
+    found = data if isinstance(data, Dataset) else _opened(data, data_dir, said, fields)
+    return as_fields(found, fields) if fields else found
 
-        if tables := table.objects(data):
-            return table.open_objects(tables, said)
-    if said.task == "anomaly":
-        data = arrays.without_labels(data)
-    if isinstance(data, Mapping):
-        return cache.through_arrays(arrays.decode(data, "data"), "data")
-    if isinstance(data, tuple | list) and len(data) == 2:
-        return cache.through_arrays(arrays.decode({"x": data[0], "y": data[1]}, "data"), "data")
-    if not isinstance(data, str | os.PathLike):
-        raise UserError(
-            f"data cannot be a {type(data).__name__}: give a name, a path, a table, (x, y), or a dict of arrays"
-        )
+
+def _opened(data: Any, data_dir: str | Path | None, reading: Reading, fields: dict[str, Field] | None) -> Dataset:
     if isinstance(data, str) and data.startswith("cache:"):
         return cache.reopen(data)
-    if isinstance(data, str) and (named := _open_name(data, data_dir, said)):
+    if isinstance(data, str) and (named := _open_name(data, data_dir, reading)):
         return named
-    return _open_path(Path(os.path.expanduser(data)), said)
+    place = Place.of(data)
+    if not place.path:
+        return _open_place(place, reading, fields)
+    try:
+        return _open_place(place, reading, fields)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot read {place}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Dataset | None:
@@ -83,22 +90,43 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
     found, entry = known.find(name, data_dir), known.KNOWN[name]
     if entry.make:
         return cache.through_arrays(cache.Decoded(**entry.make()), name, name)
+    return _open_known(name, found, entry, reading)
+
+
+def _open_known(name: str, found: Found, entry: Known, reading: Reading) -> Dataset:
+    """A set by its publisher's files."""
+    from shendu.data.readers import cifar, idx, omniglot, prose, sentences, series, tables
+    from shendu.data.tables import loading
+
     classes = entry.classes
     options = {"kind": found.kind, "classes": list(classes)}
     if found.kind == "idx":
         files = {key.replace("-", "_"): path for key, path in found.files.items()}
-        return cache.through_files(files, options, name, name, lambda room: idx.read(files, name, classes))
+        return cache.through_files(files, options, name, name, lambda room: idx.decoded(files, name, classes))
     if found.kind == "table":
-        from shendu.data.tables import table
-
-        return table.open_files(found.files, name, name, reading.over(entry.reading), entry.table)
-    if found.kind == "prose":
-        return _open_prose(found.files, name, name, reading, entry.shares)
-    if found.kind == "omniglot":
-        from shendu.data.pictures import omniglot
-
+        how = reading.over(entry.reading)
+        if how.forecasts:
+            series.check_one(found.files, name)
+            return cache.through_files(
+                found.files, series.options(how), name, name,
+                lambda room: series.decoded(loading.of_files(found.files, how), how, room),
+            )  # fmt: skip
         return cache.through_files(
-            found.files, {**options, "side": omniglot.SIDE}, name, name, lambda room: omniglot.read(found.files, name)
+            found.files, tables.options(how, entry.table), name, name,
+            lambda room: tables.decoded(loading.of_files(found.files, how, entry.table), how, room, entry.table),
+        )  # fmt: skip
+    if found.kind == "prose":
+        return cache.through_files(
+            found.files, prose.options(reading, entry.shares), name, name,
+            lambda room: prose.decoded(found.files, name, reading, room, entry.shares),
+        )  # fmt: skip
+    if found.kind == "omniglot":
+        return cache.through_files(
+            found.files,
+            {**options, "side": omniglot.SIDE},
+            name,
+            name,
+            lambda room: omniglot.decoded(found.files, name),
         )
     if found.kind == "pairs":
         source, target = entry.languages
@@ -106,16 +134,27 @@ def _open_name(name: str, data_dir: str | Path | None, reading: Reading) -> Data
             raise UserError(
                 f"{name} is translated to {target}; for the other direction train on multi30k-{target}-{source}"
             )
-        return pairs.open_files(found.files, source, target, name, name, reading)
+        pairs = sentences.Found(found.files, source, target, reading)
+        return cache.through_files(
+            found.files,
+            sentences.options(pairs),
+            name,
+            name,
+            lambda room: sentences.decoded(found.files, source, target),
+        )
     if found.kind == "archive":
-        return _open_file(found.files["archive"], reading.over(entry.reading), name)
+        return _open_archive(Place.of(found.files["archive"]), reading.over(entry.reading), None, name)
     if unpacked := found.files.get("folder"):
         tree = archive.Folder(unpacked)
-        files = {entry: unpacked / entry for entry in cifar.relevant(sorted(tree.sizes))}
-        return cache.through_files(files, options, name, name, lambda room: cifar.read(tree, name, classes))
-    packed = found.files["archive"]
+        files = {record: unpacked / record for record in cifar.relevant(sorted(tree.sizes))}
+        return cache.through_files(files, options, name, name, lambda room: cifar.decoded(tree, name, classes))
+    packed = Place.of(found.files["archive"])
     return cache.through_files(
-        {"archive": packed}, options, name, name, lambda room: cifar.read(_tree(packed), name, classes)
+        found.files,
+        options,
+        name,
+        name,
+        lambda room: cifar.decoded(packed.unpacked().tree, name, classes),  # type: ignore[arg-type]
     )
 
 
@@ -128,151 +167,183 @@ def nothing_called(word: str, kind: str, known: Iterable[str]) -> UserError:
     return UserError(f"{unknown(kind, word, known)} (there is no file or folder of that name)")
 
 
-def _open_path(path: Path, reading: Reading) -> Dataset:
-    try:
-        if path.is_dir():
-            return _open_folder(path, reading)
-        if not path.exists():
-            raise UserError(f"there is no file or folder {path}: check the path")
-        if not path.is_file():
-            raise UserError(f"{path} is no regular file: expected {_EXPECTED}")
-        if not path.stat().st_size:
-            raise UserError(f"{path} is empty: download or copy it again")
-        return _open_file(path, reading)
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+# ---- a place ---------------------------------------------------------------------------------------------------------
 
 
-def _open_folder(path: Path, reading: Reading) -> Dataset:
-    tree = archive.Folder(path)
-    names = sorted(tree.sizes)
-    if not names:
-        raise UserError(f"the folder {path} is empty: expected {_EXPECTED}")
-    name, source = path.absolute().name or str(path), str(path.absolute())
-    if files := idx.pairs(path, (entry for entry in names if "/" not in entry)):
-        return cache.through_files(files, {"kind": "idx"}, name, source, lambda room: idx.read(files, name))
-    if parallel := pairs.in_folder(path, names, reading):
-        return parallel
-    if records := cifar.relevant(names):
-        files = {entry: path / entry for entry in records}
-        return cache.through_files(files, {"kind": "cifar"}, name, source, lambda room: cifar.read(tree, str(path)))
-    if not any(layout.kind_of(entry) for entry in names) and (tables := _open_tables(path, names, reading)):
-        return tables
-    if not reading.label_from and (texts := prose.joinable([entry for entry in names if layout.kind_of(entry)])):
-        return _open_prose({entry: path / entry for entry in texts}, name, source, reading, prose.SHARES)
-    inner = [entry for entry in names if "/" not in entry and entry.lower().endswith(_ARCHIVES)]
-    if inner and not any(layout.kind_of(entry) for entry in names):
-        raise UserError(f"{path} is a folder of archives: name one of them, such as {path / inner[0]}")
-    laid = layout.plan(names, str(path), reading)
-    files = {entry: path / entry for entry in laid.names()}
-    options = {"kind": laid.kind, "reading": config.to_json(reading.said()), "laid": [laid.splits, laid.notes]}
-    return cache.through_files(
-        files, options, name, source, lambda room: _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
-    )
+def _open_place(place: Place, reading: Reading, fields: dict[str, Field] | None) -> Dataset:
+    from shendu.data.readers import surest
+
+    _check_there(place)
+    if not (found := surest(place, reading)):
+        if place.file and place.is_archive():
+            return _open_archive(place, reading, fields)
+        raise _nothing(place, reading)
+    reader, claim, notes = found
+    if fields and (encoded := reader.encoded(claim, fields)):
+        return cache.as_encoded(encoded, place.name if place.path else "the data")
+    key = reader.key(claim)
+    if not place.path:
+        return cache.through_arrays(_read(reader, claim, notes, cache.in_memory_room), key.name)
+    named = Place(key.at, key.at, archive.Folder(key.at)) if key.at and key.at != place.path else place
+    decode = partial(_read, reader, claim, notes)
+    return cache.through_files(key.files, key.options, named.name, str(named.path.absolute()), decode)  # type: ignore[union-attr]
 
 
-def _open_tables(path: Path, names: list[str], reading: Reading) -> Dataset | None:
-    """A folder of a table, of train.csv and test.csv, or of what `datasets` saved; None for another folder."""
-    from shendu.data.tables import table
+def _open_archive(place: Place, reading: Reading, fields: dict[str, Field] | None, known: str = "") -> Dataset:
+    """An archive, which is listed only where the cache does not have it."""
+    from shendu.data.readers import surest
 
-    name, source = path.absolute().name, str(path.absolute())
-    if saved := table.saved_parts(path, names):
-        return table.open_saved(path, saved, name, source, reading)
-    if parts := table.in_folder(path, names):
-        return table.open_files(parts, name, source, reading)
-    return None
+    def claimed() -> tuple[Reader, Claim, tuple[str, ...]]:
+        inside = place.unpacked()
+        _check_there(inside)
+        if not (found := surest(inside, reading)):
+            raise _nothing(inside, reading)
+        return found
+
+    if fields:
+        reader, claim, _ = claimed()
+        if encoded := reader.encoded(claim, fields):
+            return cache.as_encoded(encoded, place.name)
+    assert place.path
+    options = {"kind": "archive", "reading": config.to_json(reading.said())}
+    name, source = known or place.name, known or str(place.path.absolute())
+    return cache.through_files({"archive": place.path}, options, name, source, lambda room: _read(*claimed(), room))
 
 
-def _open_file(path: Path, reading: Reading, known: str = "") -> Dataset:
-    from shendu.data.tables import table
+def _read(reader: Reader, claim: Claim, notes: tuple[str, ...], room: cache.Room) -> cache.Decoded:
+    found = reader.read(claim, room)
+    return replace(found, notes=(*notes, *found.notes)) if notes else found
 
-    name, source = known or _stem(path), known or str(path.absolute())
-    written = path.suffix.lower() in prose.SUFFIXES
-    if table.recognised(path) and not (written and reading.task == "text"):
-        return table.open_files({"train": path}, name, source, reading)
-    if written:
-        return _open_prose({path.name: path}, name, source, reading, prose.SHARES)
-    kind = _sniff(path)
-    if kind == "idx":
-        files = idx.pairs(path.parent, (entry.name for entry in path.parent.iterdir()))
-        if path not in files.values() and path.with_suffix("") not in files.values():
-            raise UserError(f"{path} is an IDX file of unknown part: name it like train-images-idx3-ubyte")
-        return _open_folder(path.parent, reading)
-    if kind == "npz":
-        return cache.through_files(
-            {"npz": path}, {"kind": "npz"}, name, source, lambda room: arrays.decode(arrays.load(path), str(path))
+
+def _check_there(place: Place) -> None:
+    """Raises UserError for a path that is not there, and for one that holds nothing."""
+    if not place.path:
+        return
+    if place.tree:
+        if not place.names:
+            what = f"the folder {place}" if place.folder else f"{place}"
+            raise UserError(f"{what} is empty: expected {_EXPECTED}")
+        return
+    if not place.path.exists():
+        raise UserError(f"there is no file or folder {place}: check the path")
+    if not place.path.is_file():
+        raise UserError(f"{place} is no regular file: expected {_EXPECTED}")
+    if not place.path.stat().st_size:
+        raise UserError(f"{place} is empty: download or copy it again")
+
+
+def _nothing(place: Place, reading: Reading) -> UserError:
+    """Why nobody reads it."""
+    if reading.reader:
+        return UserError(f"{place} holds nothing that the reader {reading.reader} reads; leave --reader out")
+    if not place.path:
+        kind = type(place.given).__name__
+        return UserError(f"data cannot be a {kind}: give a name, a path, a table, (x, y), or a dict of arrays")
+    if place.file:
+        return UserError(f"{place} is no data that can be read: expected {_EXPECTED}")
+    inner = [name for name in place.names if name.lower().endswith(_ARCHIVES) and not (place.folder and "/" in name)]
+    if inner and place.folder:
+        return UserError(f"{place} is a folder of archives: name one of them, such as {place.folder / inner[0]}")
+    if inner:
+        return UserError(f"{place} holds other archives, such as {inner[0]}: unpack it and name one of them")
+    return layout.without_classes(str(place), None, 0, 0, reading)
+
+
+def as_fields(data: Dataset, fields: dict[str, Field]) -> Dataset:
+    """The data with its fields called as a run's are, in their order, and its classes numbered as the run's, which may be more.
+
+    Raises UserError for a class that the run has not.
+    """
+    called = dict(zip(dict.fromkeys((*data.inputs, *data.targets)), fields, strict=False))
+    splits = data.splits
+    has, storage = {}, {}
+    for name, field in data.fields.items():
+        mine = fields.get(called.get(name, ""))
+        has[called.get(name, name)] = field
+        storage.update({name + part: called.get(name, name) + part for part in field.storage()})
+        if isinstance(field, Category) and isinstance(mine, Category) and field.names != mine.names:
+            has[called[name]] = mine
+            splits = {part: _renumbered(split, name, field, mine, data.name) for part, split in splits.items()}
+    splits = {
+        part: Split({storage[key]: values for key, values in split.columns.items()}, split.index)
+        for part, split in splits.items()
+    }
+    inputs, targets = (tuple(called.get(name, name) for name in names) for names in (data.inputs, data.targets))
+    return replace(data, fields=has, splits=splits, inputs=inputs, targets=targets)
+
+
+def _renumbered(split: Split, name: str, theirs: Category, mine: Category, where: str) -> Split:
+    strange = [label for label in theirs.names if label not in mine.names]
+    if strange:
+        raise UserError(
+            f"the run has not the classes of {where} ({', '.join(strange[:5])}); give data of the same classes"
         )
-
-    def decode(room: cache.Room) -> cache.Decoded:
-        tree = _tree(path)
-        names = sorted(tree.sizes)
-        if not names:
-            raise UserError(f"{path} is empty: expected {_EXPECTED}")
-        if cifar.relevant(names):
-            return cifar.read(tree, str(path))
-        inner = [entry for entry in names if entry.lower().endswith(_ARCHIVES)]
-        if inner and not any(layout.kind_of(entry) for entry in names):
-            raise UserError(f"{path} holds other archives, such as {inner[0]}: unpack it and name one of them")
-        if not any(layout.kind_of(entry) for entry in names) and (
-            tabled := table.in_archive(tree, path, names, reading, room)
-        ):
-            return tabled
-        laid = layout.plan(names, str(path), reading)
-        return _READERS[laid.kind](tree, laid, str(path), room, reading.skip_bad)
-
-    return cache.through_files(
-        {"archive": path}, {"kind": "archive", "reading": config.to_json(reading.said())}, name, source, decode
-    )
+    number = np.array([mine.names.index(label) for label in theirs.names])
+    return Split({**split.columns, name: number[split.columns[name]]}, split.index) if name in split.columns else split
 
 
-def _open_prose(
-    files: Mapping[str, Path], name: str, source: str, reading: Reading, shares: Mapping[str, float]
-) -> Dataset:
-    """Running text from one file, or from several joined."""
-    options = {"kind": "prose", "split": reading.split, "shares": dict(shares)}
-    return cache.through_files(
-        files, options, name, source, lambda room: prose.read(files, name, reading, room, shares)
-    )
+# ---- what a model is asked about -------------------------------------------------------------------------------------
 
 
-def _tree(path: Path) -> archive.Tree:
-    return archive.Zip(path) if zipfile.is_zipfile(path) else archive.Tar(path)
+class Piece(NamedTuple):
+    """Some rows that a model is asked about."""
+
+    key: str
+    """What the names are: `input`, `row`, or the table's column that they come from, or go on."""
+    names: list[str]
+    """One per row; of a forecast one per step ahead of its only row."""
+    stored: dict[str, Any]
+    """A field's name + part -> its stored values."""
 
 
-def _stem(path: Path) -> str:
-    """The name without the suffixes that only say how it is packed."""
-    name = path.name
-    for suffix in (".gz", ".tgz", ".tar", ".zip", ".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".txt"):
-        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-    return name or path.name
+def pieces(inputs: Iterable[Any], fields: dict[str, Field]) -> Iterator[Piece]:
+    """The rows of inputs (paths, folders, tables, texts, arrays, rows as dicts), as these fields store them.
+
+    Files and single rows are put together to some thousand; running text, and a forecast, are pieces of their own. Raises
+    UserError on the way for what cannot be read, or does not fit.
+    """
+    waiting: list[Piece] = []
+    for piece in (piece for given in inputs for piece in _single(given, fields)):
+        alone = len(piece.names) != _rows(piece) or any(field.running for field in fields.values())
+        if waiting and (alone or piece.key != waiting[0].key):
+            yield _together(waiting)
+            waiting = []
+        waiting.append(piece)
+        if alone or sum(len(one.names) for one in waiting) >= PIECE:
+            yield _together(waiting)
+            waiting = []
+    if waiting:
+        yield _together(waiting)
 
 
-def _sniff(path: Path) -> str:
-    """`idx`, `npz` or `archive`, by content; raises UserError for anything else."""
-    with path.open("rb") as file:
-        head = file.read(512)
-        if head[:2] == b"\x1f\x8b":
-            file.seek(0)
-            try:
-                head = gzip.GzipFile(fileobj=file).read(512)
-            except EOFError as error:
-                raise UserError(f"{path} is a truncated gzip file: download or copy it again") from error
-            except (gzip.BadGzipFile, zlib.error) as error:
-                raise UserError(f"{path} is a damaged gzip file ({error}): download or copy it again") from error
-    if head[:2] == b"PK":
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # of the first entry
-        return "npz" if name.endswith(b".npy") else "archive"
-    if head[257:262] == b"ustar":
-        return "archive"
-    if head[:3] == b"\0\0\x08" and head[3:4] in (b"\x01", b"\x03"):
-        return "idx"
-    try:
-        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")  # from before POSIX: no name, but a checksum
-    except tarfile.HeaderError:
-        raise UserError(f"{path} is no data that can be read: expected {_EXPECTED}") from None
-    return "archive"
+def _single(given: Any, fields: dict[str, Field]) -> Iterator[Piece]:
+    """Each piece as its reader gives it."""
+    from shendu.data.readers import door
+
+    reader = door(given, fields)
+    if not reader:
+        like = ", ".join(f'"{name}": …' for name in fields)
+        raise UserError(f"a {type(given).__name__} says nothing of {', '.join(fields)}; give rows like [{{{like}}}]")
+    for key, names, values in reader.items(given, fields):
+        parsed = {name: field.parse(values[name]) for name, field in fields.items()}
+        stored = {name + part: rows for name, own in parsed.items() for part, rows in own.items()}
+        count = len(next(iter(stored.values())))
+        if len(names) == 1 < count and not any(field.running for field in fields.values()):
+            names = [f"{names[0]}[{i}]" for i in range(count)]
+        yield Piece(key, names, stored)
+
+
+def _rows(piece: Piece) -> int:
+    return len(next(iter(piece.stored.values())))
+
+
+def _together(several: list[Piece]) -> Piece:
+    names = [name for piece in several for name in piece.names]
+    stored = {key: joined([piece.stored[key] for piece in several]) for key in several[0].stored}
+    for key, values in stored.items():
+        if isinstance(values, np.ndarray) and not values.flags.writeable:  # a file's own bytes: tensors want their own
+            stored[key] = values.copy()
+    return Piece(several[0].key, names, stored)
 
 
 open_data = open

@@ -7,11 +7,12 @@ import html
 import io
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shendu.data.columns import Category
+from shendu.data.fields.category import Category
+from shendu.data.ragged import joined as put_together
 from shendu.errors import UserError
 from shendu.field import Field, Values
 
@@ -36,13 +37,14 @@ BY_CLASS = "classes:"
 class Split:
     """Rows of columns; `index` picks some of them (None: all, in order)."""
 
-    columns: dict[str, np.ndarray]
+    columns: dict[str, Any]
+    """A field's name + part -> its stored values: an array [N, …], or `Ragged` rows."""
     index: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.index is None else len(self.index)
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> Any:
         """The whole column in this split's order (copied where rows are picked)."""
         values = self.columns[name]
         return values if self.index is None else values[self.index]
@@ -74,10 +76,10 @@ class Dataset:
     hash: str
     fields: dict[str, Field]
     splits: dict[str, Split]
-    input: str
-    """The field that a network reads."""
-    target: str
-    """The field that it predicts."""
+    inputs: tuple[str, ...]
+    """The fields that a network reads."""
+    targets: tuple[str, ...] = ()
+    """The fields that it predicts; only the training part needs to have them."""
     ordered: bool = False
     """True: the order of the rows means something (a time series), so parts are never drawn from their middle."""
     notes: tuple[str, ...] = field(default=())
@@ -96,6 +98,16 @@ class Dataset:
         return {**self.inputs_by_role(), **self.targets_by_role()}
 
     @property
+    def input(self) -> str:
+        """The first of the inputs."""
+        return self.inputs[0]
+
+    @property
+    def target(self) -> str:
+        """The first of the targets; empty where there is none."""
+        return self.targets[0] if self.targets else ""
+
+    @property
     def mean(self) -> tuple[float, ...]:
         return self.fields[self.input].statistics().get("mean", (0.0,))
 
@@ -106,7 +118,9 @@ class Dataset:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the target's classes; raises UserError where the target is no category."""
-        column = self.fields[self.target]
+        column = self.fields.get(self.target)
+        if column is None:
+            raise UserError(f"{self.name} has no target, so no classes; use a system that learns without: autoencoder")
         if not isinstance(column, Category):
             raise UserError(
                 f"{self.name} has a number as its target, not classes; use a regression system: linear, mlp"
@@ -116,7 +130,7 @@ class Dataset:
     @property
     def overlap(self) -> int:
         """How many neighbouring rows share values of the target: a forecast's steps, where the order means something."""
-        return max(1, math.prod(self.fields[self.target].stored)) if self.ordered else 1
+        return max(1, math.prod(self.fields[self.target].stored)) if self.ordered and self.targets else 1
 
     def split_off(self, how: str = "", parts: tuple[str, ...] = ("test", "validation")) -> Dataset:
         """The same data with the parts that it lacks: a test part (where it has none), then a validation part.
@@ -181,8 +195,9 @@ class Dataset:
             note = f"{part} part of {self.name}: all {held.sum():,} rows of {count} of {len(classes)} classes"
             parts = {"train": train.take(np.flatnonzero(~held)), part: train.take(np.flatnonzero(held))}
             done = replace(done, splits={**done.splits, **parts}, notes=(*done.notes, note))
-        column = self.fields[self.input].fitted([{"": done.splits["train"].column(self.input)}])
-        return replace(done, fields={**done.fields, self.input: column})
+        train = done.splits["train"]
+        anew = {name: self.fields[name].fitted([train.values(name, self.fields[name])]) for name in self.inputs}
+        return replace(done, fields={**done.fields, **anew})
 
     def _held(self, train: Split, part: str, how: str) -> np.ndarray:
         """Sorted row numbers of a part that is set aside."""
@@ -197,29 +212,34 @@ class Dataset:
             wanted = min(usual, most / rows)
         else:
             wanted = 1 / int(folds) if folds else float(share)
-        target = train.column(self.target)
-        by_class = isinstance(self.fields[self.target], Category)
+        by_class = isinstance(self.fields.get(self.target), Category)
+        target = train.column(self.target) if by_class else np.arange(rows)
         key = (len(part), *([int(seed)] if seed else []))
         return _drawn(target, wanted, by_class, key, int(fold) - 1 if folds else 0)
 
     def _repr_html_(self) -> str:
         """For a notebook: the parts, what a row holds, and the first rows."""
         parts = " · ".join(f"{html.escape(part)} {len(split):,}" for part, split in self.splits.items())
-        target = self.fields[self.target]
-        names = ""
+        target, names = self.fields.get(self.target), ""
         if isinstance(target, Category):
             shown = ", ".join(target.names[:NAMES_SHOWN]) + (", …" if len(target.names) > NAMES_SHOWN else "")
             names = f"<br>{len(target.names):,} classes: {html.escape(shown)}"
         return f"<p><b>{html.escape(self.name)}</b><br>rows: {parts}{names}</p>{self._first_rows()}"
 
+    def _shown(self, name: str, rows: Split) -> list[str | np.ndarray]:
+        """A field's rows for the eye."""
+        field = self.fields[name]
+        own = rows.values(name, field)
+        return [field.show({part: np.asarray(values[i]) for part, values in own.items()}) for i in range(len(rows))]
+
     def _first_rows(self) -> str:
         """Pictures with their target below, else a table of what goes in and what is to come out."""
-        x, y = self.fields[self.input], self.fields[self.target]
         first = self.splits["train"].take(np.arange(min(ROWS_SHOWN, len(self.splits["train"]))))
-        inputs = [x.show({"": row}) for row in first.column(self.input)]
+        inputs = self._shown(self.input, first)
         if self.target == self.input:  # running text: a row is a letter
             return f"<pre>{html.escape(''.join(map(str, inputs)))}…</pre>"
-        targets = [html.escape(str(y.show({"": np.asarray(row)}))) for row in first.column(self.target)]
+        said = self._shown(self.target, first) if self.targets else [""] * len(first)
+        targets = [html.escape(str(text)) for text in said]
         if isinstance(inputs[0], str):
             cells = zip(inputs[:LINES_SHOWN], targets, strict=False)
             left = 'style="text-align:left"'
@@ -245,8 +265,22 @@ def _picture(pixels: np.ndarray) -> str:
 
 
 def joined(splits: list[Split]) -> Split:
-    """The rows of several splits as one."""
-    return Split({key: np.concatenate([split.column(key) for split in splits]) for key in splits[0].columns})
+    """The rows of several splits as one, of the columns that all have."""
+    keys = [key for key in splits[0].columns if all(key in split.columns for split in splits)]
+    return Split({key: put_together([split.column(key) for split in splits]) for key in keys})
+
+
+def dense(dataset: Dataset) -> Dataset:
+    """The same data, rows of varying length padded with zeros to the longest: for looking at, not for learning."""
+    ragged = {n + part for n, field in dataset.fields.items() for part, how in field.storage().items() if how.ragged}
+    splits = dataset.splits
+    for key in ragged:
+        parts = {part: split.column(key) for part, split in splits.items() if key in split.columns}
+        longest = max(int(rows.lengths.max(initial=1)) for rows in parts.values())
+        padded = {part: {key: rows.padded(longest)} for part, rows in parts.items()}
+        others = {part: {k: split.column(k) for k in split.columns if k != key} for part, split in splits.items()}
+        splits = {part: Split({**others[part], **padded.get(part, {})}) for part in splits}
+    return replace(dataset, splits=splits) if ragged else dataset
 
 
 def _drawn(target: np.ndarray, share: float, by_class: bool, key: tuple[int, ...], nth: int) -> np.ndarray:

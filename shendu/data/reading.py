@@ -39,6 +39,12 @@ class Reading:
     """The test part, where there is none: a share (0.2), a share with its seed (0.2@3), a fold (2/5), the last rows (last:24), or a
     share of the classes, which then have no training rows (classes:0.25)."""
     skip_bad: bool = _asked(False, "--skip-bad", None, "Leave unreadable files and rows out, and count them.")
+    reader: str = _asked("", "--reader", "NAME", "Who reads it, where several could: pictures, tables, prose, …")
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether a forecast is asked for."""
+        return bool(self.time or self.horizon or self.season or self.task == "forecast")
 
     def over(self, other: Reading) -> Reading:
         """The other one where this says nothing."""

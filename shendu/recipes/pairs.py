@@ -9,8 +9,8 @@ from torch import nn
 
 from shendu.core import Config, Objective, Recipe
 from shendu.data import augment
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError, unknown
 from shendu.parallel import device_of
 from shendu.recipes import Training, recipe_of, stage

@@ -10,8 +10,8 @@ from torch import nn
 from shendu.config import settle
 from shendu.core import Recipe, Source
 from shendu.data.dataset import Dataset
-from shendu.data.texts.prose import Prose
-from shendu.data.texts.text import Text
+from shendu.data.fields.prose import Prose
+from shendu.data.fields.text import Text
 from shendu.nn.recurrent import Settings
 from shendu.parallel import device_of
 from shendu.recipes import Training, answers, check_reads, labelled, supervised

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from shendu import chance
 from shendu.core import MASKED, At, Batch
 from shendu.data.dataset import Split
-from shendu.data.texts.text import KNOWN, PADDING, UNKNOWN
+from shendu.data.words import KNOWN, PADDING, UNKNOWN
 from shendu.sources.bucketed import Bucketed
 from shendu.sources.rows import Prepares
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.errors import unknown
-from shendu.field import Field, from_json, to_json
+from shendu.field import Field
 from shendu.pages.sections import Section, Told
 from shendu.sources.rows import Rows
 
@@ -252,14 +252,15 @@ class Task(nn.Module):
     def to_json(self) -> Json:
         """Fields, settings (what two fields share is one) and what was calibrated."""
         kept = {name: t.tolist() for name, t in self.state_dict().items()}
-        sides = {side: {n: to_json(f) for n, f in getattr(self, side).items()} for side in ("inputs", "targets")}
+        sides = {side: {n: f.to_json() for n, f in getattr(self, side).items()} for side in ("inputs", "targets")}
         return {"kind": self.kind, **sides, "settings": self.settings, "calibrated": kept}
 
 
 def from_file(values: Json) -> Task:
     """The task that `to_json` wrote; raises UserError for a kind that is not known here."""
     made = load(str(values.get("kind")))(
-        *({n: from_json(f) for n, f in values[side].items()} for side in ("inputs", "targets")), **values["settings"]
+        *({n: Field.from_json(f) for n, f in values[side].items()} for side in ("inputs", "targets")),
+        **values["settings"],
     )
     made.load_state_dict({name: torch.tensor(t) for name, t in values["calibrated"].items()})
     return made

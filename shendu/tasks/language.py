@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shendu.core import MASKED, Batch, Json, Metric, Outputs, Source
-from shendu.data.texts import tokens
-from shendu.data.texts.prose import Prose
-from shendu.data.texts.tokens import UNKNOWN, Characters
+from shendu.data import tokens
+from shendu.data.fields.prose import Prose
+from shendu.data.tokens import UNKNOWN, Characters
 from shendu.errors import UserError
 from shendu.metrics.text import Nats
 from shendu.parallel import device_of
@@ -57,7 +57,7 @@ class Language(Task):
 
     @classmethod
     def of(cls, data: Dataset, tokenizer: str = "characters", context: int = 64) -> Self:
-        """For running text, with a tokenizer by name (see `shendu.data.texts.tokens.tokenizer`) of its training part."""
+        """For running text, with a tokenizer by name (see `shendu.data.tokens.tokenizer`) of its training part."""
         train = data.splits["train"].column(data.input).tobytes().decode("utf-8", "replace")
         return cls.with_tokenizer(tokens.tokenizer(tokenizer, train), context)
 

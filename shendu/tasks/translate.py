@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from shendu import config
 from shendu.core import Batch, Json, Metric, Outputs, Source
+from shendu.data import tokens
 from shendu.data.dataset import Split
+from shendu.data.fields.sentence import Sentence
 from shendu.data.ragged import Ragged
-from shendu.data.texts import tokens
-from shendu.data.texts.pairs import Sentence
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
 from shendu.parallel import device_of

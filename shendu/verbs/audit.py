@@ -17,7 +17,6 @@ from shendu.data.audit.screens import Feature
 from shendu.data.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 from shendu.data.files import layout
 from shendu.data.reading import Reading
-from shendu.data.texts.prose import Prose
 from shendu.errors import UserError
 from shendu.options import AS_JSON, DATA_DIR, READING, emit, only_given, table
 from shendu.pages import drawing
@@ -98,7 +97,7 @@ def audit(given: Any, *, data_dir: str | Path | None = None, **how: Any) -> Audi
     begin = time.monotonic()
     (reading,) = config.settle({**how, "skip_bad": True}, Reading())
     dataset = data.open(given, data_dir=data_dir, reading=reading)
-    if isinstance(dataset.fields[dataset.input], Prose):
+    if dataset.input == dataset.target:
         raise UserError(
             f"{dataset.name} is running text and was read without a fault; it has no rows or labels to audit"
         )

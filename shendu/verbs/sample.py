@@ -19,8 +19,8 @@ from torch import Tensor
 
 from shendu import chance, composing, config, parallel
 from shendu.core import Draws
-from shendu.data.columns import Image
-from shendu.data.pictures.folder import read_picture
+from shendu.data.fields.image import Image
+from shendu.data.files.picture import read_picture
 from shendu.errors import UserError, near
 from shendu.options import DEVICE, only_given
 from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last

@@ -14,7 +14,7 @@ import shendu
 from shendu import Run, registry
 from shendu import composing as compose
 from shendu.core import Draws
-from shendu.data.columns import Image
+from shendu.data.fields.image import Image
 from shendu.run import Folder
 from shendu.verbs.sample import drawn
 

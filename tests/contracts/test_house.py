@@ -40,9 +40,9 @@ ALLOWED = {
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
 ROOMS = {
-    "files": set(), "pictures": {"files"}, "signals": {"files", "tables"}, "texts": {"files", "tables"},
-    "tables": {"files", "signals", "texts", "pictures"}, "processors": {"texts"}, "audit": {"tables"},
-    "known": {"files", "signals", "tables", "texts"},
+    "fields": set(), "files": {"fields"}, "tables": {"fields", "files"}, "readers": {"fields", "files", "tables"},
+    "processors": {"fields"}, "known": {"fields", "files", "readers", "tables"}, "augment": {"known"},
+    "audit": {"fields", "tables"}, "checks": {"audit", "fields", "files", "known", "readers", "tables"},
 }  # fmt: skip
 """Room of `data` -> the other rooms that it may import: a processor and the audit read no file."""
 PROBING = {"verbs", "recipes", "loop", "fit", "measure", "predictor", "saved"}

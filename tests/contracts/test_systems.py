@@ -20,8 +20,8 @@ from shendu.metrics.running import METRICS
 from shendu import config, registry
 from shendu import data as data_module
 from shendu.core import At
-from shendu.data.columns import Image
-from shendu.data.texts.prose import Prose
+from shendu.data.fields.image import Image
+from shendu.data.fields.prose import Prose
 from shendu.errors import UserError
 from shendu.run import Folder
 from shendu.saved import Saved, save_model

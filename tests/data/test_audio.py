@@ -17,13 +17,14 @@ import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shendu.data.processors.supervised import Supervised
 
 import shendu.data
-from shendu.data import Dataset, columns
-from shendu.data.processors.supervised import Supervised
-from shendu.data.signals import audio
-from shendu.data.signals.audio import Audio
+from shendu.data import Dataset, sound
+from shendu.data.fields.audio import Audio
+from shendu.data.files import recording
 from shendu.errors import UserError
+from shendu.field import Field
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -82,11 +83,11 @@ def refused(path: Path, **how: Any) -> str:
 def test_every_form_of_wav(tag: int, bits: int, exact: float, odd: dict[str, Any]) -> None:
     x = tone(0.1)
     data = wav(x, tag=tag, bits=bits, **odd)
-    assert audio.probe(data) == (8000, 800)
-    np.testing.assert_allclose(audio.decoded(data, 8000) / 2**15, x, atol=exact)
+    assert recording.probe(data) == (8000, 800)
+    np.testing.assert_allclose(recording.decoded(data, 8000) / 2**15, x, atol=exact)
     if odd.keys() <= {"more"}:
         theirs, rate = soundfile.read(io.BytesIO(data))
-        np.testing.assert_allclose(audio.decoded(data, rate) / 2**15, theirs, atol=exact)
+        np.testing.assert_allclose(recording.decoded(data, rate) / 2**15, theirs, atol=exact)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,10 @@ def test_every_form_of_wav(tag: int, bits: int, exact: float, odd: dict[str, Any
 )
 def test_other_formats(form: str, exact: float) -> None:
     """A sound that resembles itself nowhere else, since MP3 puts silence before it."""
-    x = audio.resampled(np.random.default_rng(0).uniform(-0.5, 0.5, 1000), 2000, 8000)
+    x = sound.resampled(np.random.default_rng(0).uniform(-0.5, 0.5, 1000), 2000, 8000)
     data = packed(x, form)
-    found = audio.decoded(data, 8000) / 2**15
-    assert audio.probe(data).rate == 8000
+    found = recording.decoded(data, 8000) / 2**15
+    assert recording.probe(data).rate == 8000
     middle = slice(1000, 3000)
     lag = max(range(-1200, 1200), key=lambda by: float(np.roll(found, by)[middle] @ x[middle]))
     assert lag == 0 or form == "MP3"
@@ -106,15 +107,15 @@ def test_other_formats(form: str, exact: float) -> None:
 
 def test_channels_are_mixed_and_loud_floats_are_not_clipped() -> None:
     left, right = tone(0.1, 300), tone(0.1, 900)
-    both = audio.decoded(wav(np.stack([left, right], 1)), 8000) / 2**15
+    both = recording.decoded(wav(np.stack([left, right], 1)), 8000) / 2**15
     np.testing.assert_allclose(both, (left + right) / 2, atol=2**-14)
-    loud = audio.decoded(wav(6 * left, tag=3, bits=32), 8000) / 2**15
+    loud = recording.decoded(wav(6 * left, tag=3, bits=32), 8000) / 2**15
     np.testing.assert_allclose(loud, 6 * left / np.abs(6 * left).max(), atol=2**-14)
 
 
 @pytest.mark.parametrize(("rate", "to"), [(44100, 16000), (8000, 16000), (48000, 8000), (22050, 16000), (44099, 16000), (11025, 8000)])  # fmt: skip
 def test_resampled_sines_are_sines(rate: int, to: int) -> None:
-    found = audio.resampled(tone(0.4, 1000.0, rate).astype(np.float32), rate, to)
+    found = sound.resampled(tone(0.4, 1000.0, rate).astype(np.float32), rate, to)
     assert len(found) == -(-round(0.4 * rate) * to // rate)
     middle = slice(len(found) // 5, -len(found) // 5)
     np.testing.assert_allclose(found[middle], tone(0.5, 1000.0, to)[: len(found)][middle], atol=1e-3)
@@ -123,19 +124,19 @@ def test_resampled_sines_are_sines(rate: int, to: int) -> None:
 def test_resampling_does_not_alias() -> None:
     """What lies above half the new rate is gone, 60 dB and more, instead of coming back as another pitch."""
     for hertz in (4100.0, 5000.0, 7900.0):
-        found = audio.resampled(tone(0.5, hertz, 16000).astype(np.float32), 16000, 8000)
+        found = sound.resampled(tone(0.5, hertz, 16000).astype(np.float32), 16000, 8000)
         assert float(np.abs(found[500:-500]).max()) < 0.5 * 10 ** (-60 / 20)
-    kept = audio.resampled(tone(0.5, 3600.0, 16000).astype(np.float32), 16000, 8000)
+    kept = sound.resampled(tone(0.5, 3600.0, 16000).astype(np.float32), 16000, 8000)
     assert float(np.abs(kept[500:-500]).max()) == pytest.approx(0.5, abs=0.01)
 
 
 def test_fitted_keeps_the_loudest_and_centres_the_short() -> None:
     x = np.zeros(100, np.int16)
     x[60:70] = 9
-    assert audio.fitted(x, 10).tolist() == [9] * 10
-    assert audio.fitted(x[60:70], 16).tolist() == [0] * 3 + [9] * 10 + [0] * 3
+    assert sound.fitted(x, 10).tolist() == [9] * 10
+    assert sound.fitted(x[60:70], 16).tolist() == [0] * 3 + [9] * 10 + [0] * 3
     loud = np.full(70_000, -32768, np.int16)
-    assert len(audio.fitted(loud, 65_000)) == 65_000
+    assert len(sound.fitted(loud, 65_000)) == 65_000
 
 
 def test_a_folder_of_class_folders(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -149,7 +150,7 @@ def test_a_folder_of_class_folders(tmp_path: Path, make: SimpleNamespace) -> Non
     for other in (zipped, tarred):
         for name, values in data.splits["train"].columns.items():
             np.testing.assert_array_equal(other.splits["train"].columns[name], values)
-    assert columns.from_json(columns.to_json(data.fields["recording"])) == data.fields["recording"]
+    assert Field.from_json(data.fields["recording"].to_json()) == data.fields["recording"]
 
 
 def test_labels_in_names_and_a_test_part(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -223,17 +224,17 @@ def test_what_is_predicted_is_read_as_what_was_learned(tmp_path: Path, make: Sim
     column = data.fields["recording"]
     stored = data.splits["train"].columns["recording"]
     root = tmp_path / "x"
-    assert [names for names, _ in column.items(root)] == [
-        [str(root / n)] for n in ("a/1.wav", "a/2.wav", "b/1.wav", "b/2.wav")
-    ]
-    for (_, path), row in zip(column.items(root), stored, strict=True):
-        np.testing.assert_array_equal(column.store(path)[0], row)
-    np.testing.assert_array_equal(column.store(stored), stored)
-    np.testing.assert_array_equal(column.store(stored[1])[0], stored[1])
-    np.testing.assert_allclose(column.store((tone(rate=44100), 44100))[0] / 2**15, tone(), atol=0.02)
-    np.testing.assert_array_equal(column.store((tone(0.1), 8000))[0, 1600:2400], column.store(tone(0.1))[0, 1600:2400])
+    (piece,) = shendu.data.pieces([root], {"x": column})
+    assert (piece.key, piece.names) == ("input", [str(root / n) for n in ("a/1.wav", "a/2.wav", "b/1.wav", "b/2.wav")])
+    np.testing.assert_array_equal(piece.stored["x"], stored)
+    np.testing.assert_array_equal(column.parse(stored)[""], stored)
+    np.testing.assert_array_equal(column.parse(stored[1])[""][0], stored[1])
+    np.testing.assert_allclose(column.parse((tone(rate=44100), 44100))[""][0] / 2**15, tone(), atol=0.02)
+    np.testing.assert_array_equal(
+        column.parse((tone(0.1), 8000))[""][0, 1600:2400], column.parse(tone(0.1))[""][0, 1600:2400]
+    )
     wrong = (
-        (root / "no.wav", f"cannot read {root / 'no.wav'}: No such file or directory; give a WAV, FLAC, OGG or MP3 file"),
+        (root / "no.wav", f"no such file: {root / 'no.wav'}"),
         (np.zeros((2, 7)), "the model takes recordings: a file, a list of [(samples, rate)], samples at 8,000 Hz, or "
          "int16 [n, 4000]; this input is float64 [2, 7] at 8,000 Hz"),
         (8000, "the model takes recordings: a file, a list of [(samples, rate)], samples at 8,000 Hz, or "
@@ -244,7 +245,7 @@ def test_what_is_predicted_is_read_as_what_was_learned(tmp_path: Path, make: Sim
     )  # fmt: skip
     for given_, line in wrong:
         with pytest.raises(UserError) as caught:
-            column.store(given_)
+            list(shendu.data.pieces([given_], {"x": column}))
         assert one_line(caught.value) == line
 
 
@@ -370,7 +371,7 @@ def test_hostile_wav(data: st.DataObject) -> None:
 def test_many_small_chunks_end() -> None:
     began = time.perf_counter()
     with pytest.raises(ValueError, match="a WAV file without samples"):
-        audio.probe(b"RIFF\0\0\0\0WAVE" + bytes(1 << 22))
+        recording.probe(b"RIFF\0\0\0\0WAVE" + bytes(1 << 22))
     assert time.perf_counter() - began < 1
 
 

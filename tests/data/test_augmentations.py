@@ -15,11 +15,17 @@ from PIL import ImageEnhance, ImageFilter, ImageOps
 from shendu.data.processors.supervised import Supervised
 from shendu.sources.static import Static
 
+from shendu import chance
 from shendu.core import At
 from shendu.data import augment
-from shendu.data.augment import OPERATIONS, Augment
-from shendu.data.columns import Category, Image, Number
+from shendu.data.augment import Augment, colours, parts
+from shendu.data.augment.colours import OPERATIONS
+from shendu.data.augment.words import DRAWS
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.audio import Audio
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
 from shendu.recipes import Training, check_augment
 
@@ -85,7 +91,7 @@ def test_a_crop_of_the_whole_changes_nothing_and_flips(height: int, width: int, 
 
 def test_crop_turn_and_mirror_are_one_map() -> None:
     """A picture whose values are a plane stays one: mirrored first, then turned, then enlarged, against each corner by hand."""
-    angle, u = 0.3, torch.full((1, augment.DRAWS), 0.5)
+    angle, u = 0.3, torch.full((1, DRAWS), 0.5)
     u[:, 2], u[:, 3], u[:, 4] = 0.1, 0.75, 0.0
     grid = torch.stack(torch.meshgrid(torch.arange(17.0), torch.arange(17.0), indexing="ij"), -1)[None]
     got = augment.geometric(grid, u, Augment(resized_crop=0.25, flip=True, rotate=math.degrees(2 * angle)))[0]
@@ -107,7 +113,7 @@ def test_jitter(height: int, width: int, channels: int, most: float) -> None:
     assert float(got.min()) >= 0
     assert float(got.max()) <= 255
     mild = 120 + x.permute(0, 3, 1, 2).float() / 16
-    torch.testing.assert_close(augment.jitter(mild, torch.full((6, 4), 0.5), most), mild, atol=1e-2, rtol=0)
+    torch.testing.assert_close(colours.jitter(mild, torch.full((6, 4), 0.5), most), mild, atol=1e-2, rtol=0)
 
 
 def test_contrast_saturation_and_hue_keep_the_brightness() -> None:
@@ -117,22 +123,22 @@ def test_contrast_saturation_and_hue_keep_the_brightness() -> None:
         (ones, 2 * u[:, 1], 0 * ones),
         (ones, ones, u[:, 2]),
     ):
-        got = augment.recoloured(x, ones, contrast, saturation, hue)
+        got = colours.recoloured(x, ones, contrast, saturation, hue)
         assert not torch.allclose(got, x, atol=0.5)
-        means = [augment.brightness(t).mean((1, 2, 3)) for t in (got, x)]
+        means = [colours.brightness(t).mean((1, 2, 3)) for t in (got, x)]
         torch.testing.assert_close(*means, atol=0.01, rtol=0)
-    shown = augment.recoloured(x, ones, ones, ones, u[:, 2])
-    torch.testing.assert_close(augment.brightness(shown), augment.brightness(x), atol=0.01, rtol=0)
-    again = augment.recoloured(shown, ones, ones, ones, -u[:, 2])
+    shown = colours.recoloured(x, ones, ones, ones, u[:, 2])
+    torch.testing.assert_close(colours.brightness(shown), colours.brightness(x), atol=0.01, rtol=0)
+    again = colours.recoloured(shown, ones, ones, ones, -u[:, 2])
     torch.testing.assert_close(again, x, atol=0.01, rtol=0)
-    gray = augment.recoloured(x, ones, ones, 0 * ones, u[:, 2])
-    torch.testing.assert_close(gray, augment.brightness(x).expand(-1, 3, -1, -1), atol=0.01, rtol=0)
+    gray = colours.recoloured(x, ones, ones, 0 * ones, u[:, 2])
+    torch.testing.assert_close(gray, colours.brightness(x).expand(-1, 3, -1, -1), atol=0.01, rtol=0)
 
 
 def test_half_a_turn_of_the_hue_is_the_opposite_colour() -> None:
     x, one = 100 + planes(5, 4, 4) / 10, torch.ones(5)
-    got = augment.recoloured(x, one, one, one, one / 2)
-    torch.testing.assert_close(got, 2 * augment.brightness(x) - x, atol=0.01, rtol=0)
+    got = colours.recoloured(x, one, one, one, one / 2)
+    torch.testing.assert_close(got, 2 * colours.brightness(x) - x, atol=0.01, rtol=0)
 
 
 # ---- RandAugment
@@ -140,14 +146,14 @@ def test_half_a_turn_of_the_hue_is_the_opposite_colour() -> None:
 
 def pillow(name: str, picture: Picture.Image, strength: float) -> Picture.Image:
     """An operation as Pillow does it."""
-    factor = 1 + augment.FACTOR * strength
+    factor = 1 + colours.FACTOR * strength
     return {
         "identity": lambda: picture,
         "brightness": lambda: ImageEnhance.Brightness(picture).enhance(factor),
         "contrast": lambda: ImageEnhance.Contrast(picture).enhance(factor),
         "saturation": lambda: ImageEnhance.Color(picture).enhance(factor),
         "sharpness": lambda: ImageEnhance.Sharpness(picture).enhance(factor),
-        "posterize": lambda: ImageOps.posterize(picture, 8 - round(augment.BITS * abs(strength))),
+        "posterize": lambda: ImageOps.posterize(picture, 8 - round(colours.BITS * abs(strength))),
         "solarize": lambda: ImageOps.solarize(picture, round(256 * (1 - abs(strength)))),
         "autocontrast": lambda: ImageOps.autocontrast(picture),
         "equalize": lambda: ImageOps.equalize(picture),
@@ -155,11 +161,11 @@ def pillow(name: str, picture: Picture.Image, strength: float) -> Picture.Image:
 
 
 def operated(name: str, x: torch.Tensor, strength: float) -> torch.Tensor:
-    return augment.operated(x, torch.full((len(x),), OPERATIONS.index(name)), torch.full((len(x),), strength))
+    return colours.operated(x, torch.full((len(x),), OPERATIONS.index(name)), torch.full((len(x),), strength))
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.25, 0.5, 0.75, -0.25, -0.75])
-@pytest.mark.parametrize("name", [n for n in OPERATIONS if n not in augment.MOVES])
+@pytest.mark.parametrize("name", [n for n in OPERATIONS if n not in colours.MOVES])
 def test_operations_are_pillows(name: str, strength: float) -> None:
     rng = np.random.default_rng(3)
     smooth = np.asarray(
@@ -176,7 +182,7 @@ def test_operations_are_pillows(name: str, strength: float) -> None:
         assert np.abs(mine.numpy() - wanted).max() <= slack
 
 
-@pytest.mark.parametrize("name", augment.MOVES)
+@pytest.mark.parametrize("name", colours.MOVES)
 def test_moves_at_quarter_strength(name: str) -> None:
     """A picture of coordinates shows which place each pixel was taken from."""
     height, width, strength = 13, 21, 0.25
@@ -184,12 +190,12 @@ def test_moves_at_quarter_strength(name: str) -> None:
     got = operated(name, place, strength)[0]
     for i, j in ((6, 10), (6, 13), (9, 10), (4, 8)):
         y, x = i - 6.0, j - 10.0
-        turn = augment.TURN * strength
+        turn = colours.TURN * strength
         wanted = {
-            "shear-x": (y, x + augment.SHEAR * strength * y),
-            "shear-y": (y + augment.SHEAR * strength * x, x),
-            "move-x": (y, x + augment.MOVE * strength * width),
-            "move-y": (y + augment.MOVE * strength * height, x),
+            "shear-x": (y, x + colours.SHEAR * strength * y),
+            "shear-y": (y + colours.SHEAR * strength * x, x),
+            "move-x": (y, x + colours.MOVE * strength * width),
+            "move-y": (y + colours.MOVE * strength * height, x),
             "rotate": (math.sin(turn) * x + math.cos(turn) * y, math.cos(turn) * x - math.sin(turn) * y),
         }[name]
         torch.testing.assert_close(got[:, i, j], torch.tensor(wanted) + torch.tensor([6.0, 10.0]), atol=0.01, rtol=0)
@@ -219,7 +225,7 @@ def test_randaugment_draws_every_operation_equally_often_and_twice(monkeypatch: 
         seen.append((chosen, strength))
         return x
 
-    monkeypatch.setattr(augment, "operated", watch)
+    monkeypatch.setattr(colours, "operated", watch)
     augment.photographic(pictures(4200, 1, 1, 1), Augment(randaugment=9), torch.arange(4200), 1)
     assert len(seen) == 2
     for chosen, strength in seen:
@@ -273,8 +279,8 @@ def test_cutmix_pastes_a_box_and_mixes_classes_by_its_area() -> None:
 def test_boxes_against_loops(height: int, width: int, alpha: float, first: int) -> None:
     samples = torch.arange(first, first + 8)
     got = augment.kept(samples, Augment(cutmix=alpha), torch.Size((8, 3, height, width)), 9)
-    u = augment.chance.uniform(samples, 4, 9, 4)
-    share = augment.mixing_share(u[:, 0], alpha)
+    u = chance.uniform(samples, 4, 9, 4)
+    share = parts.mixing_share(u[:, 0], alpha)
     for i in range(8):
         side = float((1 - share[i]).sqrt())
         wanted = torch.ones(height, width)
@@ -316,7 +322,7 @@ def test_draws_depend_on_the_sample_alone_and_on_the_seed(words: str) -> None:
 def test_words() -> None:
     words = ("resized-crop:0.08", "flip", "jitter:0.4", "randaugment:9", "cutmix:1")
     assert augment.parse(words) == Augment(resized_crop=0.08, flip=True, jitter=0.4, randaugment=9.0, cutmix=1.0)
-    assert set(augment.SUITS["Image"]) | set(augment.SUITS["Audio"]) == set(augment.KINDS)
+    assert {*Image.augments, *Audio.augments} == set(augment.KINDS)
 
 
 @pytest.mark.parametrize(
@@ -346,6 +352,6 @@ def test_cutmix_is_for_pictures_with_classes() -> None:
         augment.of(("cutmix:1",), Number(shape=(2,)))
     x: Any = pictures(3, 4, 4).numpy()
     fields = {"x": Image(height=4, width=4, channels=3), "y": Number()}
-    data = Dataset("mine", "mine", "", fields, {"train": Split({"x": x})}, "x", "y")
+    data = Dataset("mine", "mine", "", fields, {"train": Split({"x": x})}, ("x",), ("y",))
     with pytest.raises(UserError, match="cutmix blends classes, and mine has a number as its target; leave it out"):
         check_augment(Training(augment=("cutmix:1",)), data)

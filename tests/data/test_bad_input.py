@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import shendu.data
-from shendu.data import Dataset, arrays
-from shendu.data.files import archive
-from shendu.data.pictures import cifar, folder
+from shendu.data import Dataset
+from shendu.data.files import archive, picture
+from shendu.data.readers import arrays, cifar
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -131,7 +131,7 @@ def test_a_picture_with_too_many_pixels(tmp_path: Path, make: SimpleNamespace) -
     root = make.write(tmp_path / "x", {**make.pictures(["a/1.png"]), "b/1.pgm": huge})
     assert "b/1.pgm (" in refused(root)
     with pytest.raises(UserError, match="10,001 × 10,000 pixels, more than 100,000,000"):
-        folder.read_picture(b"P5 10001 10000 255\n", shendu.data.Image(height=1, width=1, channels=1))
+        picture.read_picture(b"P5 10001 10000 255\n", shendu.data.Image(height=1, width=1, channels=1))
 
 
 def test_read_picture(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_read_picture(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=re.escape(f"cannot read {tmp_path / 'no.png'}: No such file or directory; give a")
     ):
-        folder.read_picture(tmp_path / "no.png", column)
+        picture.read_picture(tmp_path / "no.png", column)
     with pytest.raises(UserError, match="cannot read the picture: not a picture; give a"):
-        folder.read_picture(b"text", column)
+        picture.read_picture(b"text", column)
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from shendu.data import augment, known
-from shendu.data.columns import Category, Image, Number
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
 from shendu.data.files import cache, download
 from shendu.errors import UserError
 
@@ -101,7 +103,7 @@ def test_gates(name: str, outputs: list[int]) -> None:
     assert (split["inputs"].dtype, split["output"].dtype) == (np.float32, np.int64)
     assert split["inputs"].tolist() == [[0.0], [1.0]] if arity == 1 else [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert split["output"].tolist() == outputs
-    assert set(made) == {"fields", "splits", "input", "target", "notes"}
+    assert set(made) == {"fields", "splits", "inputs", "targets", "notes"}
 
 
 def test_names_are_checked() -> None:

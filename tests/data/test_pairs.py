@@ -19,9 +19,9 @@ from shendu.measure import intervals
 import shendu
 import shendu.data
 from shendu.core import At
+from shendu.data.fields.sentence import Sentence
 from shendu.data.ragged import Ragged
-from shendu.data.texts import pairs
-from shendu.data.texts.pairs import Sentence
+from shendu.data.readers import sentences
 from shendu.errors import UserError
 from shendu.metrics import BLEU
 from shendu.pages import alignment
@@ -110,8 +110,8 @@ def test_unknown_language_gets_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_tables_of_train_and_test_are_no_languages() -> None:
-    assert pairs.parts_of(["train.csv", "test.csv", "train.npy", "readme.en"]) == ({}, [])
-    assert pairs.parts_of(["train.src", "train.tgt"])[0] == {"train": {"src": "train.src", "tgt": "train.tgt"}}
+    assert sentences.parts_of(["train.csv", "test.csv", "train.npy", "readme.en"]) == ({}, [])
+    assert sentences.parts_of(["train.src", "train.tgt"])[0] == {"train": {"src": "train.src", "tgt": "train.tgt"}}
 
 
 # ---- sentences and codes

@@ -20,7 +20,9 @@ from PIL import Image as Pillow
 
 import shendu.data
 from shendu.data import Image
-from shendu.data.pictures import beside, folder
+from shendu.data.files import picture as picture_file
+from shendu.data.files import worker
+from shendu.data.pixels import fit_picture
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -35,7 +37,7 @@ def saved(picture: Any, kind: str = "png", **options: Any) -> bytes:
 
 
 def pixels(data: bytes, height: int, width: int, channels: int = 3) -> np.ndarray:
-    return folder.read_picture(data, Image(height=height, width=width, channels=channels))
+    return picture_file.read_picture(data, Image(height=height, width=width, channels=channels))
 
 
 def photo(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -165,9 +167,9 @@ def test_a_jpeg_that_is_decoded_smaller_is_the_same_picture(gray: bool) -> None:
     plain, marked = saved(picture, "jpeg", quality=95), saved(picture, "jpeg", quality=95, exif=Pillow.Exif())
     for height, width in ((900, 1300), (300, 300), (224, 224), (100, 150), (7, 5)):
         column = Image(height=height, width=width, channels=1 if gray else 3)
-        full = folder.fit_picture(picture, column).astype(int)
+        full = fit_picture(picture, column.stored).astype(int)
         for data in (plain, marked):
-            assert np.abs(folder.read_picture(data, column).astype(int) - full).mean() < 3
+            assert np.abs(picture_file.read_picture(data, column).astype(int) - full).mean() < 3
 
 
 @pytest.mark.parametrize(
@@ -177,11 +179,11 @@ def test_a_jpeg_that_is_decoded_smaller_is_the_same_picture(gray: bool) -> None:
 def test_the_quick_way_to_a_jpeg_is_pillows(mode: str, options: dict[str, Any]) -> None:
     data = saved(Pillow.fromarray(photo()).convert(mode), "jpeg", **options)
     column = Image(height=40, width=60, channels=len(mode))
-    quick = folder._decoded_jpeg(data, column)
+    quick = picture_file._decoded_jpeg(data, column)
     assert quick is not None
     with Pillow.open(io.BytesIO(data)) as wanted:
         assert np.array_equal(np.asarray(quick), np.asarray(wanted))
-    assert folder._probe(data) == (40, 60, mode == "L")
+    assert picture_file.probe(data) == (40, 60, mode == "L")
 
 
 @pytest.mark.parametrize("where", ["first", "last"])
@@ -201,7 +203,7 @@ def test_pictures_that_are_not_as_the_first_one(where: str, tmp_path: Path, make
             Image(height=40, width=60, channels=3) if what == "gray" else Image(height=40, width=40, channels=3)
         )
         for row, entry in zip(rows, sorted(files), strict=True):
-            assert np.array_equal(row, folder.read_picture(files[entry], column))
+            assert np.array_equal(row, picture_file.read_picture(files[entry], column))
 
 
 def test_pictures_of_one_pixel(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -236,15 +238,15 @@ def test_a_second_process_reads_the_same(
     place = tmp_path / f"x.{packing}"
     {"folder": make.write, "zip": make.write_zip, "tar": make.write_tar}[packing](place, files)
     answered = []
-    decode = beside.Other.decode
+    decode = worker.Worker.decode
     monkeypatch.setattr(
-        beside.Other, "decode", lambda self, chunk: answered.append(decode(self, chunk)) or answered[-1]
+        worker.Worker, "decode", lambda self, chunk: answered.append(decode(self, chunk)) or answered[-1]
     )
-    monkeypatch.setattr(beside, "LEAST", 1)
+    monkeypatch.setattr(worker, "LEAST", 1)
     rows = shendu.data.open(place).splits["train"].column("image")
     assert answered
     for row, entry in zip(rows, sorted(files), strict=True):
-        assert np.array_equal(row, folder.read_picture(files[entry], Image(height=16, width=16, channels=3)))
+        assert np.array_equal(row, picture_file.read_picture(files[entry], Image(height=16, width=16, channels=3)))
 
 
 @pytest.mark.parametrize("fault", ["no python", "ends at once"])
@@ -252,11 +254,11 @@ def test_without_a_second_process_all_is_read_here(
     fault: str, tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make.write(tmp_path / "x", many())
-    monkeypatch.setattr(beside, "LEAST", 1)
+    monkeypatch.setattr(worker, "LEAST", 1)
     if fault == "no python":
-        monkeypatch.setattr(beside.sys, "executable", str(tmp_path / "nothing"))
+        monkeypatch.setattr(worker.sys, "executable", str(tmp_path / "nothing"))
     else:
-        monkeypatch.setattr(beside, "_START", "pass")
+        monkeypatch.setattr(worker, "_START", "pass")
     rows = shendu.data.open(root).splits["train"].column("image")
     assert np.array_equal(rows[0], rows[9])
     assert rows[-1].any()
@@ -265,7 +267,7 @@ def test_without_a_second_process_all_is_read_here(
 def test_a_second_process_and_pictures_that_are_broken_or_different(
     tmp_path: Path, make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside, "LEAST", 1)
+    monkeypatch.setattr(worker, "LEAST", 1)
     cut = make.write(tmp_path / "cut", many(saved(photo(16, 16), "jpeg")[:-20]))
     assert refused(cut) == bad(cut, "b/440.jpg", "cut short")
     assert shendu.data.open(cut, skip_bad=True).notes == ("1 unreadable picture skipped: b/440.jpg",)
@@ -432,7 +434,7 @@ def test_mutated_pictures_give_pixels_or_one_line(
     given_bytes = bytes(data) if whole else bytes(data[: int(cut * len(data))])
     column = Image(height=20, width=30, channels=3)
     try:
-        read = folder.read_picture(given_bytes, column)
+        read = picture_file.read_picture(given_bytes, column)
     except UserError as error:
         assert "\n" not in str(error)  # noqa: PT017 (pixels are as good an outcome)
         assert len(str(error)) < 400  # noqa: PT017
@@ -444,5 +446,5 @@ def test_mutated_pictures_give_pixels_or_one_line(
 @settings(max_examples=200, deadline=2000)
 @given(st.binary(max_size=200))
 def test_bytes_behind_a_jpegs_beginning(data: bytes) -> None:
-    size = folder._plain_jpeg(b"\xff\xd8\xff\xe0" + data)
-    assert size is None or size[0] * size[1] <= folder.PIXELS_MOST
+    size = picture_file._plain_jpeg(b"\xff\xd8\xff\xe0" + data)
+    assert size is None or size[0] * size[1] <= picture_file.PIXELS_MOST

@@ -11,7 +11,7 @@ import pytest
 import shendu
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
-from shendu.data.texts.prose import Prose, whole
+from shendu.data.fields.prose import Prose
 from shendu.errors import UserError
 
 BOOK = "Häuser stehen, Flüsse fließen.\nDer Tag wird früh kühl!\n" * 40
@@ -135,8 +135,8 @@ def test_text_where_there_is_none_is_no_other_data() -> None:
     column = Prose()
     for wrong in (np.zeros((2, 3), np.uint8), np.zeros(4, np.float32)):
         with pytest.raises(UserError, match="the model takes text, or its bytes in UTF-8 as uint8"):
-            column.store(wrong)
-    assert column.store("né").tobytes() == column.store("né".encode()).tobytes() == "né".encode()
+            column.parse(wrong)[""]
+    assert column.parse("né")[""].tobytes() == column.parse("né".encode())[""].tobytes() == "né".encode()
 
 
 def test_text_that_looks_like_a_table_is_text_where_that_is_said(tmp_path: Path) -> None:
@@ -145,12 +145,13 @@ def test_text_that_looks_like_a_table_is_text_where_that_is_said(tmp_path: Path)
     assert b"".join(parts(data_module.open(tmp_path / "weather.txt", task="text")).values()).decode() == TABLE
 
 
-def test_whole() -> None:
-    data = data_module.open("counting")
-    joined = whole(data)
-    assert list(joined.splits) == ["test"]
-    assert parts(joined)["test"] == b"".join(parts(data).values())
-    assert whole(data_module.open("xor")).splits.keys() == {"train"}
+def test_of_another_text_all_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("To be, or not to be. " * 40, encoding="utf-8")
+    assert len(data_module.open(path).splits) == 3
+    whole = data_module.open(path, fields={"x": Prose()})
+    assert (list(whole.splits), whole.inputs) == (["test"], ("x",))
+    assert whole.splits["test"].column("x").tobytes() == path.read_bytes()
 
 
 def test_another_file_of_that_name_is_not_the_known_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ import torch
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Category, Dataset, Image, Number, moments
+from shendu.data import Category, Dataset, Image, Number, moments, pixels
 from shendu.data.files import cache, layout
-from shendu.data.pictures import cifar, folder, idx
+from shendu.data.readers import cifar, idx
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -70,7 +70,7 @@ def test_idx_plain_and_dotted_names(tmp_path: Path, make: SimpleNamespace) -> No
 def test_idx_given_classes_keep_the_numbers(tmp_path: Path, make: SimpleNamespace) -> None:
     make.mnist_like(tmp_path)
     files = idx.pairs(tmp_path, os.listdir(tmp_path))
-    decoded = idx.read(files, "set", ("a", "b", "c", "d"))
+    decoded = idx.decoded(files, "set", ("a", "b", "c", "d"))
     assert decoded.fields["label"] == Category(names=("a", "b", "c", "d"))
     assert decoded.splits["train"]["label"].tolist()[:4] == [0, 1, 2, 0]
 
@@ -137,7 +137,7 @@ def test_modes_of_pillow() -> None:
     column = Image(height=1, width=2, channels=3)
 
     def shown(picture: Pillow.Image) -> list[list[int]]:
-        return folder.fit_picture(picture, column)[0].tolist()
+        return pixels.fit_picture(picture, column.stored)[0].tolist()
 
     clear = Pillow.fromarray(np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8))
     assert shown(clear) == [[255, 255, 255], [10, 20, 30]]
@@ -149,7 +149,7 @@ def test_modes_of_pillow() -> None:
     palette = Pillow.new("P", (2, 1), 1)
     palette.putpalette([0, 0, 0, 9, 8, 7])
     assert shown(palette) == [[9, 8, 7]] * 2
-    assert folder.fit_picture(clear, Image(height=1, width=2, channels=4))[0, 0].tolist() == [10, 20, 30, 0]
+    assert pixels.fit_picture(clear, (1, 2, 4))[0, 0].tolist() == [10, 20, 30, 0]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path, make: SimpleNamespace) -> None:

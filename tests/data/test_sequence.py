@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from shendu import data as data_module
-from shendu.data import columns
-from shendu.data.columns import Category
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.sequence import Sequence
 from shendu.data.tables import arff
-from shendu.data.texts.sequence import Sequence
 from shendu.errors import UserError
+from shendu.field import Field
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 DNA = Sequence(letters=tuple("ACGT"), ambiguous=("R=AG", "N=ACGT"), length=8)
@@ -41,7 +41,7 @@ def column_of(data: Dataset) -> Sequence:
 
 
 def test_letters_become_channels_and_ambiguous_ones_shares() -> None:
-    x = DNA.prepare({"": torch.from_numpy(DNA.store("ACGTRNa"))}, {})[""]
+    x = DNA.prepare({"": torch.from_numpy(DNA.parse("ACGTRNa")[""])}, {})[""]
     expected = torch.zeros(1, 4, 8)
     for place, shares in enumerate(
         [{0: 1}, {1: 1}, {2: 1}, {3: 1}, {0: 0.5, 2: 0.5}, dict.fromkeys(range(4), 0.25), {0: 1}]
@@ -54,10 +54,10 @@ def test_letters_become_channels_and_ambiguous_ones_shares() -> None:
 
 def test_stored_and_shown_and_stored_again() -> None:
     words = drawn(50, 8, "ACGTRN")
-    codes = DNA.store(words)
+    codes = DNA.parse(words)[""]
     assert [DNA.show({"": row}) for row in codes] == words
-    np.testing.assert_array_equal(DNA.store(codes), codes)
-    assert columns.from_json(columns.to_json(DNA)) == DNA
+    np.testing.assert_array_equal(DNA.parse(codes)[""], codes)
+    assert Field.from_json(DNA.to_json()) == DNA
 
 
 def test_example_is_one_hot() -> None:
@@ -144,12 +144,12 @@ def test_a_person_knows_better(tmp_path: Path) -> None:
 def test_items_of_a_table_and_of_a_word(tmp_path: Path) -> None:
     words = drawn(5, 8)
     path = csv(tmp_path / "new.csv", "id,sequence", list(range(5)), words)
-    ((names, found),) = DNA.items(path)
-    assert names == ["1", "2", "3", "4", "5"]
-    np.testing.assert_array_equal(DNA.store(found), DNA.store(words))
-    ((names, word),) = DNA.items("ACGT")
-    assert names == ["ACGT"]
-    np.testing.assert_array_equal(DNA.store(word), [[1, 2, 3, 4, 0, 0, 0, 0]])
+    (piece,) = data_module.pieces([path], {"x": DNA})
+    assert (piece.key, piece.names) == ("id", ["0", "1", "2", "3", "4"])
+    np.testing.assert_array_equal(piece.stored["x"], DNA.parse(words)[""])
+    (piece,) = data_module.pieces(["ACGT"], {"x": DNA})
+    assert (piece.key, piece.names) == ("input", ["ACGT"])
+    np.testing.assert_array_equal(piece.stored["x"], [[1, 2, 3, 4, 0, 0, 0, 0]])
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -165,7 +165,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 def test_what_the_model_cannot_read_gets_its_line(name: str, one_line: Any) -> None:
     given, expected = REFUSED[name]
     with pytest.raises(UserError) as caught:
-        DNA.store(given)
+        list(data_module.pieces([given], {"x": DNA}))
     assert one_line(caught.value) == expected
 
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
+from shendu.data.fields.series import Series
+from shendu.data.readers import series
 from shendu.data.reading import Reading
-from shendu.data.signals import series
-from shendu.data.signals.series import Series
 from shendu.errors import UserError
+from shendu.field import Field
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -37,6 +38,10 @@ def table(path: Path, times: list[Any], values: list[Any], header: str = "month,
 
 def opened(tmp_path: Path, times: list[Any], values: list[Any], **how: Any) -> Dataset:
     return data_module.open(table(tmp_path / "s.csv", times, values), **{"time": "month", "target": "sales", **how})
+
+
+def items(column: Any, path: Path) -> list[Any]:
+    return list(series.SeriesReader().items(path, {"x": column}))
 
 
 def np_room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
@@ -135,9 +140,9 @@ def test_step_and_season_are_found(tmp_path: Path, times: list[Any], unit: str, 
     column = data.fields["window"]
     assert isinstance(column, Series)
     assert (series.spoken(column.unit, column.every), column.season) == (unit, season)
-    ((names, line),) = column.items(tmp_path / "s.csv")
-    assert names == [after]
-    np.testing.assert_array_equal(line.values, rising(len(times)))
+    ((key, names, values),) = items(column, tmp_path / "s.csv")
+    assert (key, names) == (column.time, [after])
+    np.testing.assert_array_equal(values["x"], rising(len(times)))
 
 
 def test_rows_in_any_order_are_the_same_series(tmp_path: Path) -> None:
@@ -158,9 +163,9 @@ def test_missing_values_are_filled_from_the_past_alone(tmp_path: Path) -> None:
     assert any("2 missing values of sales are filled with the value before" in note for note in data.notes)
     assert any("2 rows without sales at the ends" in note for note in data.notes)
     column = data.fields["window"]
-    ((names, line),) = column.items(tmp_path / "s.csv")
+    ((_, names, read),) = items(column, tmp_path / "s.csv")
     assert (names[0], names[-1], len(names)) == ("1994-11", "1995-10", 12)
-    assert line.values[30] == line.values[31] == values[29]
+    assert read["x"][30] == read["x"][31] == values[29]
 
 
 def test_rows_that_are_absent_are_missing_values(tmp_path: Path) -> None:
@@ -205,18 +210,17 @@ def test_a_data_frame_is_a_series_too(tmp_path: Path) -> None:
 def test_the_end_of_a_longer_series_is_read(tmp_path: Path) -> None:
     column = Series(window=24, horizon=12, time="month", value="sales", unit="month", season=12)
     path = table(tmp_path / "new.csv", months(40), rising(40))
-    ((names, item),) = column.items(path)
-    assert (names[0], names[-1], len(names)) == ("1993-05", "1994-04", 12)
-    np.testing.assert_array_equal(column.store(item), [rising(40)[-24:]])
+    (piece,) = data_module.pieces([path], {"x": column})
+    assert (piece.key, piece.names[0], piece.names[-1], len(piece.names)) == ("month", "1993-05", "1994-04", 12)
+    np.testing.assert_array_equal(piece.stored["x"], [rising(40)[-24:]])
     windows = np.arange(48, dtype=np.float32).reshape(2, 24)
-    np.testing.assert_array_equal(column.store(windows), windows)
+    np.testing.assert_array_equal(column.parse(windows)[""], windows)
 
 
 def test_a_column_of_a_file_says_the_same(tmp_path: Path) -> None:
-    from shendu.data import columns
 
     column = Series(window=24, horizon=12, time="month", value="sales", unit="month", season=12, naive=3.5)
-    assert columns.from_json(columns.to_json(column)) == column
+    assert Field.from_json(column.to_json()) == column
     assert dataclasses.replace(column, naive=1.0) == column, "another series' error is no other kind of column"
 
 
@@ -296,7 +300,7 @@ def test_what_cannot_be_forecast_gets_its_line(name: str, tmp_path: Path, one_li
     column = Series(window=24, horizon=12, time="month", value="sales", unit="month", season=12)
     path = table(tmp_path / "new.csv", times, values, header)
     with pytest.raises(UserError) as caught:
-        list(column.items(path))
+        items(column, path)
     assert one_line(caught.value).replace(str(path), "PATH").startswith(expected)
 
 
@@ -304,7 +308,7 @@ def test_arrays_that_are_no_windows_get_one_line(one_line: Any) -> None:
     column = Series(window=24, horizon=12)
     for wrong in (np.zeros(5), np.zeros((3, 7))):
         with pytest.raises(UserError) as caught:
-            column.store(wrong)
+            column.parse(wrong)[""]
         assert f"this input has shape {list(wrong.shape)}" in one_line(caught.value)
     with pytest.raises(UserError, match="NaN or infinity"):
-        column.store(np.full(24, np.nan))
+        column.parse(np.full(24, np.nan))[""]

@@ -19,7 +19,8 @@ from pyarrow import parquet
 
 import shendu.data
 from shendu.data import Dataset
-from shendu.data.tables.row import Column, Row
+from shendu.data.column import Column
+from shendu.data.fields.row import Row
 from shendu.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -456,7 +457,7 @@ ROW = Row(columns=(Column(name="age", kind="number"), Column(name="town", kind="
 )  # fmt: skip
 def test_rows_that_do_not_fit(raw: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        ROW.store(raw)
+        ROW.parse(raw)[""]
     assert str(caught.value) == line
 
 
@@ -469,7 +470,7 @@ def test_files_that_cannot_be_predicted(tmp_path: Path) -> None:
         (path, f"{path} has 1 cells in line 3 but 2 columns: correct the line, or leave such rows out with --skip-bad"),
     ):
         with pytest.raises(UserError) as caught:
-            list(ROW.items(given_))
+            list(shendu.data.pieces([given_], {"x": ROW}))
         assert str(caught.value) == line
 
 

@@ -17,13 +17,16 @@ from pyarrow import feather, ipc, parquet
 from shendu.data.processors.supervised import Supervised
 
 import shendu.data
-from shendu.data import Dataset, columns
-from shendu.data.columns import Category, Number
+from shendu.data import Dataset, cells
+from shendu.data.cells import Cells
+from shendu.data.column import Column
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.data.known import KNOWN
-from shendu.data.tables import cells, table
-from shendu.data.tables.cells import Cells
-from shendu.data.tables.row import Column, Row
+from shendu.data.tables.files import recognised
 from shendu.errors import UserError
+from shendu.field import Field
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -392,10 +395,10 @@ def test_prediction_matches_columns_by_name(tmp_path: Path) -> None:
         expected,
         torch.tensor(expected),
     ):
-        np.testing.assert_array_equal(row.store(raw), expected)
-    np.testing.assert_array_equal(row.store(few.to_pylist()[0]), expected[:1])
+        np.testing.assert_array_equal(row.parse(raw)[""], expected)
+    np.testing.assert_array_equal(row.parse(few.to_pylist()[0])[""], expected[:1])
     np.testing.assert_array_equal(
-        row.store({"age": None, "city": "Rom", "price": "1.5"}), np.array([[np.nan, 1, 1.5]], np.float32)
+        row.parse({"age": None, "city": "Rom", "price": "1.5"})[""], np.array([[np.nan, 1, 1.5]], np.float32)
     )
     batch = Supervised.of(data).encode(few.to_pylist())
     mean, std = np.array(data.mean, np.float32), np.array(data.std, np.float32)
@@ -410,16 +413,18 @@ def test_files_are_predicted_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
     parquet.write_table(named, tmp_path / "b.parquet")
     monkeypatch.setattr("shendu.data.tables.delimited.LINE_MOST", 256)
     monkeypatch.setattr("shendu.data.tables.formats._PIECE", 16)
+    monkeypatch.setattr("shendu.data.PIECE", 1)
     for path, first in ((tmp_path / "a.csv", "1"), (tmp_path / "b.parquet", "k0")):
-        found = list(row.items(path))
+        found = list(shendu.data.pieces([path], {"x": row}))
         assert len(found) > 2
-        assert found[0][0][0] == first
-        assert len({name for names, _ in found for name in names}) == ROWS
-        np.testing.assert_array_equal(np.concatenate([row.store(piece) for _, piece in found]), rows_of(data))
+        assert found[0].names[0] == first
+        assert found[0].key == ("row" if first == "1" else "id")
+        assert len({name for piece in found for name in piece.names}) == ROWS
+        np.testing.assert_array_equal(np.concatenate([piece.stored["x"] for piece in found]), rows_of(data))
     single = tmp_path / "c.csv"
     single.write_text("age,city,price\n25,Ulm,3.5\n")
-    ((names, piece),) = row.items(single)
-    assert (names, row.store(piece).tolist()) == (["1"], [[25, 3, 3.5]])
+    (piece,) = shendu.data.pieces([single], {"x": row})
+    assert (piece.names, piece.stored["x"].tolist()) == (["1"], [[25, 3, 3.5]])
 
 
 def test_row_is_saved_and_shown() -> None:
@@ -427,12 +432,12 @@ def test_row_is_saved_and_shown() -> None:
         Column(name="n", kind="number", form=","), Column(name="c", kind="category", names=("u", "v")),
         Column(name="d", kind="date", form="Y-m-d"), Column(name="t", kind="text", names=("one", "two"), length=3),
     ))  # fmt: skip
-    assert columns.from_json(json.loads(json.dumps(columns.to_json(row)))) == row
+    assert Field.from_json(json.loads(json.dumps(row.to_json()))) == row
     assert (row.stored, row.numeric, row.coded, row.texts) == ((11,), (0, 2, 3, 4, 5, 6, 7), ((1, 4),), ((8, 3, 4),))
-    stored = row.store({"n": "2,5", "c": "v", "d": "2000-01-03", "t": "Two, one: three four"})
+    stored = row.parse({"n": "2,5", "c": "v", "d": "2000-01-03", "t": "Two, one: three four"})[""]
     assert row.show({"": stored[0]}) == "n=2.5, c=v, d=2000-01-03, t=two one …"
     assert (
-        row.show({"": row.store({"n": None, "c": None, "d": None, "t": None})[0]})
+        row.show({"": row.parse({"n": None, "c": None, "d": None, "t": None})[""][0]})
         == "n=missing, c=missing, d=missing, t=missing"
     )
     example = row.example(50)[""]
@@ -490,7 +495,7 @@ def test_types_are_part_of_the_cached_outcome(tmp_path: Path) -> None:
     second = shendu.data.open(path, types=("age=category",))
     assert fields_of(first)["age"].kind == "number"
     assert fields_of(second)["age"].kind == "category"
-    assert table.recognised(path) == "csv"
+    assert recognised(path) == "csv"
 
 
 def test_whole_numbers_beyond_what_a_float_tells_apart() -> None:

@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shendu.data
-from shendu.data import columns
-from shendu.data.texts import text
-from shendu.data.texts.text import Text, words
+from shendu.data.fields.text import SHOWN, Text
+from shendu.data.files import text as text_file
+from shendu.data.readers import texts
+from shendu.data.words import words
 from shendu.errors import UserError
+from shendu.field import Field
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -92,26 +94,26 @@ def test_any_text_has_words(anything: str) -> None:
 
 
 def test_vocabulary_is_the_training_texts_most_frequent_first() -> None:
-    column, notes = text.column(["b a b", "a b c", None, "d d"], "review")
+    column, notes = texts.column(["b a b", "a b c", None, "d d"], "review")
     assert column == Text(names=("b", "a", "d"), length=3, column="review")
     assert notes == ("vocabulary of column review: the 3 words seen twice or more in the training texts",)
-    assert text.encode(["a c b", "", None, "d"], column).tolist() == [[3, 1, 2], [0, 0, 0], [0, 0, 0], [4, 0, 0]]
-    assert text.encode(["c"], column).dtype == np.int32
+    assert column.encode(["a c b", "", None, "d"]).tolist() == [[3, 1, 2], [0, 0, 0], [0, 0, 0], [4, 0, 0]]
+    assert column.encode(["c"]).dtype == np.int32
 
 
 def test_words_seen_once_are_known_where_there_are_no_others() -> None:
-    assert text.column(["b", "a"])[0].names == ("a", "b")
+    assert texts.column(["b", "a"])[0].names == ("a", "b")
 
 
 def test_vocabulary_and_length_have_limits() -> None:
     many = [" ".join(f"w{i}" for i in range(start, start + 1000)) for start in range(0, 60_000, 1000)]
-    column, notes = text.column(many * 2)
-    assert len(column.names) == text.VOCABULARY_MOST
+    column, notes = texts.column(many * 2)
+    assert len(column.names) == texts.VOCABULARY_MOST
     assert notes == ("vocabulary: the 50,000 most frequent words in the training texts",)
-    column, notes = text.column(["a " * 2000] * 2)
-    assert column.length == text.WORDS_MOST
+    column, notes = texts.column(["a " * 2000] * 2)
+    assert column.length == texts.WORDS_MOST
     assert notes[1] == "2 of 2 training texts cut to their first 1,024 words: at most 1,024 are kept"
-    lengths = text.column(["a a a"] * 99 + ["a " * 50])
+    lengths = texts.column(["a a a"] * 99 + ["a " * 50])
     assert lengths[0].length == 3
     assert lengths[1][1] == "1 of 100 training texts cut to their first 3 words: 98% are no longer"
 
@@ -119,25 +121,26 @@ def test_vocabulary_and_length_have_limits() -> None:
 def test_a_table_column_and_arrow_agree_with_lists() -> None:
     values = [GOOD, BAD, None, "good", ""] * 2000
     arrow = pa.chunked_array([values[:4000], values[4000:]])
-    column, notes = text.column(values, "t")
-    assert text.column(arrow, "t") == (column, notes)
-    assert np.array_equal(text.encode(arrow, column), text.encode(values, column))
+    column, notes = texts.column(values, "t")
+    assert texts.column(arrow, "t") == (column, notes)
+    assert np.array_equal(column.encode(arrow), column.encode(values))
 
 
 def test_column_is_saved_and_loaded() -> None:
-    assert columns.from_json(columns.to_json(COLUMN)) == COLUMN
+    assert Field.from_json(COLUMN.to_json()) == COLUMN
     assert len(repr(Text(names=("word",) * 10_000, length=3))) < 100
 
 
-def test_store_takes_what_a_person_has(tmp_path: Path) -> None:
+def test_what_a_person_has_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("The film", encoding="utf-16")
     rows = [[2, 3, 0, 0]]
     frame = pa.table({"text": ["The film"], "id": [7]})
     for raw in ("The film", path, ["The film"], np.array(["The film"]), {"text": ["The film"]}, {"text": "The film"},
                 frame, frame.to_pandas() if hasattr(frame, "to_pandas") and _pandas() else frame, np.array(rows)):  # fmt: skip
-        assert COLUMN.store(raw).tolist() == rows
-        assert COLUMN.store(raw).dtype == np.int32
+        (piece,) = shendu.data.pieces([raw], {"x": COLUMN})
+        assert piece.stored["x"].tolist() == rows
+        assert piece.stored["x"].dtype == np.int32
 
 
 def _pandas() -> bool:
@@ -152,7 +155,7 @@ def test_show_and_example() -> None:
     assert COLUMN.show({"": np.array([2, 1, 1, 4], np.int32)}) == "the … lovely"
     assert COLUMN.show({"": np.zeros(4, np.int32)}) == ""
     long = Text(names=("word",), length=1000)
-    assert len(long.show({"": np.full(1000, 2, np.int32)})) <= text.SHOWN + 2
+    assert len(long.show({"": np.full(1000, 2, np.int32)})) <= SHOWN + 2
     x = COLUMN.example(5)[""]
     assert x.shape == (5, 4)
     assert 1 <= int(x.min()) <= int(x.max()) < COLUMN.codes
@@ -162,13 +165,15 @@ def test_what_is_to_be_predicted(tmp_path: Path, make: SimpleNamespace, monkeypa
     monkeypatch.chdir(tmp_path)
     make.write(tmp_path, {"r/a.txt": b"lovely", "r/b.txt": b"the film", "r/c.md": b"no"})
     (tmp_path / "t.csv").write_text("id,text\n7,the film\n8,lovely\n", encoding="utf-8")
-    assert list(COLUMN.items("a lovely film")) == [(["a lovely film"], "a lovely film")]
-    assert list(COLUMN.items("x" * 5000)) == [(["x" * 39 + "…"], "x" * 5000)]
-    assert list(COLUMN.items("r/a.txt")) == [(["r/a.txt"], Path("r/a.txt"))]
-    assert [name for names, _ in COLUMN.items("r") for name in names] == ["r/a.txt", "r/b.txt"]
-    ((names, rows),) = COLUMN.items("t.csv")
-    assert names == ["7", "8"]
-    assert COLUMN.store(rows).tolist() == [[2, 3, 0, 0], [4, 0, 0, 0]]
+    for given_, key, names, rows in (
+        ("a lovely film", "input", ["a lovely film"], [[1, 4, 3, 0]]),
+        ("x " * 2500, "input", ["x " * 19 + "x…"], [[1, 1, 1, 1]]),
+        ("r/a.txt", "input", ["r/a.txt"], [[4, 0, 0, 0]]),
+        ("r", "input", ["r/a.txt", "r/b.txt"], [[4, 0, 0, 0], [2, 3, 0, 0]]),
+        ("t.csv", "id", ["7", "8"], [[2, 3, 0, 0], [4, 0, 0, 0]]),
+    ):
+        (piece,) = shendu.data.pieces([given_], {"x": COLUMN})
+        assert (piece.key, piece.names, piece.stored["x"].tolist()) == (key, names, rows)
 
 
 # ---- files
@@ -191,7 +196,7 @@ def test_class_folders(pack: str, tmp_path: Path, make: SimpleNamespace) -> None
     assert data.notes == ("vocabulary: the 9 words seen twice or more in the training texts",)
     for part in ("train", "test"):
         texts = [BAD, GOOD] if part == "test" else [BAD] * 3 + [GOOD] * 3
-        assert np.array_equal(data.splits[part].column("text"), text.encode(texts, column))
+        assert np.array_equal(data.splits[part].column("text"), column.encode(texts))
 
 
 def test_only_training_texts_make_the_vocabulary(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -239,7 +244,7 @@ def test_encodings(encoding: str, called: str, tmp_path: Path, make: SimpleNames
 def test_of_a_huge_file_the_beginning_is_read(tmp_path: Path, make: SimpleNamespace) -> None:
     huge = ("ö" * 3 + " word ") * 400_000
     data = shendu.data.open(make.write(tmp_path, files(good=huge, each=1)))
-    assert data.fields["text"].stored == (text.WORDS_MOST,)
+    assert data.fields["text"].stored == (texts.WORDS_MOST,)
     assert set(data.splits["train"].column("text")[1].tolist()) <= set(range(len(data.fields["text"].names) + 2))  # type: ignore[attr-defined]
 
 
@@ -269,7 +274,7 @@ def test_files_that_are_no_texts(content: bytes, why: str, tmp_path: Path, make:
     assert len(kept.splits["train"]) == 6
     assert kept.notes[-1] == "1 unreadable text skipped: bad/9.txt"
     with pytest.raises(UserError) as caught:
-        COLUMN.store(root / "bad/9.txt")
+        list(shendu.data.pieces([root / "bad/9.txt"], {"x": COLUMN}))
     assert str(caught.value) == f"cannot read {root / 'bad/9.txt'}: {why}; give a text file in UTF-8"
 
 
@@ -316,7 +321,7 @@ def test_what_cannot_be_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("none", "none holds no texts (.txt)"),
     ):
         with pytest.raises(UserError) as caught:
-            list(COLUMN.items(given_input))
+            list(shendu.data.pieces([given_input], {"x": COLUMN}))
         assert str(caught.value) == line
 
 
@@ -337,14 +342,14 @@ def test_what_cannot_be_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_inputs_that_do_not_fit(raw: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        COLUMN.store(raw)
+        list(shendu.data.pieces([raw], {"x": COLUMN}))
     assert str(caught.value) == line
 
 
 @given(st.binary(max_size=300) | st.text(max_size=99).map(lambda s: s.encode("utf-16")))
 def test_any_bytes_are_a_text_or_refused(data: bytes) -> None:
     try:
-        found, encoding = text.decoded(data)
+        found, encoding = text_file.decoded(data)
     except ValueError as error:
         found, encoding = "refused", str(error)
     assert found.strip()

@@ -17,8 +17,8 @@ from torch import nn
 
 from shendu import data as data_module
 from shendu.core import MASKED
-from shendu.data.texts import tokens
-from shendu.data.texts.tokens import ALPHABET, BPE, Characters
+from shendu.data import tokens
+from shendu.data.tokens import ALPHABET, BPE, Characters
 from shendu.errors import UserError
 
 TEXT = "the cat's hat, the cat's mat;\n  the cats of 1999 sat.\n\nNaïve café — 猫が好き 🙂 tab\tend\n" * 4

@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shendu.data import augment
-from shendu.data.augment import Augment
-from shendu.data.columns import Image, Number
+from shendu.data.augment import Augment, parts
+from shendu.data.augment.words import DRAWS
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
 
 
@@ -23,7 +26,7 @@ def pictures(count: int, height: int, width: int, channels: int = 1, seed: int =
 
 def fixed(count: int, **draws: float) -> torch.Tensor:
     """Draws of 0.5 everywhere but where said, by their number: u3=0.25."""
-    u = torch.full((count, augment.DRAWS), 0.5)
+    u = torch.full((count, DRAWS), 0.5)
     for name, value in draws.items():
         u[:, int(name[1:])] = value
     return u
@@ -103,6 +106,37 @@ def test_bilinear_between_pixels() -> None:
     torch.testing.assert_close(got[:5], (line[:5] + line[1:]) / 2, atol=0.05, rtol=0)
 
 
+MOVES = [
+    ("crop:3",),
+    ("flip",),
+    ("shift:2",),
+    ("rotate:40",),
+    ("crop:2", "flip"),
+    ("flip", "rotate:40"),
+    ("crop:2", "flip", "shift:1.5", "rotate:30"),
+    ("resized-crop:0.2", "flip", "rotate:20"),
+]
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (25, 32)])
+@pytest.mark.parametrize("words", MOVES, ids=":".join)
+def test_one_affine_map_moves_a_picture_as_geometric_does(words: tuple[str, ...], height: int, width: int) -> None:
+    x = torch.zeros(12, height, width, 3, dtype=torch.uint8)
+    x[:, 8:-8, 8:-8] = pictures(12, height - 16, width - 16, 3)  # nothing of it is cropped away before it is shifted
+    u, how = augment.draws(torch.arange(12), 6), augment.parse(words)
+    maps = augment.affine(u, how, height, width)
+    assert maps.shape == (12, 2, 3)
+    moved = Image(height=height, width=width, channels=3).transform({"": x}, maps)[""]
+    assert moved.shape == x.shape
+    torch.testing.assert_close(moved, augment.geometric(x, u, how).float(), atol=0.05, rtol=0)
+    assert not torch.equal(moved, x.float())
+
+
+def test_without_a_move_the_affine_map_is_the_identity() -> None:
+    maps = augment.affine(augment.draws(torch.arange(5), 6), augment.parse(("jitter:0.4", "cutout:3")), 7, 9)
+    assert torch.equal(maps, torch.eye(2, 3).expand(5, 2, 3))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 10))
 def test_cutout(height: int, width: int, size: int) -> None:
@@ -121,7 +155,7 @@ def test_cutout(height: int, width: int, size: int) -> None:
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 8.0, 100.0])
 def test_mixing_shares_are_beta_distributed(alpha: float) -> None:
     u = (torch.arange(200_000) + 0.5) / 200_000
-    share = augment.mixing_share(u, alpha).double()
+    share = parts.mixing_share(u, alpha).double()
     assert float(share.min()) >= 0
     assert float(share.max()) <= 1
     assert float(share.mean()) == pytest.approx(0.5, abs=1e-3)
@@ -133,7 +167,7 @@ def test_mixing_shares_are_beta_distributed(alpha: float) -> None:
 
 def test_mixing_shares_with_alpha_one_are_uniform() -> None:
     u = torch.linspace(0, 0.999, 999)
-    torch.testing.assert_close(augment.mixing_share(u, 1.0), u, atol=1e-3, rtol=0)
+    torch.testing.assert_close(parts.mixing_share(u, 1.0), u, atol=1e-3, rtol=0)
 
 
 def test_words() -> None:
@@ -156,8 +190,17 @@ def test_what_is_usual_can_be_parsed() -> None:
     x = np.zeros((3, 28, 28, 1), np.uint8)
     for name in ("mnist", "digits", "fashion-mnist", "cifar10", "mine"):
         data = Dataset(
-            name, name, "", {"x": Image(height=28, width=28, channels=1)}, {"train": Split({"x": x})}, "x", "y"
+            name, name, "", {"x": Image(height=28, width=28, channels=1)}, {"train": Split({"x": x})}, ("x",), ("y",)
         )
         assert augment.parse(augment.usual(data)).geometric
-    numbers = Dataset("mine", "mine", "", {"x": Number(shape=(3,))}, {"train": Split({"x": x})}, "x", "y")
-    assert augment.usual(numbers) == ()
+    for name in ("mine", "mnist"):
+        numbers = Dataset(name, name, "", {"x": Number(shape=(3,))}, {"train": Split({"x": x})}, ("x",), ("y",))
+        assert augment.usual(numbers) == ()
+
+
+def test_pictures_whose_classes_have_sides_are_not_mirrored() -> None:
+    x = np.zeros((3, 32, 32, 3), np.uint8)
+    for names, usual in ((("cat", "dog"), ("crop:4", "flip")), (("turn_left", "straight"), ("shift:2",))):
+        fields = {"x": Image(height=32, width=32, channels=3), "y": Category(names=names)}
+        data = Dataset("mine", "mine", "", fields, {"train": Split({"x": x})}, ("x",), ("y",))
+        assert augment.usual(data) == usual

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from shendu.data.processors.supervised import Supervised
 
 from shendu.core import At
-from shendu.data.columns import Category
 from shendu.data.dataset import Split
-from shendu.data.texts.text import Text
+from shendu.data.fields.category import Category
+from shendu.data.fields.text import Text
 from shendu.sources.bucketed import Bucketed, lengths_of, order, sort_key
 
 

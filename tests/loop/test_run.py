@@ -308,7 +308,8 @@ def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     from safetensors.torch import load_file
     from shendu.data.processors.supervised import Supervised
 
-    from shendu.data.columns import Category, Number
+    from shendu.data.fields.category import Category
+    from shendu.data.fields.number import Number
     from shendu.saved import save_model, unaliased
     from shendu.systems.foundations.mlp import Config
 

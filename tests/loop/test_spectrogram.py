@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from shendu.data.signals import spectrogram
+from shendu.data import spectrogram
 
 
 def plain(x: np.ndarray, rate: int, mels: int, window: int, hop: int) -> np.ndarray:

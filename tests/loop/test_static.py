@@ -14,8 +14,9 @@ from shendu.sources.static import Static
 
 from shendu.core import At
 from shendu.data import augment
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Split
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.sources import static
 
 CLASSES = ("a", "b", "c")

@@ -16,9 +16,9 @@ from torch import nn
 import shendu
 import shendu.data
 from shendu.core import MASKED, At
-from shendu.data.columns import Category
 from shendu.data.dataset import Split
-from shendu.data.texts.text import Text
+from shendu.data.fields.category import Category
+from shendu.data.fields.text import Text
 from shendu.errors import UserError
 from shendu.objectives.masked import MaskedWords
 from shendu.sources.bucketed import Bucketed

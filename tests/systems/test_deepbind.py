@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shendu.measure import measure
 
 from shendu import data as data_module
-from shendu.data.columns import Number
 from shendu.data.dataset import Dataset, Split
-from shendu.data.texts.sequence import Sequence
+from shendu.data.fields.number import Number
+from shendu.data.fields.sequence import Sequence
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.systems.sequence import deepbind
 
 COLUMN = Sequence(letters=tuple("ACGT"), ambiguous=("N=ACGT",), length=12)
@@ -26,7 +26,7 @@ def built(**more: Any) -> deepbind.DeepBind:
 
 
 def taken(*words: str) -> torch.Tensor:
-    return COLUMN.prepare({"": torch.from_numpy(COLUMN.store(list(words)))}, {})[""]
+    return COLUMN.prepare({"": torch.from_numpy(COLUMN.parse(list(words))[""])}, {})[""]
 
 
 def test_a_filter_is_a_matrix_of_letters_by_places() -> None:
@@ -82,7 +82,9 @@ def test_numbers_of_sequences(bench: Any, tmp_path: Path) -> None:
     """How many Gs a sequence has."""
     codes = np.random.default_rng(0).integers(1, 5, (300, 12), dtype=np.uint8)
     split = {"x": codes, "y": (codes == 3).sum(1).astype(np.float32)}
-    data = Dataset("gs", "gs", "0" * 64, {"x": COLUMN, "y": Number()}, {"train": Split(split)}, "x", "y").split_off()
+    data = Dataset(
+        "gs", "gs", "0" * 64, {"x": COLUMN, "y": Number()}, {"train": Split(split)}, ("x",), ("y",)
+    ).split_off()
     recipe = deepbind.recipe(data, steps=200, width=1, dropout=0.0)
     model, _ = bench.train(recipe, tmp_path)
     figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shendu.measure import measure
 
 import shendu.data
 from shendu import chance
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.systems.sequence import fasttext
 from shendu.systems.sequence.fasttext import PAIRS, Config
 
@@ -86,7 +86,7 @@ def test_numbers_can_be_the_target(bench: Any, tmp_path: Path) -> None:
     lengths = (train.column("text") > 0).sum(1).astype(np.float32)
     numbers = shendu.data.Split({"text": train.column("text"), "length": lengths})
     fields = {"text": data.fields["text"], "length": shendu.data.Number()}
-    changed = shendu.data.Dataset("lengths", "", "", fields, {"train": numbers}, "text", "length")
+    changed = shendu.data.Dataset("lengths", "", "", fields, {"train": numbers}, ("text",), ("length",))
     recipe = fasttext.recipe(changed, steps=200, batch_size=64, buckets=1024, dropout=0.0, lr=0.02)
     model, _ = bench.train(recipe, tmp_path)
     assert measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))["r2"] > 0.9

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import shendu
 from shendu import cli
 from shendu.composing import compose
-from shendu.data.texts.tokens import BPE
+from shendu.data.tokens import BPE
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.systems.sequence import gpt2

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shendu.measure import measure
 from torch import Tensor
 
 from shendu import data as data_module
-from shendu.data.signals.series import Series
+from shendu.data.fields.series import Series
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.systems.sequence import nbeats
 
 NET = {"window": 10, "horizon": 4, "season": 5, "members": 3, "looks": (10, 5), "hidden": 7, "input_dropout": 0.0}

@@ -211,7 +211,7 @@ def test_numbers_can_be_the_target(bench: Any, tmp_path: Path) -> None:
     texts = data.splits["train"].column("text")
     split = shendu.data.Split({"text": texts, "words": (texts > 0).sum(1).astype(np.float32)})
     fields = {"text": data.fields["text"], "words": shendu.data.Number()}
-    changed = shendu.data.Dataset("lengths", "", "", fields, {"train": split}, "text", "words")
+    changed = shendu.data.Dataset("lengths", "", "", fields, {"train": split}, ("text",), ("words",))
     recipe = gru.recipe(changed, steps=150, dropout=0.0, word_dropout=0.0, lr=0.01)
     model, _ = bench.train(recipe, tmp_path)
     assert measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))["r2"] > 0.9

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from shendu.measure import measure
 
 from shendu import config, registry
 from shendu import data as data_module
 from shendu.data import augment
+from shendu.data.augment.words import DRAWS
 from shendu.errors import UserError
-from shendu.measure import measure
 
 res8 = registry.load("res8")
 
@@ -125,5 +126,5 @@ def test_specmask_hides_a_band_and_a_stretch() -> None:
         edges = hidden.int().diff(dim=1).abs().sum(1) + hidden[:, 0].int() + hidden[:, -1].int()
         assert set(edges.tolist()) == {0, 2}
     assert torch.equal(masked == 0, bands[:, :, None] | stretches[:, None])
-    everything = torch.full((1, augment.DRAWS), 1 - 2**-24)
+    everything = torch.full((1, DRAWS), 1 - 2**-24)
     assert not augment.specmask(x[:1], everything, 99).any()

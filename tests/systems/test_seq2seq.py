@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from shendu.data.processors.translation import BEGIN, END
 from torch import nn
 
-from shendu.data.processors.translation import BEGIN, END
 from shendu.systems.sequence import seq2seq
 from shendu.systems.sequence.seq2seq import Config, Seq2Seq
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from shendu.measure import measure
 from torch import Tensor
 
 from shendu import data as data_module
-from shendu.data.columns import Category, Number
+from shendu.data.column import Column
 from shendu.data.dataset import Dataset, Split
-from shendu.data.tables.row import Column, Row
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.nn.tabular import Columns, Numbers, quantiles
 from shendu.systems.tables import tabm
 
@@ -189,7 +191,7 @@ def table(x: np.ndarray, fields: tuple[Column, ...], y: np.ndarray, classes: int
     row = Row(columns=fields).fitted([{"": values}])
     split = Split({"row": values, "y": y.astype(np.int64 if classes else np.float32)})
     return Dataset(name="made", source="made", hash="0", fields={"row": row, "y": target}, splits={"train": split},
-                   input="row", target="y")  # fmt: skip
+                   inputs=("row",), targets=("y",))  # fmt: skip
 
 
 def numbers(count: int) -> tuple[Column, ...]:

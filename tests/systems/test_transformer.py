@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from shendu.data.processors.translation import BEGIN, END
+from shendu.measure import measure
 from torch import Tensor, nn
 
-from shendu.data.processors.translation import BEGIN, END
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.objectives.translation import Translation
 from shendu.systems.sequence import transformer
 from shendu.systems.sequence.transformer import Attention, Config, DecoderLayer, EncoderLayer, Transformer

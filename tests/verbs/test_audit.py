@@ -19,6 +19,8 @@ from shendu import cli
 from shendu.data import checks
 from shendu.data.audit import duplicates, screens, suspects
 from shendu.data.audit.screens import Feature
+from shendu.data.column import Column
+from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.verbs.audit import Audit
 
@@ -159,7 +161,8 @@ def test_near_copies_on_a_flat_background() -> None:
         picture.save(packed, "jpeg", quality=85)
         again.append(Image.open(packed))
     stacked = np.stack([np.asarray(p) for p in [*large, *again]])[..., None]
-    pairs = set(map(tuple, duplicates.near(duplicates.areas(stacked)).tolist()))
+    seen = shendu.data.Image(height=32, width=32, channels=1).areas({"": stacked}, duplicates.SIDE)
+    pairs = set(map(tuple, duplicates.near(seen).tolist()))
     wanted = {(i, 200 + i) for i in range(20)}
     assert wanted <= pairs
     assert len(pairs - wanted) <= 2
@@ -197,7 +200,7 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path: Path) -> None:
 def test_a_folder_around_everything_is_left_out_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders(tmp_path / "all" / "mine", clouds(60))
     asked = []
-    monkeypatch.setattr(checks, "_around", lambda names: asked.append(len(names)) or "mine/")
+    monkeypatch.setattr(checks.files, "_around", lambda names: asked.append(len(names)) or "mine/")
     assert shendu.audit(tmp_path / "all").subject.name(1) == "cat/002.png"
     assert asked == [60]  # once, not for every file
     monkeypatch.undo()
@@ -313,6 +316,23 @@ def test_row_numbers_are_named() -> None:
     assert texts(shendu.audit(given), "id") == ["1 column that number the rows: x[2]"]
 
 
+def test_a_row_is_taken_apart_into_numbers_codes_and_words() -> None:
+    columns = (
+        Column(name="age", kind="number"),
+        Column(name="remark", kind="text", names=("good", "bad"), length=3),
+        Column(name="town", kind="category", names=("Rome", "Oslo")),
+    )
+    field, rows = Row(columns=columns), np.arange(10, dtype=np.float32).reshape(2, 5)
+    assert [(name, values.tolist(), names) for name, values, names in field.features("row", {"": rows})] == [
+        ("age", [0, 5], ()),
+        ("town", [4, 9], ("Rome", "Oslo")),
+    ]
+    assert field.feature_count == 3
+    numbers, ((codes, many),), (words,) = field.taken_apart(torch.from_numpy(rows))
+    assert (numbers.tolist(), codes.tolist(), many) == ([[0], [5]], [4, 9], 4)
+    assert words.tolist() == [[1, 2, 3], [6, 7, 8]]
+
+
 # ---- classes and parts -----------------------------------------------------------------------------------------------
 
 
@@ -371,7 +391,7 @@ def test_flipped_labels_of_digits_are_found() -> None:
     listed = {row for e in finding.examples for row in e.rows}
     assert len(listed) == 20
     assert listed <= set(flipped.tolist())
-    x = suspects.features(found.subject.input, columns["image"], found.subject.data.mean, found.subject.data.std)
+    x = suspects.features(found.subject.input, columns["image"])
     labels = torch.from_numpy(y)
     hot = torch.nn.functional.one_hot(labels).float()
     fold = suspects.folds(labels, torch.arange(len(y)))

@@ -144,6 +144,7 @@ def test_a_long_table_is_written_in_pieces(run: Run, tmp_path: Path, monkeypatch
     parquet.write_table(pyarrow.Table.from_pylist(people(3000, seed=3)), new)
     whole = run.predict(str(new))
     monkeypatch.setattr(formats, "_PIECE", 700)
+    monkeypatch.setattr("shendu.data.PIECE", 1)
     parts = list(verb.predictions(run, str(new)))
     assert [len(part) for part in parts] == [700, 700, 700, 700, 200]
     assert list(itertools.chain(*parts)) == whole
@@ -475,7 +476,7 @@ def test_words_that_were_never_learned_are_said_once(
     assert said == []
     films.predict(RUSSIAN, "плохо", say=said.append)
     assert said == ["100% of the words are none that the model has learned, so its answers say little"]
-    monkeypatch.setattr(verb, "BATCH", 2)
+    monkeypatch.setattr("shendu.data.PIECE", 2)
     films.predict(*[RUSSIAN] * 7, say=said.append)
     assert len(said) == 2
     code, out, err = call(monkeypatch, capsys, "predict", films.path, RUSSIAN)
@@ -520,7 +521,7 @@ def test_sentences_that_are_cut_are_said_once(
     german.predict(longer, longer, fits, longer, say=said.append)
     line = "3 sentences have more than the 16 codes that the network reads: what comes after them is left out"
     assert said == [line]
-    monkeypatch.setattr(verb, "BATCH", 1)
+    monkeypatch.setattr("shendu.data.PIECE", 1)
     assert (
         call(monkeypatch, capsys, "predict", german.path, longer, longer)[2]
         == line.replace("3 sentences have", "1 sentence has") + "\n"

@@ -20,12 +20,14 @@ from shendu.sources.static import Static
 import shendu
 from shendu import chance
 from shendu.core import At
-from shendu.data.columns import Category, Number
+from shendu.data.column import Column
 from shendu.data.dataset import Split
-from shendu.data.signals.series import Series
-from shendu.data.tables.row import Column, Row
-from shendu.data.texts.sequence import Sequence
-from shendu.data.texts.text import Text
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
+from shendu.data.fields.sequence import Sequence
+from shendu.data.fields.series import Series
+from shendu.data.fields.text import Text
 from shendu.errors import UserError
 from shendu.metrics import METRICS
 from shendu.pages import drawing, explanation, report
@@ -373,7 +375,7 @@ def rows_of(
 def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
     """Of three columns one decides, one is ignored, and a date is shuffled in all its six numbers together."""
     row = Row(
-        fields=(
+        columns=(
             Column(name="age", kind="number"),
             Column(name="day", kind="date"),
             Column(name="job", kind="category", names=("a", "b")),
@@ -415,7 +417,7 @@ def test_words_that_are_taken_away() -> None:
     text = Text(names=("good", "bad", "film"), length=5)
     weight = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 2.0], [1.5, 0.0], [0.0, 0.0]])
     model = Says(lambda x: weight[x.long()].sum(1))
-    stored = text.store(["good film", "bad film film", "good unheard"])
+    stored = text.parse(["good film", "bad film film", "good unheard"])[""]
     rows = rows_of(text, stored, model, torch.tensor([1, 0, 1]), ("neg", "pos"))
     marks = explanation.explain(model, rows, {}).marks
     assert {row: [word for word, _ in found] for row, found in marks.items()} == {
@@ -428,7 +430,7 @@ def test_words_that_are_taken_away() -> None:
 def test_letters_that_are_taken_away() -> None:
     column = Sequence(letters=("A", "C", "G", "T"), length=4)
     model = Says(lambda x: torch.stack([x[:, 2].sum(1), 0 * x[:, 2].sum(1)], 1))
-    rows = rows_of(column, column.store(["ACGT", "GG"]), model, torch.tensor([0, 0]), ("site", "none"))
+    rows = rows_of(column, column.parse(["ACGT", "GG"])[""], model, torch.tensor([0, 0]), ("site", "none"))
     found = explanation.explain(model, rows, {})
     assert found.marks[0] == [("A", 0), ("C", 0), ("G", 1), ("T", 0)]
     assert [letter for letter, _ in found.marks[1]] == ["G", "G"]

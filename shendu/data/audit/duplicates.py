@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d
 
 from shendu import chance
 from shendu.data.moments import chunks
@@ -64,15 +64,6 @@ def _digests(rows: np.ndarray) -> np.ndarray:
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
-
-
-def areas(pictures: np.ndarray) -> Tensor:
-    """uint8 [N, H, W, C] -> means over areas, float32 [N, C, SIDE, SIDE], 0 to 255; in pieces, to keep memory small."""
-    done = [
-        interpolate(torch.from_numpy(piece).permute(0, 3, 1, 2).float(), size=(SIDE, SIDE), mode="area")
-        for piece in chunks(pictures)
-    ]
-    return torch.cat([*done, torch.empty(0, pictures.shape[-1], SIDE, SIDE)])
 
 
 def near(seen: Tensor) -> np.ndarray:

@@ -5,16 +5,13 @@ Shape letters: N rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from shendu import chance
-from shendu.data.columns import Number
-from shendu.data.tables.row import NAMED, Row
-from shendu.field import Field
+from shendu.data.column import NAMED
 
 BINS = 100
 """The most bins that a number is put into."""
@@ -42,18 +39,6 @@ class Feature:
         if not self.names:
             return f"{value:.6g}"
         return self.names[int(value) - NAMED] if value >= NAMED else "a value that the training part lacks"
-
-
-def features(name: str, column: Field, rows: np.ndarray, most: int) -> Iterator[Feature]:
-    """The columns of stored rows, where a row is made of columns; texts have none of their own."""
-    if isinstance(column, Row):
-        for field, start in list(zip(column.columns, column.starts, strict=True))[:most]:
-            if field.kind != "text":
-                yield Feature(field.name, rows[:, start], field.names)
-    elif isinstance(column, Number):
-        flat = rows.reshape(len(rows), -1)
-        for i in range(min(most, flat.shape[1])):
-            yield Feature(name if flat.shape[1] == 1 else f"{name}[{i}]", flat[:, i])
 
 
 def coincidences(columns: list[Feature], rows: int) -> float:

@@ -16,7 +16,6 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, conv2d
 
 from shendu import chance
 from shendu.data.moments import chunks
-from shendu.data.tables.row import Row
 from shendu.field import Field
 
 FOLDS, SEED = 5, 20261122
@@ -32,21 +31,22 @@ FAR = 0.02
 """A label is suspicious where its probability is below this share of what its class's rows have on average."""
 
 
-def features(column: Field, rows: np.ndarray) -> Tensor:
-    """Stored rows of any kind of column -> float32 [N, D]."""
-    x = _prepared(column, rows)
-    if isinstance(column, Row):
-        return of_rows(column, x)
-    if not x.is_floating_point():
-        return of_words(x.long())
-    return of_pictures(x) if x.dim() == 4 else of_numbers(x)
+def features(field: Field, rows: np.ndarray) -> Tensor:
+    """Stored rows of any field -> float32 [N, D]."""
+    numbers, codes, words = field.taken_apart(_prepared(field, rows))
+    parts = [of_words(ids.long()) for ids in words]
+    if codes:
+        numbers = torch.cat([numbers, of_codes(codes, FLAT_MOST - numbers.shape[1])], 1)
+    if numbers.numel():
+        parts.insert(0, of_pictures(numbers) if numbers.dim() == 4 else of_numbers(numbers))
+    return torch.cat(parts, 1)
 
 
-def _prepared(column: Field, rows: np.ndarray) -> Tensor:
+def _prepared(field: Field, rows: np.ndarray) -> Tensor:
     """What a network would take; of pictures and spectrograms only the areas that are looked at."""
-    done, fit = [], {name: torch.tensor(values) for name, values in column.statistics().items()}
+    done, fit = [], {name: torch.tensor(values) for name, values in field.statistics().items()}
     for piece in chunks(rows):
-        x = column.prepare({"": torch.from_numpy(piece)}, fit)[""]
+        x = field.prepare({"": torch.from_numpy(piece)}, fit)[""]
         done.append(_shrunk(x).contiguous() if x.dim() == 4 else x)
     return torch.cat(done)
 
@@ -118,15 +118,11 @@ def of_numbers(x: Tensor) -> Tensor:
     return torch.cat([flat, (flat @ weights + shift).cos()], 1)
 
 
-def of_rows(column: Row, x: Tensor) -> Tensor:
-    """Prepared rows of a table -> numbers, a column for each of the FLAT_MOST most frequent codes, counts of words."""
-    parts = [x[:, list(column.numeric)]]
-    if column.coded:
-        codes = torch.cat([one_hot(x[:, position].long(), size).bool() for position, size in column.coded], 1)
-        kept = codes.sum(0).argsort(descending=True, stable=True)[: FLAT_MOST - len(column.numeric)]
-        parts.append(codes[:, kept].float())
-    flat = of_numbers(torch.cat(parts, 1)) if column.numeric or column.coded else x[:, :0]
-    return torch.cat([flat, *(of_words(x[:, start : start + length].long()) for start, length, _ in column.texts)], 1)
+def of_codes(codes: tuple[tuple[Tensor, int], ...], most: int) -> Tensor:
+    """Codes [N], each with how many there are -> float32 [N, most or fewer]: a column for each of the most frequent."""
+    hot = torch.cat([one_hot(values.long(), size).bool() for values, size in codes], 1)
+    kept = hot.sum(0).argsort(descending=True, stable=True)[:most]
+    return hot[:, kept].float()
 
 
 def of_words(ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The store of decoded columns: one memory-mapped .npy per split and field, keyed by the content of the sources."""
+"""The store of decoded columns: one memory-mapped .npy per split and part of a field, keyed by the content of the sources."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from shendu.data import columns
-from shendu.data.columns import Category
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.category import Category
 from shendu.data.moments import chunks
 from shendu.data.ragged import Ragged
 from shendu.errors import UserError
-from shendu.field import Field
+from shendu.field import Field, Storage
 
-VERSION = 3
+VERSION = 4
 """Part of every hash: to be raised when the same bytes would decode to other columns."""
 _SETTLED_NS = 2 * 10**9
 """A file changed within the last two seconds may change again under the same time stamp, so it is not indexed."""
@@ -36,21 +35,32 @@ _SMALL, _BLOCK = 1 << 16, 64
 class Room(Protocol):
     """Makes room in the entry that is being written."""
 
-    def __call__(self, split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
-        """A zeroed array of a split's field, on the disk already."""
+    def __call__(self, split: str, key: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+        """A zeroed array of a split's column (a field's name + part), on the disk already."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """What a reader makes of its source; the arrays are stored as their columns say (columns.py)."""
+    """What a reader makes of its source; the columns are stored as their fields say."""
 
     fields: dict[str, Field]
-    splits: dict[str, dict[str, np.ndarray]]
-    input: str
-    target: str
+    splits: dict[str, dict[str, Any]]
+    """Split -> a field's name + part -> its stored values; only the training split needs to have targets."""
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     ordered: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def storage(self) -> dict[str, Storage]:
+        """A field's name + part -> how it is stored."""
+        return {name + part: how for name, field in self.fields.items() for part, how in field.storage().items()}
+
+    def rows(self, split: str) -> int:
+        """How many rows a split has."""
+        name = self.inputs[0]
+        return len(self.splits[split][name + next(iter(self.fields[name].storage()))])
 
 
 def root() -> Path:
@@ -99,12 +109,25 @@ def through_arrays(decoded: Decoded, name: str, source: str = "") -> Dataset:
 def in_memory(decoded: Decoded, name: str) -> Dataset:
     """A data set that is never written to the disk, and so cannot be reopened. Raises UserError."""
     check(decoded, name)
-    fields = fitted(decoded)
-    splits = {part: Split(arrays) for part, arrays in decoded.splits.items()}
+    return _held(replace(decoded, fields=fitted(decoded)), name)
+
+
+def as_encoded(decoded: Decoded, name: str) -> Dataset:
+    """Data that is encoded by a run's fields, which stay as they were fitted on its own rows."""
+    return _held(decoded, name, name)
+
+
+def _held(decoded: Decoded, name: str, source: str = "") -> Dataset:
+    splits = {part: Split(columns) for part, columns in decoded.splits.items()}
     return Dataset(
-        name=name, source="", hash="", fields=fields, splits=splits, input=decoded.input, target=decoded.target,
-        ordered=decoded.ordered, notes=decoded.notes,
+        name=name, source=source, hash="", fields=decoded.fields, splits=splits, inputs=decoded.inputs,
+        targets=decoded.targets, ordered=decoded.ordered, notes=decoded.notes,
     )  # fmt: skip
+
+
+def in_memory_room(split: str, key: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+    """Room in memory."""
+    return np.zeros(shape, dtype)
 
 
 def reopen(source: str) -> Dataset:
@@ -121,10 +144,13 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
     folder = root() / "data" / digest
     try:
         about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        fields = {key: columns.from_json(value) for key, value in about["fields"].items()}
+        fields = {name: Field.from_json(value) for name, value in about["fields"].items()}
+        storage = {key + part: how for key, field in fields.items() for part, how in field.storage().items()}
         splits = {
-            split: Split({key: _map(folder / f"{split}.{key}.npy", rows, column) for key, column in fields.items()})
-            for split, rows in about["splits"].items()
+            split: Split(
+                {key: _map(folder / f"{split}.{key}.npy", held["rows"], storage[key]) for key in held["columns"]}
+            )
+            for split, held in about["splits"].items()
         }
         return Dataset(
             name=name or about["name"],
@@ -132,8 +158,8 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
             hash=digest,
             fields=fields,
             splits=splits,
-            input=about["input"],
-            target=about["target"],
+            inputs=tuple(about["inputs"]),
+            targets=tuple(about["targets"]),
             ordered=bool(about["ordered"]),
             notes=tuple(about["notes"]),
         )
@@ -141,19 +167,20 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
         return None  # whatever is wrong with an entry, decoding again mends it
 
 
-def _map(path: Path, rows: int, column: Field) -> Any:
-    if column.ragged:
-        return _map_ragged(path, rows, column)
+def _map(path: Path, rows: int, how: Storage) -> Any:
+    if how.ragged:
+        return _map_ragged(path, rows, how)
     values = np.load(path, mmap_mode="c", allow_pickle=False)
-    if values.shape != (rows, *column.stored) or values.dtype != np.dtype(column.dtype):
+    if values.shape != (rows, *how.shape) or values.dtype != np.dtype(how.dtype):
         raise ValueError(f"{path} is not what dataset.json says")
     return np.asarray(values)
 
 
-def _map_ragged(path: Path, rows: int, column: Field) -> Ragged:
+def _map_ragged(path: Path, rows: int, how: Storage) -> Ragged:
     values, offsets = (np.load(part, mmap_mode="c", allow_pickle=False) for part in (path, _offsets(path)))
     whole = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(values)
-    if values.dtype != np.dtype(column.dtype) or not whole or (np.diff(offsets) < 0).any():
+    right = values.dtype == np.dtype(how.dtype) and values.shape[1:] == how.shape
+    if not right or not whole or (np.diff(offsets) < 0).any():
         raise ValueError(f"{path} is not what dataset.json says")
     return Ragged(np.asarray(values), np.asarray(offsets))
 
@@ -173,9 +200,9 @@ def _canonical(value: Any) -> bytes:
 
 def _describe(decoded: Decoded) -> dict[str, Any]:
     return {
-        "fields": {key: columns.to_json(column) for key, column in decoded.fields.items()},
-        "input": decoded.input,
-        "target": decoded.target,
+        "fields": {name: field.to_json() for name, field in decoded.fields.items()},
+        "inputs": list(decoded.inputs),
+        "targets": list(decoded.targets),
         "ordered": decoded.ordered,
         "notes": list(decoded.notes),
     }
@@ -230,26 +257,28 @@ def _digest_files(files: Mapping[str, Path], options: dict[str, Any]) -> str:
 
 def check(decoded: Decoded, name: str) -> None:
     """Raises UserError for data that nothing can be learned from: no rows, unequal counts, one class, bad labels."""
-    train = decoded.splits.get("train")
-    if not train or not len(train[decoded.target]):
+    if not decoded.splits.get("train") or not decoded.rows("train"):
         raise UserError(f"{name} has no training rows: put some into its train part")
-    target = decoded.fields[decoded.target]
-    for split, arrays in decoded.splits.items():
-        rows = {key: len(values) for key, values in arrays.items()}
+    for split, columns in decoded.splits.items():
+        rows = {key: len(values) for key, values in columns.items()}
         if len(set(rows.values())) > 1:
             counts = " but ".join(f"{count:,} rows of {key}" for key, count in rows.items())
             raise UserError(f"{name} has {counts} in its {split} part: both must have one row per sample")
-        if isinstance(target, Category) and rows[decoded.target]:
-            labels = arrays[decoded.target]
-            bad = np.flatnonzero((labels < 0) | (labels >= len(target.names)))
+    for target in decoded.targets:
+        field = decoded.fields[target]
+        if not isinstance(field, Category):
+            continue
+        for split, columns in decoded.splits.items():
+            labels = columns.get(target, np.empty(0, np.int64))
+            bad = np.flatnonzero((labels < 0) | (labels >= len(field.names)))
             if len(bad):
                 raise UserError(
                     f"{name} has label {labels[bad[0]]} in row {bad[0]:,} of its {split} part, "
-                    f"outside of its {len(target.names)} classes 0 to {len(target.names) - 1}: correct the labels"
+                    f"outside of its {len(field.names)} classes 0 to {len(field.names) - 1}: correct the labels"
                 )
-    if isinstance(target, Category) and len(target.names) < 2:
-        only = target.names[0] if target.names else "none"
-        raise UserError(f"{name} has only one class ({only}): there is nothing to tell apart, add a second class")
+        if len(field.names) < 2:
+            only = field.names[0] if field.names else "none"
+            raise UserError(f"{name} has only one class ({only}): there is nothing to tell apart, add a second class")
 
 
 def _store(digest: str, name: str, source: str, decode: Callable[[Room], Decoded]) -> Dataset:
@@ -276,8 +305,8 @@ def _store(digest: str, name: str, source: str, decode: Callable[[Room], Decoded
 
 
 def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
-    def room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
-        path = folder / f"{split}.{field}.npy"
+    def room(split: str, key: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
+        path = folder / f"{split}.{key}.npy"
         values = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
         if hasattr(os, "posix_fallocate"):  # a full disk is then an error here, not a bus error at some later write
             with path.open("r+b") as file:
@@ -286,20 +315,21 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
 
     decoded = decode(room)
     check(decoded, name)
-    splits = {split: arrays for split, arrays in decoded.splits.items() if len(arrays[decoded.target])}
-    for split, arrays in splits.items():
-        for field, values in arrays.items():
-            path = folder / f"{split}.{field}.npy"
+    storage = decoded.storage
+    splits = {split: columns for split, columns in decoded.splits.items() if decoded.rows(split)}
+    for split, columns in splits.items():
+        for key, values in columns.items():
+            path = folder / f"{split}.{key}.npy"
             if isinstance(values, Ragged):
-                _save(path, values.values.astype(decoded.fields[field].dtype, copy=False))
+                _save(path, values.values.astype(storage[key].dtype, copy=False))
                 _save(_offsets(path), values.offsets)
             elif isinstance(values, np.memmap) and str(values.filename) == str(path):
                 values.flush()
             else:
                 path.unlink(missing_ok=True)
-                _save(path, values.astype(decoded.fields[field].dtype, copy=False))
-    rows = {split: len(arrays[decoded.target]) for split, arrays in splits.items()}
-    about = {"version": VERSION, "name": name, **_describe(replace(decoded, fields=fitted(decoded))), "splits": rows}
+                _save(path, values.astype(storage[key].dtype, copy=False))
+    held = {split: {"rows": decoded.rows(split), "columns": list(columns)} for split, columns in splits.items()}
+    about = {"version": VERSION, "name": name, **_describe(replace(decoded, fields=fitted(decoded))), "splits": held}
     with (folder / "dataset.json").open("wb") as file:
         file.write(json.dumps(about, indent=1).encode())
         _sync(file)
@@ -307,9 +337,12 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
 
 
 def fitted(decoded: Decoded) -> dict[str, Field]:
-    """The fields, the input's with what it needs to know of the training rows."""
-    name = decoded.input
-    return {**decoded.fields, name: decoded.fields[name].fitted([{"": decoded.splits["train"][name]}])}
+    """The fields, the inputs' with what they need to know of the training rows."""
+    train, done = decoded.splits["train"], dict(decoded.fields)
+    for name in decoded.inputs:
+        own = {part: train[name + part] for part in decoded.fields[name].storage()}
+        done[name] = decoded.fields[name].fitted([own])
+    return done
 
 
 def _save(path: Path, values: np.ndarray) -> None:

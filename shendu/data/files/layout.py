@@ -8,27 +8,31 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shendu.data.files.archive import ENTRY_BYTES_MOST, Read, Tree
 from shendu.data.reading import Reading
 from shendu.errors import UserError
 
-KINDS = {
-    "picture": {
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".dib"),
-        *(".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2"),
-    },
-    "recording": {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"},
-    "text": {".txt"},
-}
-"""What is learned from files, by their suffixes: one that cannot be decoded is then an error, and a README.md is not."""
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 UNLABELLED = {"unsup"}
 """Class folders that hold no class: the reviews without a label that IMDb's set comes with."""
 _IN_FLIGHT = 256
 WORTH_THREADS = 16_384
 """Bytes per file: below, threads wait for the interpreter's lock and take twice as long as one."""
+
+
+class Kind(NamedTuple):
+    """What is learned from files, known by their suffixes: one that cannot be decoded is then an error, a README.md is not."""
+
+    word: str
+    suffixes: frozenset[str]
+    example: str
+    """An ending, for a message."""
+
+    def among(self, names: list[str]) -> list[str]:
+        """The files of this kind, sorted."""
+        return sorted(name for name in names if suffix(name) in self.suffixes)
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,13 @@ class Plan:
         return found
 
 
-def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
-    """Kind, splits and classes, as folders' and files' names say; raises UserError where they say none."""
-    reading = reading or Reading()
-    counts = Counter(kind for name in names if (kind := kind_of(name)))
-    kind = counts.most_common(1)[0][0] if counts else "picture"
-    entries = sorted(name for name in names if kind_of(name) == kind)
+def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
+    """The splits and classes of one kind of files, as folders' and files' names say; raises UserError where they say none."""
+    kind, entries = of.word, of.among(names)
     unlabelled_all = reading.task == "anomaly"
     if unlabelled_all and kind != "picture":
         raise UserError(f"anomalies are found in pictures and tables, and {place} holds {kind}s; leave --task out")
-    others = Counter(suffix(name) or "without suffix" for name in names if kind_of(name) != kind)
+    others = Counter(suffix(name) or "without suffix" for name in names if suffix(name) not in of.suffixes)
     rows = _unwrap([(name, tuple(name.split("/"))) for name in entries])
     tops = {parts[0] for _, parts in rows if len(parts) > 1}
     split_tops = {top for top in tops if top.lower() in SPLITS}
@@ -103,7 +104,7 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
         else:
             loose += 1
     if not splits.get("train"):
-        raise _without_classes(place, kind, len(entries), loose, reading)
+        raise without_classes(place, of, len(entries), loose, reading)
     where = "that --label-from does not fit" if labels else "outside of the class folders"
     notes = [f"{where}, left out: {count(loose, kind)}"] if loose else []
     if unlabelled:
@@ -115,7 +116,9 @@ def plan(names: list[str], place: str, reading: Reading | None = None) -> Plan:
     return Plan(kind, ordered, tuple(notes))
 
 
-def _without_classes(place: str, kind: str, entries: int, loose: int, reading: Reading) -> UserError:
+def without_classes(place: str, of: Kind | None, entries: int, loose: int, reading: Reading) -> UserError:
+    """The error for files without a class; `of` None: none of the files is of a kind that is learned from."""
+    kind = of.word if of else ""
     if reading.label_from and loose:
         return UserError(
             f"--label-from '{reading.label_from}' fits none of the {count(entries, kind)} of {place}: write it like "
@@ -124,7 +127,7 @@ def _without_classes(place: str, kind: str, entries: int, loose: int, reading: R
     if entries and not loose:
         return UserError(f"--test-from '{reading.test_from}' leaves no training {kind}s in {place}: choose fewer")
     what = f"{count(entries, kind)} but no class folders" if entries else "no pictures, recordings or texts"
-    end = sorted(KINDS[kind])[0] if kind == "text" else {"picture": ".png", "recording": ".wav"}[kind]
+    end = of.example if of else ".png"
     return UserError(f"{place} has {what}: put each class into a folder of its own, such as {place}/cat/1{end}")
 
 
@@ -166,12 +169,6 @@ def _unwrap(rows: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[st
             return rows
         rows = [(name, parts[1:]) for name, parts in rows]
     return rows
-
-
-def kind_of(name: str) -> str:
-    """picture, recording, text; empty: none of them."""
-    end = suffix(name)
-    return next((kind for kind, ends in KINDS.items() if end in ends), "")
 
 
 def suffix(name: str) -> str:

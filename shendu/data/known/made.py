@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data.columns import Category, Image, Number
+from shendu.data.column import MISSING, NAMED, Column
+from shendu.data.fields.audio import Audio
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
+from shendu.data.fields.prose import Prose
+from shendu.data.fields.row import Row
+from shendu.data.fields.sentence import Sentence
+from shendu.data.fields.sequence import Sequence
+from shendu.data.files.cache import in_memory_room
 from shendu.data.known.entry import Known
 from shendu.data.ragged import Ragged
-from shendu.data.signals.audio import Audio
-from shendu.data.tables.row import MISSING, NAMED, Column, Row
-from shendu.data.texts.pairs import SOURCE, TARGET, Sentence
-from shendu.data.texts.prose import Prose
-from shendu.data.texts.sequence import Sequence
-from shendu.data.texts.text import column as column_of
-from shendu.data.texts.text import encode
+from shendu.data.readers.sentences import SOURCE, TARGET
+from shendu.data.readers.texts import column as column_of
 
 DIGITS = Path(__file__).with_name("digits.npz")
 
@@ -73,8 +77,8 @@ def digits() -> dict[str, Any]:
             "label": Category(names=tuple(str(digit) for digit in range(10))),
         },
         "splits": {"train": {"image": image, "label": label}},
-        "input": "image",
-        "target": "label",
+        "inputs": ("image",),
+        "targets": ("label",),
         "notes": (),
     }
 
@@ -90,8 +94,8 @@ def gate(name: str) -> dict[str, Any]:
     return {
         "fields": {"inputs": Number(shape=(arity,)), "output": Category(names=("0", "1"))},
         "splits": {"train": table},
-        "input": "inputs",
-        "target": "output",
+        "inputs": ("inputs",),
+        "targets": ("output",),
         "notes": (),
     }
 
@@ -110,8 +114,8 @@ def bars_and_stripes(side: int = 4) -> dict[str, Any]:
     return {
         "fields": {"picture": Image(height=side, width=side, channels=1), "label": Category(names=("bars", "stripes"))},
         "splits": {part: dict(table) for part in ("train", "validation", "test")},
-        "input": "picture",
-        "target": "label",
+        "inputs": ("picture",),
+        "targets": ("label",),
         "notes": ("these are all the pictures that there are, so every part holds all of them",),
     }
 
@@ -135,8 +139,8 @@ def chirps(rows: int = 240, rate: int = 8_000, seconds: float = 0.3) -> dict[str
     return {
         "fields": {"recording": column, "label": Category(names=("falling", "steady", "rising"))},
         "splits": {"train": {"recording": np.rint(x * 32767).astype(np.int16), "label": label.astype(np.int64)}},
-        "input": "recording",
-        "target": "label",
+        "inputs": ("recording",),
+        "targets": ("label",),
         "notes": (),
     }
 
@@ -171,8 +175,8 @@ def mixed(rows: int = 600) -> dict[str, Any]:
     return {
         "fields": {"subscriber": Row(columns=fields), "stays": Category(names=("no", "yes"))},
         "splits": {"train": {"subscriber": x, "stays": stays.astype(np.int64)}},
-        "input": "subscriber",
-        "target": "stays",
+        "inputs": ("subscriber",),
+        "targets": ("stays",),
         "notes": (),
     }
 
@@ -200,9 +204,9 @@ def opinions(rows: int = 400) -> dict[str, Any]:
     column, _ = column_of(texts)
     return {
         "fields": {"text": column, "label": Category(names=("bad", "good"))},
-        "splits": {"train": {"text": encode(texts, column), "label": good.astype(np.int64)}},
-        "input": "text",
-        "target": "label",
+        "splits": {"train": {"text": column.encode(texts), "label": good.astype(np.int64)}},
+        "inputs": ("text",),
+        "targets": ("label",),
         "notes": (),
     }
 
@@ -228,8 +232,8 @@ def motifs(rows: int = 400, length: int = 24, motif: str = "TGACGT") -> dict[str
     return {
         "fields": {"bases": column, "label": Category(names=("absent", "present"))},
         "splits": {"train": {"bases": bases, "label": label.astype(np.int64)}},
-        "input": "bases",
-        "target": "label",
+        "inputs": ("bases",),
+        "targets": ("label",),
         "notes": (),
     }
 
@@ -239,15 +243,15 @@ def tides(steps: int = 160) -> dict[str, Any]:
     import torch
 
     from shendu import chance
+    from shendu.data.readers import series
     from shendu.data.reading import Reading
-    from shendu.data.signals import series
 
     t = np.arange(steps)
     noise = chance.uniform(torch.arange(steps), 2, 5).double().numpy().sum(1) - 1
     values = (100 + 0.8 * t) * (1 + 0.2 * np.sin(2 * np.pi * t / 12) + 0.1 * np.cos(4 * np.pi * t / 12) + 0.03 * noise)
     line = series.Line(t + 360, values.astype(np.float32), "month", 1)
-    made = series.windowed(line, "month", "height", "tides", Reading(), _room)
-    return {name: getattr(made, name) for name in ("fields", "splits", "input", "target", "ordered", "notes")}
+    made = series.windowed(line, "month", "height", "tides", Reading(), in_memory_room)
+    return {name: getattr(made, name) for name in ("fields", "splits", "inputs", "targets", "ordered", "notes")}
 
 
 ONES = (
@@ -277,8 +281,8 @@ def counting(most: int = 999) -> dict[str, Any]:
     return {
         "fields": {"text": Prose()},
         "splits": {part: {"text": rows} for part, rows in parts.items()},
-        "input": "text",
-        "target": "text",
+        "inputs": ("text",),
+        "targets": ("text",),
         "ordered": True,
         "notes": (),
     }
@@ -298,14 +302,10 @@ def reversal(rows: int = 600) -> dict[str, Any]:
     return {
         "fields": {SOURCE: Sentence(language="digits"), TARGET: Sentence(language="backwards")},
         "splits": {"train": train},
-        "input": SOURCE,
-        "target": TARGET,
+        "inputs": (SOURCE,),
+        "targets": (TARGET,),
         "notes": (),
     }
-
-
-def _room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
-    return np.zeros(shape, dtype)
 
 
 def _gate(name: str) -> Known:

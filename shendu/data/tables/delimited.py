@@ -21,14 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from shendu.data.tables.cells import ABSENT, MINUS
+from shendu.data.cells import ABSENT, MINUS
+from shendu.data.frames import COLUMNS_MOST, one_line
+from shendu.data.tables.files import DELIMITERS
 from shendu.errors import UserError
 
-DELIMITERS = "\t;|,"
-"""In the order in which they are believed where two would do: a comma is also a decimal sign."""
 ONE_COLUMN = "\x1f"
 """The delimiter of a file that has none."""
-COLUMNS_MOST = 10_000
 LINE_MOST = 4 << 20
 """Bytes of the longest line, and of the blocks in which a file is parsed."""
 CELL_MOST = 1 << 20
@@ -134,11 +133,6 @@ def _options(how: Layout, on_ragged: Any) -> tuple[Any, Any, Any]:
             column_types=dict.fromkeys(keys, pa.string()), null_values=_NULLS, strings_can_be_null=True
         ),
     )
-
-
-def one_line(text: str) -> str:
-    """A name or cell without line breaks, for a message and as a column's name."""
-    return " ".join(text.split())
 
 
 def few(names: tuple[str, ...] | list[str], most: int = 6) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data.tables import cells
-from shendu.data.tables.cells import Cells
+from shendu.data import cells
+from shendu.data.cells import Cells
+from shendu.data.column import Column
 from shendu.data.tables.delimited import few
-from shendu.data.tables.row import Column
 from shendu.errors import UserError, near, unknown
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data.columns import Category
+from shendu.data.fields.category import Category
 from shendu.data.files.archive import ENTRY_BYTES_MOST, Read
-from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import Plan
 from shendu.data.tables.delimited import few
 from shendu.data.tables.target import Target
@@ -64,13 +63,8 @@ class Rows:
             return file.read(most)
 
 
-def decoded(
-    tables: dict[str, pa.Table], name: str, target: Target, where: dict[str, str], room: Room, skip_bad: bool
-) -> Decoded:
-    """The files of a column and their classes, read as those of class folders are. Raises UserError."""
-    from shendu.data.pictures import folder
-    from shendu.data.signals import audio
-
+def planned(tables: dict[str, pa.Table], name: str, target: Target, where: dict[str, str]) -> tuple[Rows, Plan]:
+    """The files of a column, and their classes as those of class folders are planned. Raises UserError."""
     if not isinstance(target.column, Category):
         raise UserError(
             f"the files in {name} of {where['train']} are told apart by classes, and the target holds numbers: "
@@ -81,11 +75,11 @@ def decoded(
     labels = {part: [names[code] for code in values.tolist()] for part, values in target.values.items()}
     splits = {part: [(f"{part} row {i + 1}", label) for i, label in enumerate(found)] for part, found in labels.items()}
     first = next(read() for _, read in tree.each([splits["train"][0][0]], 16))
-    kind, reader = ("recording", audio.read) if _is_sound(first) else ("picture", folder.read)
+    kind = "recording" if _is_sound(first) else "picture"
     note = f"the {kind}s in {name} are learned from"
     others = [other for other in tables["train"].column_names if other != name]
     more = (f"not used: {few(others)}",) if others else ()
-    return reader(tree, Plan(kind, splits, (note, *more)), where["train"], room, skip_bad)
+    return tree, Plan(kind, splits, (note, *more))
 
 
 def _is_sound(head: bytes) -> bool:

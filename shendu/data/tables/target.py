@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shendu.data.columns import Category, Number
-from shendu.data.tables import cells
-from shendu.data.tables.cells import Cells
+from shendu.data import cells
+from shendu.data.cells import Cells
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
 from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import SURE, short_type, whole, zero_padded
 from shendu.errors import UserError, near
@@ -128,7 +129,7 @@ def _class_target(
     _check_classes(train.name, where["train"], names, rows)
     values, kept = {}, {}
     for part, column in columns.items():
-        found, words = _class_codes(column, names, numbers, form, end)
+        found, words = class_codes(column, names, numbers, form, end)
         strange = np.flatnonzero(found == -2)
         if len(strange) and part != "train":
             raise UserError(
@@ -161,7 +162,7 @@ def _check_classes(name: str, where: str, names: list[str], rows: int) -> None:
         )
 
 
-def _class_codes(
+def class_codes(
     column: Cells, names: list[str], numbers: np.ndarray | None, form: str, end: str
 ) -> tuple[np.ndarray, Any]:
     """(int64 [N]: the class, -1 missing, -2 none of them; a function that tells what a row says)."""

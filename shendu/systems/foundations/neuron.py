@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from shendu import optim
 from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
-from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
 from shendu.recipes import Training
 from shendu.tasks.classify import Classify

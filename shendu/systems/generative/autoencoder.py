@@ -33,9 +33,9 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
-from shendu.data.tables.row import Row
+from shendu.data.fields.image import Image
+from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.nn.activations import activation

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from shendu import chance
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe, Source
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage
 from shendu.tasks.score import Score

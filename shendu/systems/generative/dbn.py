@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from shendu import chance
 from shendu.config import settle, to_json
 from shendu.core import Batch, Loss, Objective, Recipe, Source, Stage
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset, Split
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.nn.energy import RBM, contrast, patched, shown

@@ -37,8 +37,9 @@ from torch import Tensor, nn
 from shendu import chance
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn import codes
 from shendu.recipes import Training, check_reads, unlabelled

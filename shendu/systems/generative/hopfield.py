@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from shendu import chance, optim
 from shendu.config import settle
 from shendu.core import At, Loss, Objective, Recipe, Source, Stage
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn.energy import own_draws
 from shendu.recipes import Training, check_reads, recipe_of

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from shendu import chance, optim
 from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source, Stage
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn.energy import contrast, own_draws, patched
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source
-from shendu.data.columns import Category, Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn import codes as pictures
 from shendu.recipes import Training, check_own_loss, check_reads, recipe_of, stage

@@ -36,7 +36,8 @@ from shendu import optim
 from shendu.config import settle, to_json
 from shendu.core import Groups, Recipe, Source, Stage
 from shendu.data.dataset import Dataset
-from shendu.data.texts.text import PADDING, Text
+from shendu.data.fields.text import Text
+from shendu.data.words import PADDING
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.dropout import Dropout

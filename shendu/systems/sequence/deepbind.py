@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.texts.sequence import Sequence
+from shendu.data.fields.sequence import Sequence
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, answers, check_reads, labelled, supervised

@@ -31,7 +31,8 @@ from shendu import chance
 from shendu.config import settle
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.texts.text import PADDING, Text
+from shendu.data.fields.text import Text
+from shendu.data.words import PADDING
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, answers, check_reads, labelled, supervised

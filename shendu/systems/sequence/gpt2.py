@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from shendu.config import convert, settle
 from shendu.core import Recipe
+from shendu.data import tokens
 from shendu.data.dataset import Dataset
-from shendu.data.texts import tokens
 from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.cache import Cache, KeyValues, read_on

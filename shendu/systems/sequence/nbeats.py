@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
-from shendu.data.signals.series import Series
+from shendu.data.fields.series import Series
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, check_reads, supervised

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import At, Batch, Loss, Objective, Recipe, Source
-from shendu.data.columns import Number
 from shendu.data.dataset import Dataset
-from shendu.data.tables.row import Row
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.nn.dropout import Dropout
 from shendu.nn.tabular import SAMPLED, Columns

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data import augment
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn.activations import activation
 from shendu.nn.dropout import Dropout

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.nn.depthwise import Depthwise
 from shendu.nn.dropout import Dropout

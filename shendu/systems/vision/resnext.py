@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Recipe
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.recipes import check_reads, supervised
 from shendu.recipes.pictures import convolutional

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from shendu.config import settle
 from shendu.core import Batch, Loss, Objective, Recipe
-from shendu.data.columns import Image
 from shendu.data.dataset import Dataset
+from shendu.data.fields.image import Image
 from shendu.errors import UserError, unknown
 from shendu.objectives.triplets import MINING, Triplet, same_class, squared_distances
 from shendu.recipes import Training, check_reads

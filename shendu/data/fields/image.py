@@ -1,0 +1,151 @@
+"""Pictures of one size.
+
+Shape letters: N rows, B batch, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from shendu.data import moments, pixels
+from shendu.errors import UserError
+from shendu.field import Field, Values, array_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shendu.field import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image(Field):
+    """Pictures of one size: uint8 [N, height, width, channels], channels last; a network takes float [B, C, H, W]."""
+
+    kind: ClassVar[str] = "image"
+    words: ClassVar[str] = "pictures"
+    dtype: ClassVar[str] = "uint8"
+    explains: ClassVar[str] = "maps"
+    pictured: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
+    augments: ClassVar[tuple[str, ...]] = (
+        "resized-crop", "crop", "flip", "shift", "rotate", "jitter", "randaugment", "cutout", "mixup", "cutmix",
+    )  # fmt: skip
+
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    """Per channel, on the scale of 0 to 255, over the training rows."""
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return (self.height, self.width, self.channels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.height, self.width)
+
+    def fitted(self, chunks: Iterable[Values]) -> Image:
+        mean, std = moments.merged(moments.of_images(values[""]) for values in chunks).settled()
+        return replace(self, mean=mean, std=std)
+
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        return {"mean": self.mean or (0.0,) * self.channels, "std": self.std or (1.0,) * self.channels}
+
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
+        """Standardised, and in channels-last memory."""
+        import torch
+
+        x, mean, std = own[""], fit["mean"], fit["std"]
+        rows = x.flatten(2).to(torch.float32, copy=True)  # whole rows, since broadcasting over 1 or 3 channels is slow
+        rows.sub_(mean.repeat(self.width)).mul_((1 / std).repeat(self.width))
+        return {"": rows.view(x.shape).permute(0, 3, 1, 2)}
+
+    def restore(self, own: Batch, fit: Batch) -> Batch:
+        """Pictures [B, C, H, W] as a network has them -> uint8 [B, H, W, C]."""
+        import torch
+
+        mean, std = (fit[name].view(-1, 1, 1) for name in ("mean", "std"))
+        return {"": (own[""] * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)}
+
+    def transform(self, own: Batch, affine: Tensor) -> Batch:
+        """Bilinear, zeros outside; float32."""
+        import torch.nn.functional as F
+
+        x = own[""].permute(0, 3, 1, 2).float()
+        grid = F.affine_grid(affine, list(x.shape), align_corners=False)
+        return {"": F.grid_sample(x, grid, align_corners=False).permute(0, 2, 3, 1)}
+
+    def usual_augments(self, sided: bool) -> tuple[str, ...]:
+        """Colour pictures are cropped and mirrored, unless they have sides; gray ones, which may be writing, shifted by a
+        fourteenth of their side.
+        """
+        if self.channels >= 3 and not sided:
+            return (f"crop:{max(1, round(min(self.height, self.width) / 8))}", "flip")
+        return (f"shift:{max(1, round(self.width / 14))}",)
+
+    def note_on(self, augments: tuple[str, ...]) -> str:
+        done = ",".join(augments)
+        if "flip" in augments:
+            return f"augmentation: {done}, since photos may be mirrored (if these may not: --set augment=shift:2)"
+        return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
+
+    def parse(self, values: Any) -> Values:
+        """From Pillow pictures, brought to this size, or from arrays uint8 [height, width, channels]; one or several."""
+        one = _is_picture(values)
+        if one or (isinstance(values, list | tuple) and any(map(_is_picture, values))):
+            rows = [pixels.fit_picture(v, self.stored) if _is_picture(v) else self._rows(v)[0]
+                    for v in ([values] if one else values)]  # fmt: skip
+            return {"": np.stack(rows)}
+        return {"": self._rows(values)}
+
+    def _rows(self, values: Any) -> np.ndarray:
+        array = array_of(values)
+        if array.shape == self.stored or (self.channels == 1 and array.shape == self.stored[:2]):
+            array = array[None]
+        if array.ndim == 3:
+            array = array[..., None]
+        if array.shape[1:] != self.stored or array.dtype != np.uint8:
+            height, width, channels = self.stored
+            raise UserError(
+                f"the model takes pictures of {height}x{width} pixels and {channels} channels as uint8 "
+                f"[n, {height}, {width}, {channels}]; this array is {array.dtype} {list(array.shape)}"
+            )
+        return array
+
+    def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
+        return own[""]
+
+    def brief(self) -> str:
+        return f"pictures of {self.height}x{self.width} pixels with {self.channels} channel{'s' * (self.channels > 1)}"
+
+    def areas(self, own: Values, side: int) -> Tensor:
+        """In pieces, to keep memory small."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        done = [
+            interpolate(torch.from_numpy(piece).permute(0, 3, 1, 2).float(), size=(side, side), mode="area")
+            for piece in moments.chunks(own[""])
+        ]
+        return torch.cat([*done, torch.empty(0, self.channels, side, side)])
+
+    def blank(self, own: Values) -> np.ndarray:
+        return np.concatenate([(x == x[:, :1, :1]).all(axis=(1, 2, 3)) for x in moments.chunks(own[""])])
+
+    def example(self, n: int) -> Batch:
+        import torch
+
+        drawn = torch.randint(256, (n, *self.stored), generator=torch.Generator().manual_seed(n))
+        return {"": drawn.to(torch.uint8)}
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether this is a picture of Pillow's."""
+    return hasattr(value, "convert") and hasattr(value, "getexif")

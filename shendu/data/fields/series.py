@@ -1,0 +1,80 @@
+"""Windows of a time series.
+
+Shape letters: B batch, N rows, T steps of the series, W window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from shendu.data import moments
+from shendu.errors import UserError
+from shendu.field import Field, Values, array_of, spread
+
+if TYPE_CHECKING:
+    from shendu.field import Batch
+
+Unit = Literal["month", "weekday", "second", "number"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series(Field):
+    """Windows of a series: float32 [N, window], oldest value first; a network takes the same, standardised as one."""
+
+    kind: ClassVar[str] = "series"
+    words: ClassVar[str] = "time series"
+
+    window: int
+    horizon: int
+    time: str = "time"
+    value: str = "value"
+    unit: Unit = "number"
+    every: int = 1
+    """Units from one row to the next: 3 months, 604,800 seconds."""
+    season: int = 1
+    """Steps after which the series is likely to repeat itself."""
+    naive: float = field(default=1.0, compare=False)
+    """Mean absolute error, within the training part, of forecasting the value of one season ago: the unit of MASE."""
+    mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    """Of all values of the training windows together: a window's places are of one kind."""
+    std: tuple[float, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return (self.window,)
+
+    def fitted(self, chunks: Iterable[Values]) -> Series:
+        found = (moments.of_numbers(values[""].reshape(-1, 1)) for values in chunks)
+        mean, std = moments.merged(found).settled()
+        return replace(self, mean=mean, std=std)
+
+    def statistics(self) -> dict[str, tuple[float, ...]]:
+        return {"mean": self.mean or (0.0,), "std": self.std or (1.0,)}
+
+    def prepare(self, own: Batch, fit: Batch) -> Batch:
+        return {"": (own[""] - fit["mean"]) * (1 / fit["std"])}
+
+    def parse(self, values: Any) -> Values:
+        """From a series [T], whose last values are read, or from windows [n, W]."""
+        array = array_of(values)
+        if array.ndim == 1 and len(array) >= self.window:
+            array = array[None, len(array) - self.window :]
+        if array.ndim != 2 or array.shape[1] != self.window:
+            raise UserError(
+                f"the model reads the last {self.window} values of a series, or windows [n, {self.window}]; "
+                f"this input has shape {list(array.shape)}"
+            )
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise UserError("the input holds NaN or infinity; replace them first")
+        return {"": array}
+
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        return "…, " + ", ".join(f"{value:.4g}" for value in own[""][-6:].tolist())
+
+    def example(self, n: int) -> Batch:
+        return {"": spread(n, self.stored, self.statistics())}

@@ -1,0 +1,136 @@
+"""Texts: the words of each, coded by a vocabulary.
+
+Shape letters: N rows, L words kept of a text, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from shendu.data.words import KNOWN, PADDING, UNKNOWN, words
+from shendu.errors import UserError
+from shendu.field import Field, Values, array_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shendu.field import Batch
+
+SHOWN, PIECE = 300, 4096
+"""Characters that are shown; texts that are taken out of a pyarrow array at once."""
+STRANGE = 0.5
+"""Texts of whose words more than this share is unknown are not in the language that was learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Field):
+    """Texts as codes of words: int32 [N, length]; 0 padding, 1 unknown, 2 + i for names[i]."""
+
+    kind: ClassVar[str] = "text"
+    words: ClassVar[str] = "texts"
+    explains: ClassVar[str] = "marks"
+    dtype: ClassVar[str] = "int32"
+
+    names: tuple[str, ...] = field(repr=False)
+    """The vocabulary, most frequent word first."""
+    length: int
+    """Words kept of a text; of a longer one, its beginning."""
+    column: str = ""
+    """The table's column; empty: texts are files."""
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @property
+    def codes(self) -> int:
+        """How many codes there are: the vocabulary, padding and unknown."""
+        return len(self.names) + KNOWN
+
+    @cached_property
+    def code(self) -> dict[str, int]:
+        """Word -> its code."""
+        return {name: i + KNOWN for i, name in enumerate(self.names)}
+
+    def parse(self, values: Any) -> Values:
+        """From texts (a list, a pyarrow array), from one, or from codes as they are stored."""
+        if isinstance(values, str):
+            values = [values]
+        if hasattr(values, "detach") or isinstance(values, np.ndarray):
+            return {"": self._stored_rows(array_of(values))}
+        return {"": self.encode(values)}
+
+    def encode(self, values: Any) -> np.ndarray:
+        """Codes of texts' words, int32 [N, length]; what is missing (None) is an empty text."""
+        code, length = self.code.get, self.length
+        rows = np.zeros((len(values), length), np.int32)
+        for i, text in enumerate(strings(values)):
+            found = words(text)[:length]
+            rows[i, : len(found)] = list(map(code, found, repeat(UNKNOWN)))
+        return rows
+
+    def _stored_rows(self, array: np.ndarray) -> np.ndarray:
+        """An array of texts, or of codes as they are stored."""
+        if array.dtype.kind in "UO":
+            return self.encode(array.reshape(-1).tolist())
+        if array.ndim == 1:
+            array = array[None]
+        fits = array.dtype.kind in "iu" and array.shape[1:] == self.stored
+        if not fits or (array.size and not 0 <= array.min() <= array.max() < self.codes):
+            raise UserError(
+                f"the model takes texts, or their words' codes as integers [n, {self.length}] from 0 to "
+                f"{self.codes - 1}; this array is {array.dtype} {list(array.shape)}"
+            )
+        return array.astype(np.int32)
+
+    def warning(self, own: dict[str, np.ndarray]) -> str:
+        """A line where most words of stored rows [N, length] are not in the vocabulary; else empty."""
+        rows = own[""]
+        words, unknown = int((rows != PADDING).sum()), int((rows == UNKNOWN).sum())
+        if unknown <= STRANGE * words:
+            return ""
+        return f"{unknown / words:.0%} of the words are none that the model has learned, so its answers say little"
+
+    @property
+    def units(self) -> int:
+        return self.length
+
+    def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
+        """Words are taken away: code 0."""
+        return {"": own[""].masked_fill(~keep, 0) if other is None else own[""].where(keep, other[""])}
+
+    def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
+        return [
+            "" if code == PADDING else self.names[code - KNOWN] if code >= KNOWN else "…" for code in own[""].tolist()
+        ]
+
+    def show(self, own: dict[str, np.ndarray]) -> str:
+        """The words again, without what the vocabulary lacks (…), cut to a few lines."""
+        row, shown = own[""], list[str]()
+        for code in row[row != PADDING].tolist():
+            word = self.names[code - KNOWN] if code >= KNOWN else "…"
+            if not (word == "…" and shown[-1:] == ["…"]):
+                shown.append(word)
+            if sum(map(len, shown)) + len(shown) > SHOWN:
+                return " ".join(shown[:-1]) + " …"
+        return " ".join(shown)
+
+    def example(self, n: int) -> Batch:
+        import torch
+
+        generator = torch.Generator().manual_seed(n)
+        return {"": torch.randint(UNKNOWN, self.codes, (n, self.length), generator=generator, dtype=torch.int32)}
+
+
+def strings(values: Any) -> Iterator[str]:
+    """The texts of a list, or of a pyarrow array piece by piece; what is missing is an empty text."""
+    for start in range(0, len(values), PIECE):
+        piece = values[start : start + PIECE]
+        for value in piece.to_pylist() if hasattr(piece, "to_pylist") else piece:
+            yield value if isinstance(value, str) else "" if value is None or value != value else str(value)

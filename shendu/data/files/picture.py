@@ -1,0 +1,138 @@
+"""A picture's file as pixels: what it says of itself, and the quickest way to a size."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shendu.data.fields.image import Image
+from shendu.data.pixels import GAP, fit_picture, orientation
+from shendu.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+PIXELS_MOST = 100_000_000
+Size = tuple[int, int, bool]
+"""Height, width, whether it is gray."""
+_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000")
+_FRAMES = {0xC0, 0xC1, 0xC2}
+"""A JPEG's markers before its size: baseline, extended and progressive, all Huffman-coded."""
+_PASSED = {0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xEE), 0xEF, 0xFE}
+"""Those before it that change nothing here; not 0xE1 (EXIF) and 0xEE (Adobe)."""
+_GRAY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of our formats that this Pillow was built with."""
+    from PIL import Image as Pillow
+
+    Pillow.init()
+    return tuple(name for name in _FORMATS if name in Pillow.OPEN)
+
+
+def _open(data: bytes) -> Picture:
+    """A picture whose pixels are not decoded yet; raises ValueError beyond the limit."""
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        picture = Pillow.open(io.BytesIO(data), formats=_formats())
+    except UnidentifiedImageError as error:
+        raise ValueError("not a picture" if data else "an empty file") from error
+    except Pillow.DecompressionBombError as error:
+        raise ValueError(f"more than {PIXELS_MOST:,} pixels") from error
+    if picture.width * picture.height > PIXELS_MOST:
+        raise ValueError(f"{picture.width:,} × {picture.height:,} pixels, more than {PIXELS_MOST:,}")
+    return picture
+
+
+def probe(data: bytes) -> Size:
+    """Height, width (the way up that it is shown) and whether it is gray, from the header alone."""
+    if plain := _plain_jpeg(data):
+        return plain
+    picture = _open(data)
+    # a PNG may keep its EXIF data behind its pixels, so asking for it would decode them; a TIFF's size is turned already
+    told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
+    turned = told and orientation(picture) >= 5
+    height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
+    return height, width, picture.mode in _GRAY
+
+
+def _plain_jpeg(data: bytes) -> Size | None:
+    """Of a JPEG of 8 bits without EXIF data and Adobe's colours; None for anything else, which Pillow is to look at.
+
+    Pillow needs longer for the header of a small JPEG than for its pixels.
+    """
+    at = 2 if data[:2] == b"\xff\xd8" else len(data)
+    while at + 10 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
+            sound = bits == 8 and components in (1, 3) and 0 < height * width <= PIXELS_MOST
+            return (height, width, components == 1) if sound else None
+        if marker not in _PASSED:
+            return None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _decoded_jpeg(data: bytes, column: Image) -> Picture | None:
+    """A plain JPEG's pixels; one much larger than the column is decoded at 1/2, 1/4 or 1/8 of its size. None: not plain."""
+    import PIL.Image as Pillow
+
+    if (plain := _plain_jpeg(data)) is None:
+        return None
+    height, width, gray = plain
+    share = min(int(height / (GAP * column.height)), int(width / (GAP * column.width)))
+    scale = next(s for s in (8, 4, 2, 1) if share >= s or s == 1)
+    mode = "L" if gray else "RGB"
+    try:
+        return Pillow.frombytes(mode, (-(-width // scale), -(-height // scale)), data, "jpeg", mode, "", scale, 0)
+    except ValueError:
+        return None  # damaged: Pillow's own reader says how
+
+
+def read_picture(data: bytes | Path, column: Image) -> np.ndarray:
+    """A picture (a file, or its bytes) as the column stores it; raises UserError where it cannot be read."""
+    what = "the picture" if isinstance(data, bytes) else str(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pixels(data if isinstance(data, bytes) else data.read_bytes(), column)
+    except Exception as error:  # Pillow's plugins raise anything on damaged bytes
+        raise UserError(f"cannot read {what}: {reason(error)}; give a PNG, JPEG or other picture file") from error
+
+
+def pixels(data: bytes, column: Image) -> np.ndarray:
+    """uint8 [height, width, channels]; raises anything on damaged bytes."""
+    return fit_picture(_decoded_jpeg(data, column) or _open(data), column.stored)
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).replace("\n", " ").split(" <_io")[0][:200]
+    return "cut short" if "truncated" in text.lower() else text or type(error).__name__
+
+
+def alike(data: bytes, column: Image) -> np.ndarray | None:
+    """The pixels of a picture that has the column's size, and is gray where the column is; None for another one."""
+    plain = _plain_jpeg(data)
+    height, width, gray = plain or probe(data)
+    if (height, width, 1 if gray else 3) != column.stored:
+        return None
+    picture = _decoded_jpeg(data, column) if plain else None
+    return pixels(data, column) if picture is None else _stored(picture, column)
+
+
+def _stored(picture: Picture, column: Image) -> np.ndarray:
+    """The pixels of a picture of the column's size and mode."""
+    return np.frombuffer(picture.tobytes(), np.uint8).reshape(column.stored)

@@ -1,0 +1,167 @@
+"""A recording's file as samples. WAV by itself; FLAC, OGG, MP3 and the rest by soundfile."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shendu.data import sound
+from shendu.errors import UserError
+
+CHANNELS_MOST, CHUNKS_MOST = 32, 1_000
+SECONDS_HEARD, SAMPLES_HEARD = 60.0, 1 << 22
+"""Of a long recording no more than this of its beginning is decoded."""
+HEAD = 1 << 26
+"""Bytes of a file's beginning that are read: a minute of anything usual."""
+
+
+class Header(NamedTuple):
+    """What a file says of itself."""
+
+    rate: int
+    frames: int
+
+
+def probe(data: bytes) -> Header:
+    """The header of a file of which `data` is the beginning; raises ValueError for what cannot be read."""
+    if not data:
+        raise ValueError("an empty file")
+    if plain := Wave.of(data):
+        return Header(plain.rate, plain.frames)
+    with _opened(data) as file:
+        _check(file.samplerate, file.channels, file.frames)
+        return Header(file.samplerate, file.frames)
+
+
+def decoded(data: bytes, rate: int) -> np.ndarray:
+    """The beginning of a file, mixed to one channel, at another rate: int16. Raises ValueError."""
+    header = probe(data)
+    wanted = min(header.frames, int(SECONDS_HEARD * header.rate), SAMPLES_HEARD)
+    if plain := Wave.of(data):
+        samples = plain.samples(data, wanted)
+    else:
+        samples = _read_by_soundfile(data, wanted)
+        if len(samples) < wanted and len(data) < HEAD:
+            raise ValueError(f"cut off: {wanted:,} samples are promised and {len(samples):,} are there")
+    if not np.isfinite(samples).all():
+        raise ValueError("NaN or infinity among its samples")
+    return sound.sixteen_bits(sound.resampled(samples.mean(1, dtype=np.float32), header.rate, rate))
+
+
+def _check(rate: int, channels: int, frames: int) -> None:
+    """Raises ValueError for a header that no recording has."""
+    if rate not in sound.RATES:
+        raise ValueError(f"a rate of {rate:,} Hz")
+    if not 0 < channels <= CHANNELS_MOST:
+        raise ValueError(f"{channels} channels")
+    if frames < 1:
+        raise ValueError("no samples")
+
+
+def _opened(data: bytes) -> Any:
+    """The file in soundfile's hands; raises ValueError where it is no recording, or soundfile is missing."""
+    try:
+        import soundfile
+    except (ImportError, OSError):  # OSError: the package is there, its C library is not
+        raise ValueError("only WAV is read without the soundfile library: pip install soundfile") from None
+    try:
+        return soundfile.SoundFile(io.BytesIO(data))
+    except soundfile.LibsndfileError:
+        raise ValueError("not a recording") from None
+
+
+def _read_by_soundfile(data: bytes, wanted: int) -> np.ndarray:
+    """The first samples of a file as float32 [n, channels]; raises ValueError."""
+    with _opened(data) as file:
+        try:
+            return file.read(wanted, dtype="float32", always_2d=True)
+        except RuntimeError as error:
+            raise ValueError(f"damaged or cut off ({str(error).removeprefix('Error : ').rstrip('.')})") from None
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A WAV file of plain samples: where they are and how they are written."""
+
+    rate: int
+    channels: int
+    kind: str
+    """NumPy's word for a sample; i3: 24 bits."""
+    start: int
+    frames: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Wave | None:
+        """From a file's beginning; None where it is no WAV of plain samples. Raises ValueError for a broken one."""
+        if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+            return None
+        form, at = b"", 12
+        for _ in range(CHUNKS_MOST):
+            if at + 8 > len(data):
+                break
+            name, size = struct.unpack_from("<4sI", data, at)
+            at += 8
+            if name == b"fmt ":
+                form = data[at : at + min(size, 40)]
+            elif name == b"data":
+                return cls._of_form(form, data, at, size)
+            at += size + size % 2
+        raise ValueError("a WAV file without samples")
+
+    @classmethod
+    def _of_form(cls, form: bytes, data: bytes, start: int, size: int) -> Wave | None:
+        if len(form) < 16:
+            raise ValueError("a WAV file without its format")
+        tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
+        if tag == EXTENSIBLE and len(form) >= 26:
+            tag = struct.unpack_from("<H", form, 24)[0]
+        if (tag, bits) not in _PLAIN:
+            return None
+        _check(rate, channels, 1)
+        there, step = len(data) - start, channels * bits // 8
+        if size >= STREAMED:
+            size = there
+        if size > there and len(data) < HEAD:
+            raise ValueError(f"cut off: {size // step:,} samples are promised and {there // step:,} are there")
+        _check(rate, channels, size // step)
+        return cls(rate, channels, _PLAIN[tag, bits], start, size // step)
+
+    def samples(self, data: bytes, wanted: int) -> np.ndarray:
+        """The first samples of a file as float [n, channels] of full scale 1."""
+        width = 3 if self.kind == "i3" else np.dtype(self.kind).itemsize
+        most = (len(data) - self.start) // (width * self.channels)
+        raw = np.frombuffer(data, np.uint8, min(wanted, most) * width * self.channels, self.start)
+        if self.kind == "i3":
+            wide = np.zeros((len(raw) // 3, 4), np.uint8)
+            wide[:, 1:] = raw.reshape(-1, 3)
+            raw, kind = wide.reshape(-1), "<i4"
+        else:
+            kind = self.kind
+        return sound.scaled(raw.view(kind)).reshape(-1, self.channels)
+
+
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+_PLAIN = {(PCM, 8): "u1", (PCM, 16): "<i2", (PCM, 24): "i3", (PCM, 32): "<i4", (FLOAT, 32): "<f4", (FLOAT, 64): "<f8"}
+STREAMED = 0x7FFF0000
+"""Sizes from here on are written by programs that did not know when the recording would end."""
+
+
+def read_recording(path: Path, rate: int) -> np.ndarray:
+    """A file as int16 samples at a rate; raises UserError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEAD)
+        return decoded(data, rate)
+    except Exception as error:  # decoders raise anything on damaged bytes
+        raise UserError(f"cannot read {path}: {reason(error)}; give a WAV, FLAC, OGG or MP3 file") from error
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())[:200] or type(error).__name__

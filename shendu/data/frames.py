@@ -1,0 +1,123 @@
+"""Tables in memory (dicts, pandas, polars, pyarrow, `datasets`) as pyarrow tables whose columns have names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shendu.errors import UserError
+
+COLUMNS_MOST = 10_000
+
+
+def check_unique(names: list[str], path: Path | str) -> None:
+    for name in names if len(set(names)) < len(names) else ():
+        if names.count(name) > 1:
+            raise UserError(
+                f"{path} has {names.count(name)} columns named '{name}': give each column a name of its own"
+            )
+
+
+def named(table: pa.Table, path: Path | str) -> pa.Table:
+    """The table with names of one line; raises UserError for too many columns, and for two of one name."""
+    if table.num_columns > COLUMNS_MOST:
+        raise UserError(
+            f"{path} has {table.num_columns:,} columns, more than the {COLUMNS_MOST:,} that are read: leave some out"
+        )
+    names = [one_line(name) for name in table.column_names]
+    check_unique(names, path)
+    return table.rename_columns(names)
+
+
+def named_classes(table: pa.Table, features: Any) -> pa.Table:
+    """Class numbers as the names that `datasets` keeps beside them."""
+    try:
+        labels = {name: about["names"] for name, about in features.items() if about.get("_type") == "ClassLabel"}
+    except (KeyError, AttributeError, TypeError):
+        return table
+    for name, classes in labels.items():
+        place = table.column_names.index(name) if name in table.column_names else -1
+        if place >= 0 and pa.types.is_integer(table.schema.types[place]):
+            numbers = table.column(place)
+            table = table.set_column(
+                place, name, pc.take(pa.array(list(map(str, classes))), pc.if_else(pc.less(numbers, 0), None, numbers))
+            )
+    return table
+
+
+def is_table(raw: Any) -> bool:
+    """Whether this is a table of named columns: of pandas, polars, pyarrow or `datasets`, known by what it can do."""
+    return _is_dataset(raw) or (hasattr(raw, "__arrow_c_stream__") and hasattr(raw, "columns"))
+
+
+def _is_dataset(raw: Any) -> bool:
+    return hasattr(raw, "with_format") and hasattr(raw, "features") and hasattr(raw, "__len__")
+
+
+def beside(rows: Any, targets: Any) -> pa.Table:
+    """A table and the column of what is to be predicted. Raises UserError."""
+    table, name = from_object(rows), str(getattr(targets, "name", None) or "target")
+    values = typed(targets.tolist() if hasattr(targets, "tolist") else list(targets))
+    if len(values) != table.num_rows:
+        raise UserError(
+            f"the table has {table.num_rows:,} rows, and there are {len(values):,} targets: give one per row"
+        )
+    if name in table.column_names:
+        raise UserError(f"the table has a column '{name}' too, as the targets are called: rename one of them")
+    return table.append_column(name, values)
+
+
+def from_object(raw: Any) -> pa.Table:
+    """A table of a dict, a list of dicts, a `datasets` table, or whatever has the Arrow interface (pandas, polars, pyarrow).
+
+    Raises UserError.
+    """
+    if isinstance(raw, pa.Table):
+        table = raw
+    elif _is_dataset(raw):
+        table = named_classes(raw.with_format("arrow")[:], raw.features.to_dict())
+    elif hasattr(raw, "__arrow_c_stream__"):
+        try:
+            table = pa.table(raw)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise UserError(
+                f"this {type(raw).__name__} cannot be read ({str(error).splitlines()[0][:160]}): make its columns of one type each"
+            ) from None
+    elif isinstance(raw, Mapping):
+        table = _of_dict(raw)
+    elif isinstance(raw, list | tuple) and raw and all(isinstance(row, Mapping) for row in raw):
+        names = dict.fromkeys(str(name) for row in raw for name in row)
+        table = pa.table({name: typed([row.get(name) for row in raw]) for name in names})
+    else:
+        raise UserError(
+            f"rows cannot be a {type(raw).__name__}: give a dict, a list of dicts, or a pandas, polars or pyarrow table"
+        )
+    drop = [name for name in table.column_names if name.startswith("__index_level_")]
+    table = table.drop_columns(drop)
+    return named(table, "the table")
+
+
+def _of_dict(raw: Mapping[Any, Any]) -> pa.Table:
+    """One row (a value a column), or lists of equal length."""
+    listed = {str(k): v if isinstance(v, list | tuple) or getattr(v, "ndim", 0) == 1 else [v] for k, v in raw.items()}
+    if len({len(values) for values in listed.values()}) > 1:
+        counts = ", ".join(f"{name} {len(values):,}" for name, values in list(listed.items())[:6])
+        raise UserError(f"the columns have different lengths ({counts}): give each column one value per row")
+    return pa.table({name: typed(list(values)) for name, values in listed.items()})
+
+
+def typed(values: list[Any]) -> pa.Array:
+    """A typed array; as text where the values are of several types."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array([None if value is None or value != value else str(value) for value in values], pa.string())
+
+
+def one_line(text: str) -> str:
+    """A name or cell without line breaks, for a message and as a column's name."""
+    return " ".join(text.split())

@@ -1,1 +1,0 @@
-"""Pictures: class folders, and the binary files of well-known sets."""

@@ -1,0 +1,65 @@
+"""Tables in memory: of pandas, polars, pyarrow or `datasets`, by themselves, in parts, or beside their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.reader import Claim, Key, Place, Reader
+from shendu.data.readers import series, tables
+from shendu.data.reading import Reading
+from shendu.data.tables.files import PARTS
+from shendu.data.tables.loading import Loaded
+from shendu.field import Field
+
+SURE = 0.95
+
+
+class Objects(Reader):
+    """A table in memory, {"train": table, "test": table}, or (table, targets)."""
+
+    name = "objects"
+
+    def claims(self, place: Place, reading: Reading) -> Claim | None:
+        found = None if place.path else parts_of(place.given)
+        return Claim(SURE, "a table in memory", (found, reading)) if found else None
+
+    def key(self, claim: Claim) -> Key:
+        return Key({}, {}, "table")
+
+    def read(self, claim: Claim, room: Room) -> Decoded:
+        parts, reading = claim.found
+        found = loaded(parts)
+        return series.decoded(found, reading, room) if reading.forecasts else tables.decoded(found, reading, room)
+
+    def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
+        parts, reading = claim.found
+        return tables.encoded(loaded(parts), "table", fields, reading) if tables.readable(fields) else None
+
+
+def loaded(parts: Mapping[str, Any]) -> Loaded:
+    """Part -> table, as pyarrow tables. Raises UserError."""
+    from shendu.data import frames
+
+    where = {part: "the table" if len(parts) == 1 else f"the {part} table" for part in parts}
+    return Loaded({part: frames.from_object(table) for part, table in parts.items()}, where)
+
+
+def parts_of(raw: Any) -> dict[str, Any] | None:
+    """Part -> table, of a pandas, polars, pyarrow or `datasets` table, of a dict of such with a train part, or of rows and
+    their targets; None for what is none of them. Raises UserError."""
+    from shendu.data import frames
+
+    if frames.is_table(raw) or hasattr(raw, "__arrow_c_stream__"):
+        return {"train": raw}
+    if isinstance(raw, Mapping) and raw and all(map(frames.is_table, raw.values())):
+        parts = {PARTS.get(str(name).lower(), str(name)): table for name, table in raw.items()}
+        return (
+            {part: parts[part] for part in ("train", "validation", "test") if part in parts}
+            if "train" in parts
+            else None
+        )
+    if isinstance(raw, tuple | list) and len(raw) == 2 and frames.is_table(raw[0]):
+        return {"train": frames.beside(*raw)}
+    return None

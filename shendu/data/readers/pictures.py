@@ -1,0 +1,187 @@
+"""Pictures in class folders, in a folder or an archive, decoded once by a pool of threads."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shendu.data.class_folders import ClassFolders
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
+from shendu.data.files import picture, worker
+from shendu.data.files.archive import Tree
+from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.layout import Kind, Plan, each, first, refuse, skipped
+from shendu.data.files.picture import Size
+from shendu.data.reader import Claim
+from shendu.errors import UserError
+from shendu.field import Field
+
+SIDE_MOST = 224
+"""The shorter side is stored no larger than this."""
+_LIMIT = f"the shorter side at most {SIDE_MOST}"
+
+
+class Pictures(ClassFolders):
+    """Pictures of any size, brought to one."""
+
+    name = "pictures"
+    field = "image"
+    files = Kind(
+        "picture",
+        frozenset(
+            {
+                *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".dib"),
+                *(".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2"),
+            }
+        ),
+        ".png",
+    )
+
+    def decoded(self, tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
+        return decoded(tree, laid, name, room, skip_bad)
+
+    def row(self, data: bytes, field: Image) -> np.ndarray:
+        return picture.pixels(data, field)
+
+    def reason(self, error: Exception) -> str:
+        return picture.reason(error)
+
+    def of_file(self, path: Path, field: Image) -> np.ndarray:
+        return picture.read_picture(path, field)
+
+    def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return super().encoded(claim, fields)
+
+
+def decoded(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
+    """Images uint8 [N, H, W, 1 or 3] and labels int64 [N] (zeros where they are left out); raises UserError for unreadable pictures."""
+    classes = laid.classes(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; only what cannot be decoded matters here
+        return _read(tree, laid, name, room, skip_bad, classes)
+
+
+def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes: tuple[str, ...]) -> Decoded:
+    """In one pass where all pictures are as the first one, else in two: sizes, then pixels."""
+    notes: list[str] = []
+    bad: dict[str, str] = {}
+    column = _first(tree, laid.names())
+    images = _decoded(tree, laid.splits, column, room, bad, same=True) if column else None
+    rows = laid.splits
+    if column is None or images is None:
+        bad.clear()
+        sizes = _sizes(tree, laid.names(), bad)
+        refuse(bad, name, "picture", skip_bad)
+        if not sizes:
+            raise UserError(f"{name} has no readable picture: {first(bad)}")
+        column, notes = _common(list(sizes.values()))
+        rows = {split: [row for row in entries if row[0] in sizes] for split, entries in rows.items()}
+        images = _decoded(tree, rows, column, room, bad) or {}
+    refuse(bad, name, "picture", skip_bad)
+    if len(bad) == len(laid.names()):
+        raise UserError(f"{name} has no readable picture: {first(bad)}")
+    number = {label: i for i, label in enumerate(classes)}
+    splits = {}
+    for split, array in images.items():
+        good = np.array([entry not in bad for entry, _ in rows[split]])
+        labels = (
+            np.array([number[label] for _, label in rows[split]], np.int64) if classes else np.zeros(len(good), "f4")
+        )
+        splits[split] = {"image": array if good.all() else array[good], "label": labels[good]}
+    if bad:
+        notes.append(skipped(bad, "picture"))
+    fields: dict[str, Field] = {"image": column, "label": Category(names=classes) if classes else Number()}
+    return Decoded(fields=fields, splits=splits, inputs=("image",), targets=("label",), notes=(*laid.notes, *notes))
+
+
+class _Different(Exception):
+    """A picture that is not as the first one."""
+
+
+def _first(tree: Tree, names: list[str]) -> Image | None:
+    """The column of pictures that are all as the first one; None where that one is large or cannot be read."""
+    try:
+        height, width, gray = picture.probe(next(read() for _, read in tree.each(names[:1])))
+    except Exception:  # Pillow's plugins raise anything on damaged bytes
+        return None
+    return Image(height=height, width=width, channels=1 if gray else 3) if max(height, width) <= SIDE_MOST else None
+
+
+def _sizes(tree: Tree, names: list[str], bad: dict[str, str]) -> dict[str, Size]:
+    """Of all pictures that can be read; the others go to `bad`."""
+    sizes: dict[str, Size] = {}
+
+    def keep(entry: str, found: Any) -> None:
+        if isinstance(found, str):
+            bad[entry] = found
+        else:
+            sizes[entry] = found
+
+    each(tree, names, picture.probe, keep, picture.reason)
+    return sizes
+
+
+def _decoded(
+    tree: Tree,
+    rows: dict[str, list[tuple[str, str]]],
+    column: Image,
+    room: Room,
+    bad: dict[str, str],
+    same: bool = False,
+) -> dict[str, np.ndarray] | None:
+    """Every split's pixels; those that cannot be read go to `bad`. None where all were to be the `same` and are not."""
+    places: dict[str, tuple[np.ndarray, int]] = {}
+    images: dict[str, np.ndarray] = {}
+    for split, entries in rows.items():
+        if entries:
+            images[split] = room(split, "image", (len(entries), *column.stored))
+            plain = np.asarray(images[split])
+            places.update({entry: (plain, i) for i, (entry, _) in enumerate(entries)})
+
+    def work(data: bytes) -> np.ndarray | None:
+        return picture.alike(data, column) if same else picture.pixels(data, column)
+
+    def put(entry: str, found: Any) -> None:
+        if found is None:
+            raise _Different
+        if isinstance(found, str):
+            bad[entry] = found
+        else:
+            array, i = places[entry]
+            array[i] = found
+
+    try:
+        if same and worker.pays(tree, list(places)):
+            worker.each(tree, list(places), column, work, put, picture.reason)
+        else:
+            each(tree, list(places), work, put, picture.reason)
+    except _Different:
+        return None
+    return images
+
+
+def _common(sizes: list[Size]) -> tuple[Image, list[str]]:
+    """What to store: the pictures' own size where all agree, else a square of the median shorter side; no larger than
+    SIDE_MOST on the shorter side."""
+    kinds = {(height, width) for height, width, _ in sizes}
+    channels = 1 if all(gray for _, _, gray in sizes) else 3
+    side = min(SIDE_MOST, int(np.median([min(height, width) for height, width, _ in sizes])))
+    if len(kinds) == 1:
+        height, width = kinds.pop()
+        down = side / min(height, width)
+        column = Image(height=max(1, round(height * down)), width=max(1, round(width * down)), channels=channels)
+        note = f"pictures of {height}×{width} pixels brought to {column.height}×{column.width}: {_LIMIT}"
+        return column, [note] if down < 1 else []
+    small, large = min(kinds, key=lambda k: k[0] * k[1]), max(kinds, key=lambda k: k[0] * k[1])
+    note = (
+        f"pictures of {len(kinds):,} sizes ({small[0]}×{small[1]} to {large[0]}×{large[1]} pixels) brought to "
+        f"{side}×{side}: the median shorter side, at most {SIDE_MOST}; the rest is cropped around the centre"
+    )
+    return Image(height=side, width=side, channels=channels), [note]

@@ -1,1 +1,0 @@
-"""What is measured over time: recordings and time series."""

@@ -1,0 +1,84 @@
+"""The tables of a place, their cells as text. Reading them needs pyarrow, which is imported when it begins."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from shendu.data.files.archive import Tree
+from shendu.data.reader import Place
+from shendu.data.reading import Published, Reading
+from shendu.data.tables import files
+from shendu.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Loaded(NamedTuple):
+    """Part -> table; what each is called; what was decided; whether numbers have a decimal comma."""
+
+    tables: dict[str, pa.Table]
+    where: dict[str, str]
+    notes: tuple[str, ...] = ()
+    comma: bool = False
+
+
+def loaded(place: Place, reading: Reading) -> Loaded:
+    """The tables of a file, a folder or an archive. Raises UserError."""
+    if place.folder and (saved := files.saved_parts(place.folder, place.names)):
+        return of_saved(place.folder, saved)
+    if place.tree and not place.folder:
+        assert place.path
+        return _of_archive(place.tree, place.path, place.names, reading)
+    return of_files(files.parts_of(place), reading)
+
+
+def of_files(
+    paths: Mapping[str, Path], reading: Reading, facts: Published | None = None, where: dict[str, str] | None = None
+) -> Loaded:
+    """Tables by their parts; `facts` are what their publisher says of them. Raises UserError."""
+    from shendu.data.tables import formats
+
+    facts = facts or Published()
+    tables, notes, comma = {}, list[str](), False
+    for part, path in paths.items():
+        skip = int(part in facts.skip)
+        tables[part], said, with_comma = formats.read(path, reading.skip_bad, names=facts.names, skip=skip)
+        notes += said
+        comma = comma or with_comma
+    return Loaded(tables, where or {part: str(path) for part, path in paths.items()}, tuple(notes), comma)
+
+
+def of_saved(path: Path, parts: Mapping[str, list[Path]]) -> Loaded:
+    """What `datasets` wrote with save_to_disk: Arrow files of one or several parts. Raises UserError."""
+    import pyarrow as pa
+
+    from shendu.data import frames
+    from shendu.data.tables import formats
+
+    tables = {
+        part: frames.named_classes(
+            pa.concat_tables(map(formats.read_arrow, group)), formats.saved_features(group[0].parent)
+        )
+        for part, group in parts.items()
+    }
+    return Loaded(tables, {part: f"{path} ({part})" for part in parts})
+
+
+def _of_archive(tree: Tree, path: Path, names: list[str], reading: Reading) -> Loaded:
+    entries = {Path(name).name: name for name in names}
+    parts = files.in_folder(path, sorted(entries)) or {}
+    with tempfile.TemporaryDirectory() as place:
+        paths = {part: Path(place) / file.name for part, file in parts.items()}
+        wanted = {entries[file.name]: file for file in paths.values()}
+        for entry, data in tree.each(list(wanted)):
+            try:
+                wanted[entry].write_bytes(data())
+            except OSError as error:
+                raise UserError(
+                    f"cannot read {entry} of {path}: {error}; unpack it, or copy the archive again"
+                ) from error
+        return of_files(paths, reading, where={part: f"{path}/{file.name}" for part, file in parts.items()})

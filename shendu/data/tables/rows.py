@@ -1,0 +1,180 @@
+"""A table's columns as one matrix of rows.
+
+Every decision (which column is the target, what kind each of the others is) becomes a note with its reason and the
+option that overrides it. Vocabularies and the names of categories come from the training part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shendu.data import cells
+from shendu.data.cells import Cells
+from shendu.data.column import Column
+from shendu.data.fields.number import Number
+from shendu.data.fields.row import Row
+from shendu.data.files import cache
+from shendu.data.reading import Published, Reading
+from shendu.data.tables.delimited import few
+from shendu.data.tables.kinds import Judged, explained, judge, parse_types
+from shendu.data.tables.target import Target, choose_target, prepared
+from shendu.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The target of a table and what a person says of the other columns."""
+
+    name: str
+    goal: Target
+    said: dict[str, tuple[str, str]]
+    notes: tuple[str, ...]
+
+
+def labelled(
+    tables: dict[str, pa.Table], where: dict[str, str], reading: Reading, comma: bool, facts: Published
+) -> Labelled:
+    """The target of a table's parts, which keep the rows that have one. Raises UserError."""
+    names = tables["train"].column_names
+    if len(names) < 2:
+        raise UserError(
+            f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): "
+            "its cells must be parted by commas, semicolons, tabs or bars"
+        )
+    if not tables["train"].num_rows:
+        raise UserError(f"{where['train']} has only a header ({few(names)}): add rows below it")
+    said = parse_types(reading.types, names)
+    target, note = choose_target(names, reading.target or facts.target, where["train"])
+    found = [note] if note and not facts.target else []
+    found += _leave_unlabelled(tables, target, where)
+    _check_parts(tables, names, said, where)
+    kind = said.pop(target, ("", ""))[0]
+    cells_of = {part: Cells(target, table.column(target)) for part, table in tables.items()}
+    goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end)
+    found.append(goal.note)
+    for part, kept in goal.kept.items():
+        if kept is not None:
+            found.append(
+                f"{int((~kept).sum()):,} of {len(kept):,} rows of the {part} part have no {target} and are left out"
+            )
+            tables[part] = tables[part].filter(pa.array(kept))
+    return Labelled(target, goal, said, tuple(found))
+
+
+LABELS = ("label", "labels", "class", "target", "anomaly", "outlier")
+"""Names of columns that say what a row is, not how it is."""
+
+
+def unlabelled(
+    tables: dict[str, pa.Table],
+    where: dict[str, str],
+    reading: Reading,
+    room: cache.Room,
+    *,
+    notes: tuple[str, ...],
+    comma: bool,
+    published: Published,
+) -> cache.Decoded:
+    """All columns but a label as rows; zeros stand where others have a target. Raises UserError."""
+    names = tables["train"].column_names
+    if not tables["train"].num_rows:
+        raise UserError(f"{where['train']} has only a header ({few(names)}): add rows below it")
+    said = parse_types(reading.types, names)
+    label, why = reading.target or published.target, "as said"
+    if label:
+        choose_target(names, label, where["train"])
+    else:
+        label = next((name for name in names if name.lower() in LABELS and name not in said), "")
+        why = f"by its name (else: --type {label}=number, or what it is)"
+    inputs = [name for name in names if name != label]
+    tables.update({part: table.drop_columns([label]) for part, table in tables.items() if label in table.column_names})
+    said.pop(label, None)
+    _check_parts(tables, inputs, said, where)
+    rows = {part: table.num_rows for part, table in tables.items()}
+    fields, columns, found = columns_of(tables, where, inputs, said, comma)
+    if not fields:
+        raise UserError(f"{where['train']} has no column to learn from ({'; '.join(found)})")
+    row = Row(columns=fields)
+    column = Number()
+    parts = {part: {"row": matrix(stored, row, part, room)} for part, stored in columns.items()}
+    return cache.Decoded(
+        fields={"row": row, "target": column},
+        splits={part: {**parts[part], "target": np.zeros(rows[part], np.float32)} for part in parts},
+        inputs=("row",),
+        targets=("target",),
+        notes=(*notes, *([f"{label} is a label and is left out, {why}"] if label else []), *found),
+    )
+
+
+def _leave_unlabelled(tables: dict[str, pa.Table], target: str, where: dict[str, str]) -> list[str]:
+    """A part without the target cannot be measured on: it is left out, and said so."""
+    without = [part for part, table in tables.items() if target not in table.column_names]
+    for part in without:
+        del tables[part]
+    return [
+        f"{where[part]} has no column {target} and is left out (for its predictions: shendu predict)"
+        for part in without
+    ]
+
+
+def _check_parts(tables: dict[str, pa.Table], names: list[str], said: Mapping[str, Any], where: dict[str, str]) -> None:
+    for part, table in tables.items():
+        missing = [name for name in names if name not in table.column_names and said.get(name, ("",))[0] != "ignore"]
+        if missing:
+            raise UserError(
+                f"{where[part]} lacks the column '{missing[0]}' of {where['train']}{near(missing[0], table.column_names)}"
+            )
+
+
+def columns_of(
+    tables: dict[str, pa.Table],
+    where: dict[str, str],
+    names: list[str],
+    said: Mapping[str, tuple[str, str]],
+    comma: bool,
+) -> tuple[tuple[Column, ...], dict[str, list[np.ndarray | Cells]], list[str]]:
+    """(fields, part -> stored columns, notes); each column's cells are let go before the next one is judged.
+
+    Texts stay cells: what they become depends on the other columns.
+    """
+    waiting = {part: dict(zip(table.column_names, table.columns, strict=True)) for part, table in tables.items()}
+    tables.clear()
+    judged: dict[str, Judged] = {}
+    columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
+    for name in names:
+        given = {part: Cells(name, found.pop(name)) for part, found in waiting.items() if name in found}
+        judged[name] = judge(given["train"], said.get(name), comma)
+        if field := judged[name].field:
+            for part in waiting:
+                text = field.kind == "text"
+                columns[part].append(given[part] if text else _stored(given[part], field, where[part]))
+    return tuple(j.field for j in judged.values() if j.field), columns, explained(judged)
+
+
+def _stored(column: Cells, field: Column, where: str) -> np.ndarray:
+    try:
+        return cells.stored(column, field)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def matrix(columns: list[np.ndarray | Cells], row: Row, part: str, room: cache.Room) -> np.ndarray:
+    """float32 [N, W]; `columns` is emptied on the way."""
+    matrix = room(part, "row", (len(columns[0]), *row.stored), "float32")
+    for field, start in zip(row.columns, row.starts, strict=True):
+        found = columns.pop(0)
+        matrix[:, start : start + field.width] = cells.stored(found, field) if isinstance(found, Cells) else found
+    return matrix
+
+
+def inputs(table: pa.Table) -> Row:
+    """The column of rows that a table without a target makes; raises UserError where none of its columns can be used."""
+    fields, _, why = columns_of({"train": table}, {"train": "X"}, table.column_names, {}, False)
+    if not fields:
+        raise UserError(f"X has no column to learn from ({'; '.join(why)})")
+    return Row(columns=fields)

@@ -1,1 +1,0 @@
-"""Texts: words, running text, sentence pairs, letters; tokenizers."""
