@@ -156,7 +156,7 @@ class Session(State):
         self.optimizer.step()
         self.objective.update(model, at.step)
         if self.averaged is not None:
-            average(self.averaged, model, min(self.recipe.ema, (1 + at.total) / (10 + at.total)))
+            average(self.averaged, model, min(self.recipe.ema, (1 + at.step) / (10 + at.step)))
         return total
 
     def backward(

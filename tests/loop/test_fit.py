@@ -19,7 +19,7 @@ from toys import Plain, Rows, Squares, network, recipe, rows, stage
 from shendu import chance, loop, optim, parallel
 from shendu.core import At, Batch, Loss, Objective, Source
 from shendu.errors import Interrupted, UserError
-from shendu.loop import figures, pace, trouble
+from shendu.loop import figures, pace, session, trouble
 from shendu.loop.state import State
 from shendu.run import Folder
 
@@ -259,6 +259,29 @@ def test_ema_is_the_brute_force_average(bench: Any, tmp_path: Path) -> None:
         torch.testing.assert_close(p, wanted[name].float(), rtol=1e-5, atol=1e-6)
     for name, b in model.named_buffers():
         assert torch.equal(b, after[-1][name])
+
+
+def test_the_average_begins_anew_in_each_stage(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does its warm-up: the weights that a stage begins with are soon forgotten, however long the stages before it were."""
+    stages = (stage(steps=300), stage(steps=0), stage(steps=40))
+    before: list[dict[str, Tensor]] = []
+    decays: list[float] = []
+    average = session.average
+
+    def watched(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+        before.append(bench.tensors(averaged.state_dict()))
+        decays.append(decay)
+        average(averaged, model, decay)
+
+    monkeypatch.setattr(session, "average", watched)
+    with pytest.MonkeyPatch.context() as patch:
+        states = bench.seen(patch)
+        bench.train(recipe(*stages, ema=0.9), tmp_path)
+    assert decays == [min(0.9, (1 + step) / (10 + step)) for steps in (300, 40) for step in range(steps)]
+    bench.same(before[300], bench.tensors(states[1]["model"]))
+    start = math.prod(decays[300:])
+    assert start < 0.01, "the share of the first weights in the average at the end"
+    resumes(bench, lambda: recipe(*stages, ema=0.9), tmp_path / "again", 320, 310)
 
 
 class Scripted:

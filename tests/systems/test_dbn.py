@@ -265,6 +265,24 @@ def test_resumes_bit_for_bit_in_every_stage(bench: Any, tmp_path: Path, monkeypa
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(parts.state_dict()))
 
 
+def test_averaged_weights_do_not_remember_the_pretraining(bench: Any, tmp_path: Path) -> None:
+    data = data_module.open("digits").split_off()
+    choices = {
+        "hidden": (64, 32),
+        "pretrain_steps": 500,
+        "wake_sleep_steps": 10,
+        "steps": 250,
+        "batch_size": 32,
+        "lr": 0.05,
+    }
+    found = {}
+    for ema in (0.0, 0.999):
+        made = dbn.recipe(data, **choices, ema=ema, select_by="none")
+        found[ema] = bench.train(made, tmp_path / f"{ema}")[1].validation
+    assert found[0.999]["validation accuracy"] == pytest.approx(found[0.0]["validation accuracy"], abs=0.02)
+    assert found[0.999]["validation cross-entropy"] < 1.2 * found[0.0]["validation cross-entropy"]
+
+
 def test_one_pretraining_serves_several_fine_tunings(tmp_path: Path) -> None:
     """`--weights` of a pretrained run and no pretraining of its own: it begins as that run's way up."""
     _, choices = dbn.tiny()
