@@ -56,7 +56,7 @@ class Predictor(nn.Module):
 
     def pieces(self, stored: dict[str, Any]) -> tuple[Outputs, Batch]:
         """Answers to any number of stored rows, some hundred at a time, on the CPU; and the rows as tensors."""
-        rows = {name: t if torch.is_tensor(t) else torch.from_numpy(t) for name, t in stored.items()}
+        rows = {name: torch.as_tensor(t) for name, t in stored.items()}
         count = len(next(iter(rows.values())))
         rows.setdefault("sample", torch.arange(count))
         parts = [self({name: t[i : i + BATCH] for name, t in rows.items()}) for i in range(0, count, BATCH)]
@@ -68,13 +68,12 @@ class Predictor(nn.Module):
         Raises UserError on the way.
         """
         told = False
-        for each in given:
-            for piece in data.pieces(each, self.task.inputs):
-                if not told and (line := self.task.unsure(piece.stored)):
-                    say(line)
-                    told = True
-                outputs, stored = self.pieces(self.task.encoded(piece.stored))
-                yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored)
+        for piece in data.pieces(given, self.task.inputs):
+            if not told and (line := self.task.unsure(piece.stored)):
+                say(line)
+                told = True
+            outputs, stored = self.pieces(self.task.encoded(piece.stored))
+            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored)
 
     def evaluate(
         self,

@@ -16,7 +16,7 @@ def tensors(values: dict[str, Any]) -> dict[str, Any]:
     """A field's stored values as tensors; rows of varying length as flat values and `_offsets` [N + 1]."""
     import torch
 
-    found = {}
+    found: dict[str, Any] = {}
     for part, held in values.items():
         if isinstance(held, Ragged):
             found |= {part: torch.from_numpy(held.values), f"{part}_offsets": torch.from_numpy(held.offsets)}

@@ -138,14 +138,20 @@ class Task(nn.Module):
         return self.outputs(model, self.prepare(stored))
 
     def encoded(self, stored: dict[str, Any]) -> dict[str, Any]:
-        """Rows that a person gave, parsed -> stored rows as training reads them: sentences -> codes, a text -> its windows."""
-        return stored
+        """Rows that a person gave, parsed -> stored rows as a batch has them: of one length, sentences as codes, texts as windows."""
+        found = dict(stored)
+        for name, field in self.inputs.items():
+            if any(how.ragged for how in field.storage().values()):
+                own = tensors({part: found.pop(name + part) for part in field.storage()})
+                rows = torch.arange(len(own["_offsets"]) - 1)
+                found |= {name + part: t for part, t in field.gather(own, rows).items()}
+        return found
 
     def encode(self, values: Any) -> Batch:
         """Plain values of the only input, one per row -> a prepared batch; raises UserError where they do not fit."""
         (name, field), *_ = self.inputs.items()
-        own = {name + part: torch.from_numpy(np.ascontiguousarray(v)) for part, v in field.parse(values).items()}
-        return self.prepare(own)
+        stored = self.encoded({name + part: rows for part, rows in field.parse(values).items()})
+        return self.prepare({key: torch.as_tensor(rows) for key, rows in stored.items()})
 
     def example(self, n: int) -> Batch:
         """n stored rows of ordinary size, for tracing, counting and tests."""

@@ -56,7 +56,7 @@ class Language(Task):
         self._read: list[tuple[np.ndarray, Tensor]] = []
 
     @classmethod
-    def of(cls, data: Dataset, tokenizer: str = "characters", context: int = 64) -> Self:
+    def of(cls, data: Dataset, tokenizer: str = "characters", context: int = 64) -> Self:  # type: ignore[override]
         """For running text, with a tokenizer by name (see `shendu.data.tokens.tokenizer`) of its training part."""
         train = data.splits["train"].column(data.input).tobytes().decode("utf-8", "replace")
         return cls.with_tokenizer(tokens.tokenizer(tokenizer, train), context)

@@ -94,7 +94,7 @@ class Translate(Task):
         self.tokenizer = tokenizer
 
     @classmethod
-    def of(cls, data: Dataset, wording: Wording | None = None) -> Self:
+    def of(cls, data: Dataset, wording: Wording | None = None) -> Self:  # type: ignore[override]
         """With a vocabulary of the training sentences; raises UserError where the data holds no sentence pairs."""
         source, target = data.fields[data.input], data.fields[data.target]
         if not isinstance(source, Sentence) or not isinstance(target, Sentence):
