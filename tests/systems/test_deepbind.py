@@ -14,7 +14,6 @@ from shendu.data.columns import Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.texts.sequence import Sequence
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.systems.sequence import deepbind
 
 COLUMN = Sequence(letters=tuple("ACGT"), ambiguous=("N=ACGT",), length=12)
@@ -69,7 +68,7 @@ def test_a_hidden_motif_is_found_and_can_be_read(bench: Any, tmp_path: Path) -> 
     data = data_module.open("motifs").split_off()
     recipe = deepbind.recipe(data, steps=250, pool=0, width=6, lr=0.01)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["accuracy"] > 0.95
     column = data.fields["bases"]
     assert isinstance(column, Sequence)
@@ -85,7 +84,7 @@ def test_numbers_of_sequences(bench: Any, tmp_path: Path) -> None:
     data = Dataset("gs", "gs", "0" * 64, {"x": COLUMN, "y": Number()}, {"train": Split(split)}, "x", "y").split_off()
     recipe = deepbind.recipe(data, steps=200, width=1, dropout=0.0)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["r2"] > 0.8
 
 

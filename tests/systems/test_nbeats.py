@@ -13,7 +13,6 @@ from torch import Tensor
 from shendu import data as data_module
 from shendu.data.signals.series import Series
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.systems.sequence import nbeats
 
 NET = {"window": 10, "horizon": 4, "season": 5, "members": 3, "looks": (10, 5), "hidden": 7, "input_dropout": 0.0}
@@ -86,7 +85,7 @@ def test_better_than_last_season(form: str, bench: Any, tmp_path: Path) -> None:
     data = data_module.open("tides")
     recipe = nbeats.recipe(data, form=form, steps=150, members=4)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     naive = data.splits["test"].column("window")[:, -12:] - data.splits["test"].column("ahead")
     column = data.fields["window"]
     assert isinstance(column, Series)
@@ -98,7 +97,7 @@ def test_a_series_without_a_season_and_one_step_ahead(bench: Any, tmp_path: Path
     path.write_text("step,v\n" + "\n".join(f"{i},{i % 7 + i / 9}" for i in range(60)))
     recipe = nbeats.recipe(data_module.open(path, time="step"), steps=3)
     model, _ = bench.train(recipe, tmp_path / "run")
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert np.isfinite(list(figures.values())).all()
 
 
@@ -130,5 +129,5 @@ def test_wrong_settings_get_one_line(wrong: dict[str, Any], expected: str, one_l
 def test_airline_passengers_beat_the_linear_model(bench: Any, tmp_path: Path) -> None:
     recipe = nbeats.recipe(data_module.open("airline-passengers"))
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["mase"] < nbeats.REFERENCES[0]["target"]

@@ -17,7 +17,6 @@ from shendu.data.columns import Category, Number
 from shendu.data.dataset import Dataset, Split
 from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
-from shendu.measure import measure
 from shendu.nn.tabular import Columns, Numbers, quantiles
 from shendu.systems.tables import tabm
 
@@ -201,7 +200,7 @@ def figures(bench: Any, tmp_path: Any, data: Dataset, **choices: Any) -> dict[st
     few = {"steps": 60, "members": 4, "hidden": (16, 16), "pieces": 8, "batch_size": 32}
     recipe = tabm.recipe(data.split_off(), **{**few, **choices})
     model, _ = bench.train(recipe, tmp_path)
-    return measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))
+    return bench.figures(recipe, model, "train")
 
 
 RNG = np.random.default_rng(4)
@@ -251,7 +250,7 @@ def test_beats_chance_on_the_mixed_set(bench: Any, tmp_path: Any) -> None:
     recipe = tabm.recipe(data, members=8, hidden=(32, 32), steps=150)
     model, at = bench.train(recipe, tmp_path)
     assert at.best is not None
-    assert measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))["auc"] > 0.85
+    assert bench.figures(recipe, model, "test")["auc"] > 0.85
 
 
 # ---- one line
