@@ -14,6 +14,7 @@ from shendu import data as data_module
 from shendu.data.signals.series import Series
 from shendu.errors import UserError
 from shendu.systems.sequence import nbeats
+from shendu.tasks.forecast import Forecast
 
 NET = {"window": 10, "horizon": 4, "season": 5, "members": 3, "looks": (10, 5), "hidden": 7, "input_dropout": 0.0}
 
@@ -72,7 +73,9 @@ def test_interpretable_blocks_speak_in_powers_and_waves() -> None:
 
 def test_the_loss_is_the_members_own() -> None:
     net, x, y = built().train(), torch.randn(6, 10), 20 + 3 * torch.randn(6, 4)
-    loss = nbeats.Forecast(season=5, mean=20.0, std=3.0)(net, {"x": x, "y": y}, torch.tensor(0)).sums["loss"]
+    target = Number(shape=(4,), mean=(20.0,) * 4, std=(3.0,) * 4)
+    prepared = Forecast({"x": Number(shape=(10,))}, {"y": target}).prepare({"y": y})
+    loss = nbeats.Forecast(season=5)(net, {"x": x, **prepared}, torch.tensor(0)).sums["loss"]
     wanted, total = (y - 20) / 3, 0.0
     for row in range(6):
         for forecast in net.members(x).detach()[:, row]:

@@ -19,6 +19,7 @@ from shendu.data.tables.row import Column, Row
 from shendu.errors import UserError
 from shendu.nn.tabular import Columns, Numbers, quantiles
 from shendu.systems.tables import tabm
+from shendu.tasks.regress import Regress
 
 NAN = math.nan
 NET = {"numeric": (0, 3), "coded": ((1, 4), (4, 3)), "texts": ((5, 3, 6),), "members": 3, "hidden": (8, 5), "pieces": 4,
@@ -148,7 +149,7 @@ def test_the_first_layer_is_the_papers_with_one_scale_per_column() -> None:
 def test_loss_is_the_mean_of_the_members_losses() -> None:
     net, x = built(), rows(40)
     y = torch.arange(40) % 2
-    objective = tabm.Members(mean=(0.0,), std=(1.0,))
+    objective = tabm.Members()
     loss = objective(net, {"x": x, "y": y}, torch.tensor(0)).sums["loss"]
     outputs = net(x)
     wanted = sum(F.cross_entropy(outputs[:, m], y, reduction="sum") for m in range(3)) / 3
@@ -164,7 +165,9 @@ def test_loss_is_the_mean_of_the_members_losses() -> None:
 def test_loss_of_numbers_is_in_standard_units() -> None:
     net, x = built(outputs=2, task="numbers"), rows(40)
     y = 100 + 10 * torch.randn(40, 2)
-    loss = tabm.Members(mean=(100.0, 90.0), std=(10.0, 5.0))(net, {"x": x, "y": y}, torch.tensor(0)).sums["loss"]
+    target = Number(shape=(2,), mean=(100.0, 90.0), std=(10.0, 5.0))
+    task = Regress({"x": Number(shape=x.shape[1:])}, {"y": target})
+    loss = tabm.Members()(net, {"x": x, **task.prepare({"y": y})}, torch.tensor(0)).sums["loss"]
     z = (y - torch.tensor([100.0, 90.0])) / torch.tensor([10.0, 5.0])
     torch.testing.assert_close(loss, sum((net(x)[:, m] - z).square().mean(1).sum() for m in range(3)) / 3)
 
