@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from shendu import data as data_module
+from shendu.data.columns import Number
 from shendu.data.signals.series import Series
 from shendu.errors import UserError
 from shendu.systems.sequence import nbeats
