@@ -21,6 +21,7 @@ from shendu import data as data_module
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.fields.image import Image
+from shendu.predictor import Predictor
 from shendu.recipes import Training
 
 if importlib.util.find_spec("timm"):
@@ -81,6 +82,12 @@ def train(recipe: Recipe, path: Path, **more: Any) -> tuple[torch.nn.Module, loo
     folder = run.Folder(path)
     folder.prepare()
     return loop.fit(recipe, folder, setup(seed=recipe.seed, **more))
+
+
+def figures(recipe: Recipe, model: torch.nn.Module, part: str, **more: Any) -> dict[str, float]:
+    """What is measured of a model on a part of a recipe's data."""
+    asked = Predictor(recipe.task, model, "cpu", "fp32")
+    return asked.evaluate(recipe.splits[part], intervals=False, **more).figures
 
 
 def tensors(tree: Any) -> dict[str, torch.Tensor]:
@@ -144,6 +151,7 @@ def bench() -> SimpleNamespace:
         rich=rich,
         setup=setup,
         train=train,
+        figures=figures,
         tensors=tensors,
         same=same,
         seen=seen,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shendu.data.processors.supervised import Supervised
 
 from shendu.core import At
 from shendu.data.dataset import Split
 from shendu.data.fields.category import Category
 from shendu.data.fields.text import Text
 from shendu.sources.bucketed import Bucketed, lengths_of, order, sort_key
+from shendu.tasks.classify import Classify
 
 
 def lengths(rows: int, longest: int = 400) -> torch.Tensor:
@@ -31,8 +31,8 @@ def source(rows: int, longest: int = 40, **more: Any) -> Bucketed:
         row[:length] = 1
     codes *= np.arange(rows, dtype=np.int32)[:, None] + 2
     split = Split({"text": codes, "label": np.arange(rows)}, more.pop("index", None))
-    processor = Supervised(Text(names=("a",) * rows, length=longest + 3), Category(names=("a",)), [0.0], [1.0])
-    return Bucketed(split, processor, columns={"x": "text", "y": "label"}, padded=("x",), **more)
+    task = Classify({"x": Text(names=("a",) * rows, length=longest + 3)}, {"y": Category(names=("a",))})
+    return Bucketed(split, task, columns={"x": "text", "y": "label"}, padded=("x",), **more)
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,8 +102,8 @@ def test_picked_rows() -> None:
 
 def test_a_row_without_words_has_one_place() -> None:
     split = Split({"text": np.zeros((3, 6), np.int32), "label": np.zeros(3, np.int64)})
-    processor = Supervised(Text(names=("a",), length=6), Category(names=("a",)), [0.0], [1.0])
-    stream = Bucketed(split, processor, columns={"x": "text", "y": "label"}, padded=("x",), batch_size=2)
+    task = Classify({"x": Text(names=("a",), length=6)}, {"y": Category(names=("a",))})
+    stream = Bucketed(split, task, columns={"x": "text", "y": "label"}, padded=("x",), batch_size=2)
     assert stream.batch(At(0, 3))["x"].shape == (3, 1)
 
 

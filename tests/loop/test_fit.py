@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from toys import Plain, Rows, Squares, network, recipe, rows, stage
 
 from shendu import chance, loop, optim, parallel
-from shendu.core import At, Batch, Loss, Objective, Source
+from shendu.core import At, Batch, Loss, Metric, Objective, Outputs, Source
 from shendu.errors import Interrupted, UserError
 from shendu.loop import figures, pace, session, trouble
 from shendu.loop.state import State
@@ -284,19 +284,18 @@ def test_the_average_begins_anew_in_each_stage(bench: Any, tmp_path: Path, monke
     resumes(bench, lambda: recipe(*stages, ema=0.9), tmp_path / "again", 320, 310)
 
 
-class Scripted:
+class Scripted(Metric):
     """A metric whose values over the validations are written down."""
 
-    values: tuple[float, ...] = ()
-    higher = True
-    count = 0
+    def __init__(self, values: tuple[float, ...], higher: bool) -> None:
+        self.values, self.higher, self.count = values, {"m": higher}, 0
 
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        pass
+    def rows(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return torch.zeros(len(batch["sample"]), 1, dtype=torch.float64)
 
-    def compute(self) -> float:
-        type(self).count += 1
-        return self.values[type(self).count - 1]
+    def figures(self, rows: Tensor) -> dict[str, float]:
+        self.count += 1
+        return {"m": self.values[self.count - 1]}
 
 
 @pytest.mark.parametrize(
@@ -320,7 +319,6 @@ def test_the_best_weights_are_kept_and_patience_ends(
     validations: int,
     ema: float,
 ) -> None:
-    metric = type("M", (Scripted,), {"values": values, "higher": higher})
     weights: list[dict[str, Tensor]] = []
     validate = figures.validate
 
@@ -332,7 +330,7 @@ def test_the_best_weights_are_kept_and_patience_ends(
         recipe(
             stage(steps=24), validation=rows(20, seed=1), select_by="m", patience=patience, validate_every=4, ema=ema
         ),
-        metrics={"m": metric},
+        task=Plain(m=Scripted(values, higher)),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "validate", watched)
@@ -349,7 +347,7 @@ def test_validation_is_at_steps_fixed_in_advance_and_leaves_chance_alone(bench: 
     for every in (0, 1, 3, 7):
         made = recipe(validation=rows(20, seed=1), validate_every=every)
         runs[every], _ = bench.train(made, tmp_path / f"{every}")
-        steps = [line["step"] for line in Folder(tmp_path / f"{every}").history() if "validation mse" in line]
+        steps = [line["step"] for line in Folder(tmp_path / f"{every}").history() if "validation rmse" in line]
         assert steps == ([s for s in range(1, 21) if s % every == 0 or s == 20] if every else [20])
     for model in runs.values():
         bench.same(bench.tensors(runs[0].state_dict()), bench.tensors(model.state_dict()))
@@ -360,14 +358,14 @@ def test_the_test_part_is_never_touched(bench: Any, tmp_path: Path) -> None:
         def batch(self, at: At, model: nn.Module | None = None) -> Batch:
             raise AssertionError("the test part was read while training")
 
-    made = recipe(validation=rows(20, seed=1), validate_every=3, select_by="mse", patience=5)
+    made = recipe(validation=rows(20, seed=1), validate_every=3, select_by="rmse", patience=5)
     made.splits["test"] = Forbidden(torch.zeros(5, 3), torch.zeros(5))
     bench.train(made, tmp_path)
 
 
 def test_early_stopping_and_best_weights_survive_interruptions(bench: Any, tmp_path: Path) -> None:
     def make() -> Any:
-        return recipe(stage(steps=60, optimizer=optim.optimizer("sgd", lr=0.15)), validation=rows(20, seed=1), select_by="mse",
+        return recipe(stage(steps=60, optimizer=optim.optimizer("sgd", lr=0.15)), validation=rows(20, seed=1), select_by="rmse",
                       patience=3, validate_every=2, ema=0.5)  # fmt: skip
 
     _, at = bench.train(make(), tmp_path / "whole")
@@ -403,7 +401,7 @@ def test_a_signal_saves_and_continues(bench: Any, tmp_path: Path, number: int) -
 @pytest.mark.parametrize("step", [5, 10, 20])
 def test_a_signal_during_validation(bench: Any, tmp_path: Path, step: int, batches: int) -> None:
     def make(source: Rows | None = None) -> Any:
-        return recipe(validation=source or rows(1200, seed=1), validate_every=5, select_by="mse", patience=2, ema=0.5)
+        return recipe(validation=source or rows(1200, seed=1), validate_every=5, select_by="rmse", patience=2, ema=0.5)
 
     class Signalling(Rows):
         count = 0
@@ -428,7 +426,7 @@ def test_a_signal_during_validation(bench: Any, tmp_path: Path, step: int, batch
         bench.train(make(), tmp_path / "parts")
     bench.same(bench.tensors(whole[-1]), bench.tensors(parts[-1]))
     history = [
-        [line for line in Folder(tmp_path / p).history() if "validation mse" in line] for p in ("whole", "parts")
+        [line for line in Folder(tmp_path / p).history() if "validation rmse" in line] for p in ("whole", "parts")
     ]
     assert history[0] == history[1]
 
@@ -477,7 +475,7 @@ def test_counters_go_on_where_they_were(bench: Any, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_only_loaded(bench: Any, tmp_path: Path) -> None:
-    for ema, select in itertools.product((0.0, 0.9), ("", "mse")):
+    for ema, select in itertools.product((0.0, 0.9), ("", "rmse")):
         path = tmp_path / f"{ema}{select}"
         made = recipe(validation=rows(20, seed=1), validate_every=5, select_by=select, ema=ema)
         model, at = bench.train(made, path)
@@ -579,14 +577,14 @@ def test_splitting_ends_with_its_stage(bench: Any, tmp_path: Path) -> None:
 
 def test_validation_goes_on_in_smaller_batches(bench: Any, tmp_path: Path) -> None:
     class Small(Plain):
-        def call(self, model: nn.Module, batch: Batch) -> Tensor:
+        def outputs(self, model: Any, batch: Batch) -> Outputs:
             if len(batch["x"]) > 70:
                 raise torch.OutOfMemoryError
-            return super().call(model, batch)
+            return super().outputs(model, batch)
 
     made = recipe(validation=rows(1100, seed=1))
     _, at = bench.train(made, tmp_path / "plain")
-    _, small = bench.train(dataclasses.replace(made, processor=Small()), tmp_path / "small")
+    _, small = bench.train(dataclasses.replace(made, task=Small()), tmp_path / "small")
     assert small.validation == pytest.approx(at.validation, rel=1e-6)
 
 
@@ -738,7 +736,7 @@ def staged() -> Any:
         stage(steps=7, objective=lambda m: Grow(), trains=("layers.1", "head"), optimizer=optim.optimizer("adam", lr=0.01)),
         stage(steps=0, objective=lambda m: Grow(), trains=()),
         stage(steps=8, objective=lambda m: Temperature(), accumulate=2),
-        make=Grown, validation=rows(20, seed=1), validate_every=3, select_by="mse", ema=0.9,
+        make=Grown, validation=rows(20, seed=1), validate_every=3, select_by="rmse", ema=0.9,
     )  # fmt: skip
 
 
@@ -762,7 +760,7 @@ def test_stages_follow_one_another(bench: Any, tmp_path: Path) -> None:
     first, second = (s["model"] for s in states[:2])
     assert torch.equal(first["layers.0.weight"], second["layers.0.weight"])
     assert states[2]["optimizer"] is None
-    validated = [(line["stage"], line["step"]) for line in Folder(tmp_path).history() if "validation mse" in line]
+    validated = [(line["stage"], line["step"]) for line in Folder(tmp_path).history() if "validation rmse" in line]
     assert validated == [(3, 3), (3, 6), (3, 8)]
 
 
@@ -882,7 +880,7 @@ class Tied(nn.Module):
 
 def test_tied_weights_stay_tied(bench: Any, tmp_path: Path) -> None:
     def make() -> Any:
-        return recipe(make=Tied, ema=0.9, validation=rows(20, seed=1), validate_every=4, select_by="mse")
+        return recipe(make=Tied, ema=0.9, validation=rows(20, seed=1), validate_every=4, select_by="rmse")
 
     resumes(bench, make, tmp_path, 13, 9)
     session = loop.Session(make(), Folder(tmp_path / "parts"), bench.setup(), [])
@@ -933,7 +931,7 @@ def test_show_is_told_of_steps_and_validation(bench: Any, tmp_path: Path, monkey
     lines: list[dict[str, Any]] = []
     bench.train(recipe(validation=rows(20, seed=1), validate_every=5), tmp_path, show=lines.append)
     assert len(lines) >= 4
-    assert lines[-1].keys() >= {"stage", "name", "step", "steps", "seconds", "samples_per_second", "validation mse"}
+    assert lines[-1].keys() >= {"stage", "name", "step", "steps", "seconds", "samples_per_second", "validation rmse"}
 
 
 def test_an_objectives_warning_is_said_once_at_validation(bench: Any, tmp_path: Path) -> None:

@@ -306,18 +306,18 @@ def test_metrics_are_appended_cut_and_read(tmp_path: Path) -> None:
 def test_a_saved_model_fits_other_readers(tmp_path: Path) -> None:
     """model.safetensors holds each tensor under its own name, tied ones once."""
     from safetensors.torch import load_file
-    from shendu.data.processors.supervised import Supervised
 
     from shendu.data.fields.category import Category
     from shendu.data.fields.number import Number
     from shendu.saved import save_model, unaliased
     from shendu.systems.foundations.mlp import Config
+    from shendu.tasks.classify import Classify
 
     net = Config(hidden=(3,)).build()
     net.again = nn.Linear(2, 3)
     net.again.weight = net.layers[2].weight  # type: ignore[union-attr,assignment,index]
-    processor = Supervised(Number(shape=(2,)), Category(names=("a", "b")), [0.0, 0.0], [1.0, 1.0])
-    save_model(Folder(tmp_path), "mlp", Config(hidden=(3,)), net, processor)
+    task = Classify({"x": Number(shape=(2,))}, {"y": Category(names=("a", "b"))})
+    save_model(Folder(tmp_path), "mlp", Config(hidden=(3,)), net, task)
     stored = load_file(tmp_path / "model.safetensors")
     aliases = Folder(tmp_path).read("config.json")["aliases"]
     assert aliases == {"again.weight": "layers.2.weight"}

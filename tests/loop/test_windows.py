@@ -40,6 +40,8 @@ def test_measured_windows_count_every_token_once() -> None:
     source = Windows(TOKENS, 8)
     assert source.rows == 13
     batch = source.batch(At(0, 13))
+    assert batch["sample"].tolist() == list(range(13))
+    assert torch.equal(source.stored(torch.tensor([12, 3]))["x"], batch["x"][[12, 3]])
     counted = batch["y"][batch["y"] != MASKED]
     assert torch.equal(counted, TOKENS[1:].long())
     assert int((batch["y"] == MASKED).sum()) == 13 * 8 - 102

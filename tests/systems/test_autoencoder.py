@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
-from shendu.data.processors.unlabelled import Unlabelled
 
 import shendu
+from shendu import tasks
 from shendu.core import At
 from shendu.errors import UserError
 from shendu.systems.generative import autoencoder
 from shendu.systems.generative.autoencoder import Config, Reconstruction, jacobian
+from shendu.tasks.score import Score
 
 
 def test_contractive_penalty_is_the_squared_norm_of_the_jacobian() -> None:
@@ -158,22 +159,23 @@ def test_anomalies_in_a_table(tmp_path: Path) -> None:
     assert 0 < shares[0] < 0.12
     assert shares[1] > 0.9
     assert found[0][0].keys() == {"input", "reconstruction-error", "anomaly-score", "anomaly"}
-    kept = Unlabelled.from_json(json.loads((run.path / "processor.json").read_text()))
-    assert kept.threshold == run.processor.threshold
+    kept = tasks.from_file(json.loads((run.path / "task.json").read_text()))
+    assert float(kept.threshold) == float(run.task.threshold) > 0  # type: ignore[arg-type]
     assert "Suit the model least" in run.report.read_text()
     assert shendu.evaluate(run)["metrics"].keys() == {"reconstruction-error", "anomaly-score"}
 
 
 def test_threshold_leaves_the_share_of_alarms() -> None:
-    processor = Unlabelled(shendu.open_data("digits").fields["image"], [0.0], [255.0], {"score": False}, judged="score",
-                           alarms=0.1)  # fmt: skip
-    assert processor.decode(torch.ones(2)) == [{"score": 1.0}] * 2
-    ordinary = torch.arange(1000.0)
-    processor.calibrate(ordinary)
-    found = processor.anomalies(ordinary)
+    task = Score(
+        {"x": shendu.open_data("digits").fields["image"]}, {}, scores={"score": False}, judged="score", alarms=0.1
+    )
+    assert task.decode({"score": torch.ones(2)}, {}) == [{"score": 1.0}] * 2
+    ordinary = {"score": torch.arange(1000.0)}
+    task.calibrate(({"score": some}, {}) for some in ordinary["score"].split(300))
+    found = task.anomalies(ordinary)
     assert found is not None
     assert int(found.sum()) == 99
-    assert processor.decode(torch.tensor([5.0, 2000.0])) == [
+    assert task.decode({"score": torch.tensor([5.0, 2000.0])}, {}) == [
         {"score": 5.0, "anomaly": False}, {"score": 2000.0, "anomaly": True}
     ]  # fmt: skip
 

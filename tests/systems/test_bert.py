@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from shendu.data.processors.supervised import Supervised
 from torch import nn
 
 import shendu
@@ -24,6 +23,7 @@ from shendu.objectives.masked import MaskedWords
 from shendu.sources.bucketed import Bucketed
 from shendu.sources.stretches import Codes, Stretches
 from shendu.systems.sequence import bert
+from shendu.tasks.classify import Classify
 
 # ---- the network
 
@@ -182,8 +182,8 @@ def stretches(lengths: list[int] = LENGTHS, **more: Any) -> Stretches:
     for i, length in enumerate(lengths):
         rows[i, :length] = 2 + 40 * i + np.arange(length)
     split = Split({"text": rows, "label": np.zeros(len(lengths), np.int64)}, more.pop("index", None))
-    processor = Supervised(Text(names=("a",) * 6000, length=40), Category(names=("a",)), [0.0], [1.0])
-    return Stretches(split, processor, **{"column": "text", "codes": CODES, "length": 20, "hidden": 0.15, "batch_size": 16, **more})  # fmt: skip
+    task = Classify({"x": Text(names=("a",) * 6000, length=40)}, {"y": Category(names=("a",))})
+    return Stretches(split, task, **{"column": "text", "codes": CODES, "length": 20, "hidden": 0.15, "batch_size": 16, **more})  # fmt: skip
 
 
 def whole(batch: dict[str, torch.Tensor]) -> list[list[int]]:
@@ -293,9 +293,9 @@ def test_short_and_uneven_texts_leave_little_padding(kind: str) -> None:
     drawn = rng.gamma(2, 12.5, rows) if kind == "gamma" else rng.lognormal(np.log(100), 0.8, rows)
     lengths = drawn.round().astype(int).clip(1, 1024)
     texts = (np.arange(lengths.max()) < lengths[:, None]) * np.int32(5)
-    processor = Supervised(Text(names=("a",) * 10, length=texts.shape[1]), Category(names=("a",)), [0.0], [1.0])
+    task = Classify({"x": Text(names=("a",) * 10, length=texts.shape[1])}, {"y": Category(names=("a",))})
     split = Split({"text": texts, "label": np.zeros(rows, np.int64)})
-    source = Stretches(split, processor, column="text", codes=Codes(words=12), length=256, hidden=0.15, batch_size=32)
+    source = Stretches(split, task, column="text", codes=Codes(words=12), length=256, hidden=0.15, batch_size=32)
     batches = [source.batch(At(start, 32)) for start in range(0, 2 * rows, 32)]
     assert sum(int((b["x"] == 0).sum()) for b in batches) <= 0.1 * sum(b["x"].numel() for b in batches)
     other = torch.cat([b["other"] for b in batches])

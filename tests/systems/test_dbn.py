@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shendu.data.processors.supervised import Supervised
 from torch import Tensor
 
 import shendu
 from shendu import data as data_module
 from shendu.data.known import made
 from shendu.errors import UserError
+from shendu.recipes import labelled
 from shendu.systems.generative import dbn
 from shendu.systems.generative.dbn import DBN, NO_LABEL, Config, Greedy, Memory, WakeSleep
+from shendu.tasks.score import Score
 from shendu.verbs.sample import sample
 
 STEP = torch.zeros((), dtype=torch.int64)
@@ -313,11 +314,12 @@ def test_sample_draws_from_a_classifier_that_can(tmp_path: Path) -> None:
         sample(random, out=tmp_path / "no.png")
 
 
-def test_pixels_of_both_kinds_of_processor_are_the_stored_ones() -> None:
+@pytest.mark.parametrize("units", ["", "standard", "unit", "signed"])
+def test_pixels_are_the_stored_ones_in_whatever_units(units: str) -> None:
     data = data_module.open("digits")
     stored = data.splits["train"].column("image")[:3]
-    processor = Supervised.of(data)
-    assert (processor.pixels(processor.encode(stored)["x"]) == stored).all()
+    task = Score.of(data, units=units) if units else labelled(data)
+    assert (task.pixels(task.encode(stored)["x"]) == stored).all()
 
 
 @pytest.mark.parametrize(

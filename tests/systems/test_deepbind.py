@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shendu.measure import measure
 
 from shendu import data as data_module
 from shendu.data.dataset import Dataset, Split
@@ -69,7 +68,7 @@ def test_a_hidden_motif_is_found_and_can_be_read(bench: Any, tmp_path: Path) -> 
     data = data_module.open("motifs").split_off()
     recipe = deepbind.recipe(data, steps=250, pool=0, width=6, lr=0.01)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["accuracy"] > 0.95
     column = data.fields["bases"]
     assert isinstance(column, Sequence)
@@ -87,7 +86,7 @@ def test_numbers_of_sequences(bench: Any, tmp_path: Path) -> None:
     ).split_off()
     recipe = deepbind.recipe(data, steps=200, width=1, dropout=0.0)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["r2"] > 0.8
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shendu.measure import measure
 
 import shendu.data
 from shendu import chance
@@ -71,7 +70,7 @@ def accuracy(bench: Any, path: Path, **choices: Any) -> float:
     data = shendu.data.open("opinions").split_off()
     recipe = fasttext.recipe(data, **{**fasttext.tiny()[1], "steps": 300, **choices})
     model, _ = bench.train(recipe, path)
-    return measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))["accuracy"]
+    return bench.figures(recipe, model, "test")["accuracy"]
 
 
 def test_pairs_tell_what_words_alone_cannot(bench: Any, tmp_path: Path) -> None:
@@ -89,7 +88,7 @@ def test_numbers_can_be_the_target(bench: Any, tmp_path: Path) -> None:
     changed = shendu.data.Dataset("lengths", "", "", fields, {"train": numbers}, ("text",), ("length",))
     recipe = fasttext.recipe(changed, steps=200, batch_size=64, buckets=1024, dropout=0.0, lr=0.02)
     model, _ = bench.train(recipe, tmp_path)
-    assert measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))["r2"] > 0.9
+    assert bench.figures(recipe, model, "train")["r2"] > 0.9
 
 
 def test_places_suit_the_texts() -> None:

@@ -144,7 +144,8 @@ def test_linear_finds_the_least_squares_solution(outputs: int, bench: Any, tmp_p
     recipe = linear.recipe(data)
     model, _ = bench.train(recipe, tmp_path)
     with torch.no_grad():
-        got = recipe.processor.call(model, recipe.splits["train"].batch(At(0, 150))).numpy().reshape(150, outputs)
+        batch = recipe.splits["train"].batch(At(0, 150))
+        got = recipe.task.outputs(model, batch)["value"].numpy().reshape(150, outputs)
     design = np.concatenate([x, np.ones((150, 1))], 1).astype(np.float64)
     wanted = design @ np.linalg.lstsq(design, y, rcond=None)[0]
     assert np.abs(got - wanted).max() < 1e-4 * y.std()

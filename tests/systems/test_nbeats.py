@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shendu.measure import measure
 from torch import Tensor
 
 from shendu import data as data_module
+from shendu.data.fields.number import Number
 from shendu.data.fields.series import Series
 from shendu.errors import UserError
 from shendu.systems.sequence import nbeats
+from shendu.tasks.forecast import Forecast
 
 NET = {"window": 10, "horizon": 4, "season": 5, "members": 3, "looks": (10, 5), "hidden": 7, "input_dropout": 0.0}
 
@@ -73,7 +74,9 @@ def test_interpretable_blocks_speak_in_powers_and_waves() -> None:
 
 def test_the_loss_is_the_members_own() -> None:
     net, x, y = built().train(), torch.randn(6, 10), 20 + 3 * torch.randn(6, 4)
-    loss = nbeats.Forecast(season=5, mean=20.0, std=3.0)(net, {"x": x, "y": y}, torch.tensor(0)).sums["loss"]
+    target = Number(shape=(4,), mean=(20.0,) * 4, std=(3.0,) * 4)
+    prepared = Forecast({"x": Number(shape=(10,))}, {"y": target}).prepare({"y": y})
+    loss = nbeats.Forecast(season=5)(net, {"x": x, **prepared}, torch.tensor(0)).sums["loss"]
     wanted, total = (y - 20) / 3, 0.0
     for row in range(6):
         for forecast in net.members(x).detach()[:, row]:
@@ -86,7 +89,7 @@ def test_better_than_last_season(form: str, bench: Any, tmp_path: Path) -> None:
     data = data_module.open("tides")
     recipe = nbeats.recipe(data, form=form, steps=150, members=4)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     naive = data.splits["test"].column("window")[:, -12:] - data.splits["test"].column("ahead")
     column = data.fields["window"]
     assert isinstance(column, Series)
@@ -98,7 +101,7 @@ def test_a_series_without_a_season_and_one_step_ahead(bench: Any, tmp_path: Path
     path.write_text("step,v\n" + "\n".join(f"{i},{i % 7 + i / 9}" for i in range(60)))
     recipe = nbeats.recipe(data_module.open(path, time="step"), steps=3)
     model, _ = bench.train(recipe, tmp_path / "run")
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert np.isfinite(list(figures.values())).all()
 
 
@@ -130,5 +133,5 @@ def test_wrong_settings_get_one_line(wrong: dict[str, Any], expected: str, one_l
 def test_airline_passengers_beat_the_linear_model(bench: Any, tmp_path: Path) -> None:
     recipe = nbeats.recipe(data_module.open("airline-passengers"))
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["mase"] < nbeats.REFERENCES[0]["target"]

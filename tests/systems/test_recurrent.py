@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shendu.measure import measure
 from torch import nn
 
 import shendu.data
@@ -202,7 +201,7 @@ def test_the_order_of_words_is_learned(name: str, bench: Any, tmp_path: Path) ->
     data = shendu.data.open("opinions").split_off()
     recipe = SYSTEMS[name].recipe(data, steps=150)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["accuracy"] > 0.95
 
 
@@ -214,7 +213,7 @@ def test_numbers_can_be_the_target(bench: Any, tmp_path: Path) -> None:
     changed = shendu.data.Dataset("lengths", "", "", fields, {"train": split}, ("text",), ("words",))
     recipe = gru.recipe(changed, steps=150, dropout=0.0, word_dropout=0.0, lr=0.01)
     model, _ = bench.train(recipe, tmp_path)
-    assert measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))["r2"] > 0.9
+    assert bench.figures(recipe, model, "train")["r2"] > 0.9
 
 
 # ---- running text
@@ -253,11 +252,9 @@ PROSE: dict[str, Any] = {"units": 48, "width": 16, "batch_size": 16, "context": 
 def test_counting_is_learned(name: str, bench: Any, tmp_path: Path) -> None:
     recipe = SYSTEMS[name].recipe(shendu.data.open("counting").split_off(), **PROSE, steps=100)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["validation"], recipe.metrics, torch.device("cpu"))
-    untrained = measure(
-        recipe.model.build(), recipe.processor, recipe.splits["validation"], recipe.metrics, torch.device("cpu")
-    )
-    assert untrained["loss"] == pytest.approx(math.log(recipe.processor.vocabulary), abs=0.3)
+    figures = bench.figures(recipe, model, "validation")
+    untrained = bench.figures(recipe, recipe.model.build(), "validation")
+    assert untrained["loss"] == pytest.approx(math.log(recipe.task.vocabulary), abs=0.3)
     assert figures["loss"] < 0.8
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from shendu.measure import measure
 
 from shendu import config, registry
 from shendu import data as data_module
@@ -46,11 +45,11 @@ def test_learns_chirps_at_any_loudness(bench: Any, tmp_path: Path) -> None:
     data, choices = bench.opened("res8")
     recipe = bench.recipe("res8", data, steps=60)
     model, _ = bench.train(recipe, tmp_path)
-    source = recipe.splits["test"]
-    assert measure(model, recipe.processor, source, recipe.metrics, torch.device("cpu"))["accuracy"] > 0.9
+    assert bench.figures(recipe, model, "test")["accuracy"] > 0.9
     rows = data.splits["test"].column("recording")[:10]
+    task = recipe.task
     with torch.no_grad():
-        loud, quiet = (recipe.processor.call(model.eval(), recipe.processor.encode(x)) for x in (rows, rows // 16))
+        loud, quiet = (task.outputs(model.eval(), task.encode(x))["logits"] for x in (rows, rows // 16))
     assert torch.equal(loud.argmax(1), quiet.argmax(1))
 
 

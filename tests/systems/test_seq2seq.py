@@ -9,6 +9,7 @@ from torch import nn
 
 from shendu.systems.sequence import seq2seq
 from shendu.systems.sequence.seq2seq import Config, Seq2Seq
+from shendu.tasks.translate import BEGIN, END
 
 SMALL = Config(codes=40, embedding=6, hidden=5, aligned=4, dropout=0.0)
 X = torch.tensor([[5, 9, 7, 30, END], [6, 8, END, 0, 0]])

@@ -15,9 +15,10 @@ from PIL import Image as Picture
 
 import shendu
 from shendu import data as data_module
-from shendu import measure, metrics
 from shendu.core import At
 from shendu.errors import UserError
+from shendu.metrics import pairs
+from shendu.metrics.intervals import Draws
 from shendu.objectives import triplets
 from shendu.recipes.pairs import Groups
 from shendu.sources.classes import Classes, distorted, turned
@@ -139,13 +140,13 @@ def test_a_mirrored_face_is_the_same_face() -> None:
 
 def test_roc_by_hand() -> None:
     similarity, same = torch.tensor([0.9, 0.8, 0.8, 0.4, 0.1]), torch.tensor([True, True, False, True, False])
-    curve = metrics.roc(similarity, same)
+    curve = pairs.roc(similarity, same)
     assert curve.thresholds.tolist()[1:] == pytest.approx([0.9, 0.8, 0.4, 0.1])
     assert curve.false.tolist() == [0, 0, 0.5, 0.5, 1]
     assert curve.true.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1, 1])
-    assert metrics.equal_error(curve) == pytest.approx(0.4)  # false rises 0 to 1/2, refused falls 2/3 to 1/3
-    assert metrics.threshold_at(curve, 0.01) == pytest.approx(0.85)
-    assert math.isnan(metrics.equal_error(metrics.roc(similarity, torch.ones(5, dtype=torch.bool))))
+    assert pairs.equal_error(curve) == pytest.approx(0.4)  # false rises 0 to 1/2, refused falls 2/3 to 1/3
+    assert pairs.threshold_at(curve, 0.01) == pytest.approx(0.85)
+    assert math.isnan(pairs.equal_error(pairs.roc(similarity, torch.ones(5, dtype=torch.bool))))
 
 
 def test_figures_are_scikit_learns() -> None:
@@ -153,31 +154,32 @@ def test_figures_are_scikit_learns() -> None:
     g = torch.Generator().manual_seed(0)
     y = torch.arange(12).repeat_interleave(8)
     z = F.normalize(torch.randn(12, 6, generator=g)[y] + 0.8 * torch.randn(96, 6, generator=g), dim=1)
-    similarity, same = metrics.compared(z, y)
+    similarity, same = pairs.compared(z, y)
     assert len(same) == 96 * 95 // 2
     false, true, _ = curves.roc_curve(same.numpy(), similarity.numpy(), drop_intermediate=False)
     at = np.flatnonzero(false >= 1 - true)[0]
     low, high = (false - 1 + true)[[at - 1, at]]
     expected = false[at - 1] + (false[at] - false[at - 1]) * -low / (high - low)
-    figure, accepts = metrics.EqualErrorRate(), metrics.TrueAccepts(0.01)
-    for metric in (figure, accepts):
-        for rows in torch.arange(96).split(40):
-            metric.update(z[rows], {"y": y[rows]})
-    assert figure.compute() == pytest.approx(expected, abs=1e-9)
-    assert accepts.compute() == pytest.approx(true[false <= 0.01].max())
-    assert measure.intervals(z, y, {"equal-error-rate": metrics.EqualErrorRate}) == {}
+    metric, slices = pairs.Verification(0.01), torch.arange(96).split(40)
+    rows = torch.cat([metric.rows({"embedding": z[some]}, {"sample": some, "y": y[some]}) for some in slices])
+    found = metric.figures(rows)
+    assert found["equal-error-rate"] == pytest.approx(expected, abs=1e-9)
+    assert found["true-accept-rate"] == pytest.approx(true[false <= 0.01].max())
+    for name, (low, high) in metric.intervals(rows, Draws(torch.arange(96))).items():
+        assert low < found[name] < high, name
 
 
 def test_one_shot_by_hand() -> None:
     """Two episodes of two classes; a third of one class is left out. Shown: rows 0, 1, 4, 5."""
     z = torch.tensor([[1.0, 0], [0, 1], [1, 0.2], [1, 0.1], [0, 1], [1, 0], [1, 0.1], [0.1, 1], [1, 1], [1, 1]])
     y = torch.tensor([0, 1, 0, 1, 4, 5, 5, 5, 8, 8])
-    metric = metrics.OneShot(2)
-    metric.update(z[:4], {"y": y[:4]})
-    metric.update(z[4:], {"y": y[4:]})
-    assert metric.compute() == 2 / 4
-    assert metrics.OneShot(2).counts(z, y)[:, 1].tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 0, 0]
-    low, high = measure.intervals(z, y, {"one-shot-accuracy": lambda: metrics.OneShot(2)})["one-shot-accuracy"]
+    metric = pairs.OneShot(2, "one-shot-accuracy")
+    rows = torch.cat(
+        [metric.rows({"embedding": some}, {"y": of}) for some, of in zip(z.split(4), y.split(4), strict=True)]
+    )
+    assert metric.figures(rows) == {"one-shot-accuracy": 2 / 4}
+    assert metric.counts(rows)[:, 1].tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 0, 0]
+    low, high = metric.intervals(rows, Draws(torch.arange(10)))["one-shot-accuracy"]
     assert low < 0.5 < high
 
 
@@ -186,8 +188,8 @@ def test_one_shot_by_hand() -> None:
 
 def source(**more: Any) -> Classes:
     data = data_module.open("digits")
-    processor = siamese.recipe(data.split_off(), steps=1).processor
-    return Classes(data.splits["train"], processor, x=data.input, y=data.target, codes=10, **{"per_class": 4, **more})
+    task = siamese.recipe(data.split_off(), steps=1).task
+    return Classes(data.splits["train"], task, x=data.input, y=data.target, codes=10, **{"per_class": 4, **more})
 
 
 def test_groups_hold_different_pictures_of_one_class() -> None:
@@ -211,7 +213,7 @@ def test_any_slice_of_the_stream_is_the_same() -> None:
 def test_a_class_of_few_pictures_repeats_them() -> None:
     x, y = np.arange(5 * 64, dtype=np.uint8).reshape(5, 8, 8, 1), np.array([0, 0, 0, 1, 1])
     data = data_module.open((x, y))
-    made = Classes(data.splits["train"], source().processor, x=data.input, y=data.target, codes=2, per_class=4)
+    made = Classes(data.splits["train"], source().task, x=data.input, y=data.target, codes=2, per_class=4)
     batch = made.batch(At(0, 8))
     for group in range(2):
         rows, label = batch["x"][4 * group : 4 * group + 4].flatten(1), int(batch["y"][4 * group])
@@ -305,7 +307,7 @@ def test_parts_are_of_different_classes_where_nothing_is_said(run: Any) -> None:
     page = run.report.read_text(encoding="utf-8")
     assert "Accepted and refused" in page
     assert "Nearest" in page
-    assert run.processor.threshold is not None
+    assert -1 < float(run.task.threshold) < 1
 
 
 def test_enrol_verify_identify(run: Any, pictures: dict[int, list[Path]], tmp_path: Path) -> None:

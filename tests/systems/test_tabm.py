@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from shendu.measure import measure
 from torch import Tensor
 
 from shendu import data as data_module
@@ -22,6 +21,7 @@ from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.nn.tabular import Columns, Numbers, quantiles
 from shendu.systems.tables import tabm
+from shendu.tasks.regress import Regress
 
 NAN = math.nan
 NET = {"numeric": (0, 3), "coded": ((1, 4), (4, 3)), "texts": ((5, 3, 6),), "members": 3, "hidden": (8, 5), "pieces": 4,
@@ -151,7 +151,7 @@ def test_the_first_layer_is_the_papers_with_one_scale_per_column() -> None:
 def test_loss_is_the_mean_of_the_members_losses() -> None:
     net, x = built(), rows(40)
     y = torch.arange(40) % 2
-    objective = tabm.Members(mean=(0.0,), std=(1.0,))
+    objective = tabm.Members()
     loss = objective(net, {"x": x, "y": y}, torch.tensor(0)).sums["loss"]
     outputs = net(x)
     wanted = sum(F.cross_entropy(outputs[:, m], y, reduction="sum") for m in range(3)) / 3
@@ -167,7 +167,9 @@ def test_loss_is_the_mean_of_the_members_losses() -> None:
 def test_loss_of_numbers_is_in_standard_units() -> None:
     net, x = built(outputs=2, task="numbers"), rows(40)
     y = 100 + 10 * torch.randn(40, 2)
-    loss = tabm.Members(mean=(100.0, 90.0), std=(10.0, 5.0))(net, {"x": x, "y": y}, torch.tensor(0)).sums["loss"]
+    target = Number(shape=(2,), mean=(100.0, 90.0), std=(10.0, 5.0))
+    task = Regress({"x": Number(shape=x.shape[1:])}, {"y": target})
+    loss = tabm.Members()(net, {"x": x, **task.prepare({"y": y})}, torch.tensor(0)).sums["loss"]
     z = (y - torch.tensor([100.0, 90.0])) / torch.tensor([10.0, 5.0])
     torch.testing.assert_close(loss, sum((net(x)[:, m] - z).square().mean(1).sum() for m in range(3)) / 3)
 
@@ -203,7 +205,7 @@ def figures(bench: Any, tmp_path: Any, data: Dataset, **choices: Any) -> dict[st
     few = {"steps": 60, "members": 4, "hidden": (16, 16), "pieces": 8, "batch_size": 32}
     recipe = tabm.recipe(data.split_off(), **{**few, **choices})
     model, _ = bench.train(recipe, tmp_path)
-    return measure(model, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))
+    return bench.figures(recipe, model, "train")
 
 
 RNG = np.random.default_rng(4)
@@ -253,7 +255,7 @@ def test_beats_chance_on_the_mixed_set(bench: Any, tmp_path: Any) -> None:
     recipe = tabm.recipe(data, members=8, hidden=(32, 32), steps=150)
     model, at = bench.train(recipe, tmp_path)
     assert at.best is not None
-    assert measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))["auc"] > 0.85
+    assert bench.figures(recipe, model, "test")["auc"] > 0.85
 
 
 # ---- one line

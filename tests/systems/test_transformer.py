@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from shendu.data.processors.translation import BEGIN, END
-from shendu.measure import measure
 from torch import Tensor, nn
 
 from shendu.errors import UserError
 from shendu.objectives.translation import Translation
 from shendu.systems.sequence import transformer
 from shendu.systems.sequence.transformer import Attention, Config, DecoderLayer, EncoderLayer, Transformer
+from shendu.tasks.translate import BEGIN, END
 
 SMALL = Config(codes=40, width=16, heads=4, layers=2, inner=24, dropout=0.0)
 X = torch.tensor([[5, 9, 7, 30, END], [6, 8, END, 0, 0]])
@@ -170,5 +170,5 @@ def test_learns_to_reverse(bench: Any, tmp_path: Path) -> None:
     learning = {"width": 64, "inner": 128, "dropout": 0.05, "lr": 3e-3, "steps": 800, "beam": 4}
     recipe = bench.recipe("transformer", **learning)
     model, _ = bench.train(recipe, tmp_path)
-    figures = measure(model, recipe.processor, recipe.splits["test"], recipe.metrics, torch.device("cpu"))
+    figures = bench.figures(recipe, model, "test")
     assert figures["bleu"] > 80

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from shendu import chance
 from shendu import data as data_module
-from shendu.core import At, Draws, Views
+from shendu.core import At
 from shendu.errors import UserError
 from shendu.systems.generative import vae
 from shendu.systems.generative.vae import VAE, Config
@@ -104,8 +104,6 @@ def test_pixels_are_black_as_often_as_they_say() -> None:
 @pytest.mark.parametrize("conditional", [False, True])
 def test_draws_and_views(form: str, conditional: bool) -> None:
     model = small(shape=(3, 9, 7), form=form, maps=(4, 6), latent=2, conditional=conditional, classes=5)
-    assert isinstance(model, Draws)
-    assert isinstance(model, Views)
     label = torch.tensor([4, 0, 1]) if conditional else None
     frames = list(model.draw(3, label, walk=2))
     assert [tuple(frame.shape) for frame in frames] == [(3, 3, 9, 7)] * 3

@@ -9,27 +9,28 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shendu.data.processors.supervised import Supervised
-from shendu.sources.static import Static
 
 from shendu.core import At
 from shendu.data import augment
 from shendu.data.dataset import Split
 from shendu.data.fields.category import Category
 from shendu.data.fields.image import Image
-from shendu.sources import static
+from shendu.sources import rows as rows_module
+from shendu.sources.rows import Rows
+from shendu.tasks.classify import Classify
 
 CLASSES = ("a", "b", "c")
 
 
-def source(rows: int, index: Any = None, words: tuple[str, ...] = (), **more: Any) -> Static:
+def source(rows: int, index: Any = None, words: tuple[str, ...] = (), **more: Any) -> Rows:
     """Row i is a picture of the bytes of i and is labelled i % 3."""
     numbers = np.arange(rows)
     pixels = np.stack([numbers // 256**k % 256 for k in range(4)], 1).astype(np.uint8).reshape(rows, 2, 2, 1)
     pixels = np.ascontiguousarray(pixels.repeat(3, 1).repeat(3, 2))
     split = Split({"x": pixels, "y": numbers % 3}, index)
-    processor = Supervised(Image(height=6, width=6, channels=1), Category(names=CLASSES), [0.0], [1.0])
-    return Static(split, processor, x="x", y="y", augment=augment.parse(words), classes=3, **more)
+    picture = Image(height=6, width=6, channels=1, mean=(0.0,), std=(1.0,))
+    task = Classify({"x": picture}, {"y": Category(names=CLASSES)})
+    return Rows(split, task, augment=augment.parse(words), classes=3, **more)
 
 
 def rows_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -75,7 +76,7 @@ def test_slicing_changes_nothing(words: tuple[str, ...], shuffle: bool) -> None:
 
 def test_batches_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows_of(source(40, shuffle=True).batch(At(0, 200)))
-    monkeypatch.setattr(static, "CHUNK", 16)
+    monkeypatch.setattr(rows_module, "CHUNK", 16)
     stream = source(40, shuffle=True)
     assert torch.equal(rows_of(stream.batch(At(0, 200))), whole)
     for start in (0, 15, 16, 17, 31, 100):
@@ -122,3 +123,24 @@ def test_mixup_blends_with_a_sample_of_the_stream() -> None:
 def test_seeds_are_other_streams() -> None:
     streams = [rows_of(source(200, shuffle=True, seed=s).batch(At(0, 200))) for s in (0, 1)]
     assert int((streams[0] == streams[1]).sum()) < 10
+
+
+def test_only_rows_in_their_own_order_have_numbers() -> None:
+    index = np.array([7, 3, 90, 14])
+    assert source(100, index).batch(At(1, 3))["sample"].tolist() == [1, 2, 3]
+    assert "sample" not in source(100, index, shuffle=True).batch(At(1, 3))
+
+
+def test_windows_that_share_moments_say_which() -> None:
+    batch = source(9, overlap=3).batch(At(2, 2))
+    assert batch["group"].tolist() == [[2, 3, 4], [3, 4, 5]]
+    assert "group" not in source(9).batch(At(2, 2))
+
+
+def test_stored_rows_by_number_are_those_that_batches_are_prepared_from() -> None:
+    stream = source(100, np.array([7, 3, 90, 14]))
+    stored = stream.stored(torch.tensor([2, 0]))
+    assert stored["sample"].tolist() == [2, 0]
+    assert stored["x"].dtype == torch.uint8
+    assert stored["y"].tolist() == [0, 1]
+    assert torch.equal(stream.task.prepare(stored)["x"], stream.batch(At(0, 4))["x"][[2, 0]])
