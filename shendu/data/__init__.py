@@ -7,9 +7,11 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from shendu import config
 from shendu.data import arrays
@@ -277,3 +279,59 @@ def _sniff(path: Path) -> str:
 
 
 open_data = open
+
+
+# ---- a person's inputs -----------------------------------------------------------------------------------------------
+
+
+class Piece(NamedTuple):
+    """Some rows of a person's input, as they are stored."""
+
+    key: str
+    names: list[str]
+    stored: dict[str, Any]
+
+
+PIECE = 500
+
+
+def pieces(inputs: Iterable[Any], fields: Mapping[str, Field]) -> Iterator[Piece]:
+    """INTERIM."""
+    ((name, column),) = fields.items()
+    key, names, rows = "input", [], []
+
+    def whole() -> Piece:
+        return Piece(key, names, {name: np.array(rows[0]) if len(rows) == 1 else np.concatenate(rows)})
+
+    for words, item in (each for given in inputs for each in column.items(given)):
+        stored = column.store(item)
+        if type(column).__name__ == "Prose":
+            yield Piece("input", words, {name: np.array(stored)})
+            continue
+        if len(words) == 1 < len(stored):
+            words = [f"{words[0]}[{i}]" for i in range(len(stored))]
+        now = _key_of(item, column)
+        if names and (now != key or len(words) != len(stored)):
+            yield whole()
+            names, rows = [], []
+        key = now
+        names = [*names, *words]
+        rows.append(stored)
+        if len(names) >= PIECE or len(words) != len(stored):
+            yield whole()
+            names, rows = [], []
+    if names:
+        yield whole()
+
+
+def _key_of(item: Any, column: Field) -> str:
+    from shendu.data.signals.series import Line, Series
+    from shendu.data.tables.row import Row
+
+    if isinstance(column, Series) and isinstance(item, Line):
+        return column.time
+    if not isinstance(column, Row) or not hasattr(item, "column_names"):
+        return "input"
+    from shendu.data.tables import table
+
+    return table.identifier(item, column) or "row"
