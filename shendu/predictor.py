@@ -68,13 +68,12 @@ class Predictor(nn.Module):
         Raises UserError on the way.
         """
         told = False
-        for each in given:
-            for piece in data.pieces(each, self.task.inputs):
-                if not told and (line := self.task.unsure(piece.stored)):
-                    say(line)
-                    told = True
-                outputs, stored = self.pieces(self.task.encoded(piece.stored))
-                yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored)
+        for piece in data.pieces(given, self.task.inputs):
+            if not told and (line := self.task.unsure(piece.stored)):
+                say(line)
+                told = True
+            outputs, stored = self.pieces(self.task.encoded(piece.stored))
+            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored)
 
     def evaluate(
         self,

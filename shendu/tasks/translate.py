@@ -21,7 +21,7 @@ from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.data.dataset import Split
 from shendu.data.ragged import Ragged
 from shendu.data.texts import tokens
-from shendu.data.texts.pairs import Sentence
+from shendu.data.texts.pairs import Sentence, text_of
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
 from shendu.parallel import device_of
@@ -231,7 +231,7 @@ class Translate(Task):
 
 def texts_of(column: Any) -> list[str]:
     """The texts of a stored column of sentences."""
-    return [bytes(column[row]).decode("utf-8", "replace") for row in range(len(column))]
+    return [text_of(column[row]) for row in range(len(column))]
 
 
 def normalised(text: str) -> str:
