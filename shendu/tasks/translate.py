@@ -85,6 +85,7 @@ class Translate(Task):
 
     kind = "translate"
     purpose = "translate"
+    sampled = f"its first sentence pairs, {TRAIN_FIGURE_ROWS:,} at most"
 
     def __init__(self, inputs: Any, targets: Any, **settings: Json) -> None:
         super().__init__(inputs, targets, **settings)
