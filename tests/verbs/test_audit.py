@@ -371,7 +371,7 @@ def test_flipped_labels_of_digits_are_found() -> None:
     listed = {row for e in finding.examples for row in e.rows}
     assert len(listed) == 20
     assert listed <= set(flipped.tolist())
-    x = suspects.features(found.subject.input, columns["image"], found.subject.data.mean, found.subject.data.std)
+    x = suspects.features(found.subject.input, columns["image"])
     labels = torch.from_numpy(y)
     hot = torch.nn.functional.one_hot(labels).float()
     fold = suspects.folds(labels, torch.arange(len(y)))
