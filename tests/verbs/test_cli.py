@@ -330,7 +330,7 @@ def test_progress_fits_a_terminal_of_80_columns(capsys):
 
 
 def test_stopped_while_the_final_figures_are_taken(monkeypatch, capsys, tmp_path):
-    def stopped(*given: object) -> None:
+    def stopped(*given: object, **how: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
