@@ -16,15 +16,17 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from shendu.data.processors.supervised import Supervised
 from torch import Tensor, nn
 
 from shendu import optim, parallel
 from shendu.core import At, Batch, Recipe, Stage
+from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
 from shendu.loop import Session, Setup
 from shendu.objectives.supervised import Supervised as SupervisedObjective
 from shendu.run import Folder
 from shendu.systems.vision import resnet
+from shendu.tasks.classify import Classify
 
 BATCH, KEPT = 128, 8
 
@@ -83,7 +85,8 @@ def contestants(case: str, folder: str) -> tuple[Bare, Session]:
     source, builder = Gathered(shape), optim.optimizer("momentum", lr=1e-3)
     stage = Stage(objective=lambda model: SupervisedObjective("cross-entropy"), source=lambda model: source, optimizer=builder,
                   steps=1_000_000, batch_size=BATCH)  # fmt: skip
-    recipe = Recipe(model=config, stages=(stage,), processor=Supervised.__new__(Supervised), splits={}, metrics={})
+    task = Classify({"x": Number(shape=shape)}, {"y": Category(names=tuple("0123456789"))})
+    recipe = Recipe(model=config, stages=(stage,), task=task, splits={})
     session = Session(recipe, Folder(folder), Setup(say=lambda text: None, compile="off"), [])
     model = parallel.place(config.build(), torch.device("cpu"))
     groups = [{"name": "all", "names": [n for n, _ in model.named_parameters()], "params": list(model.parameters())}]

@@ -122,9 +122,10 @@ def check_vocabulary(task: Task, path: str | Path, data: str) -> None:
 
 
 def vocabulary(values: Any) -> Any:
-    """What codes of text stand for, as task.json has it: a tokenizer, or a column's words; None where there are none."""
+    """What codes stand for, as task.json has it: a tokenizer, or the names in each input; None where there are none."""
     try:
-        return values.get("tokenizer") or (values["input"]["names"] if values["input"]["kind"] == "text" else None)
+        named = {role: field["names"] for role, field in values["inputs"].items() if "names" in field}
+        return values["settings"].get("tokenizer") or named or None
     except (AttributeError, LookupError, TypeError):
         return None
 

@@ -29,7 +29,7 @@ def trained(system: str, data: object, **choices: object) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         run = shendu.train(system, data, out=Path(folder) / "run", quiet=True, precision="fp32", **choices)
         assert run.model is not None
-        assert run.processor is not None
+        assert run.task is not None
     return run
 
 

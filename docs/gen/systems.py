@@ -19,11 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from shendu.metrics.running import METRICS
-
 from shendu import optim, recipes, registry
+from shendu.core import Metric
 from shendu.data import augment
-from shendu.data.known import KNOWN
+from shendu.metrics import classes, numbers, pairs
+from shendu.metrics import text as texts
 from shendu.nn.activations import ACTIVATIONS
 from shendu.objectives.losses import LOSSES
 
@@ -278,7 +278,6 @@ def overview() -> str:
 
 def names_page() -> str:
     """Everything that has a name on the command line, beside the systems."""
-    one_line = {name: inspect.cleandoc(cls.__doc__ or "").split("\n")[0] for name, cls in METRICS.items()}
     data = {name: f"{known.summary}; licence: {known.licence}" for name, known in KNOWN.items()}
     lists = (
         ("Data", "`shendu train SYSTEM NAME`. Where they are looked for: [data](how-to/data.md).", data),
@@ -295,7 +294,7 @@ def names_page() -> str:
             "`--set augment=crop:4,flip`. Most are for pictures, some for recordings; `mixup` is for all data with classes.",
             augment.KINDS,
         ),
-        ("Metrics", "`--set select_by=NAME`, among those of the task.", one_line),
+        ("Metrics", "`--set select_by=NAME`, among those of the task.", metrics()),
     )
     text = (
         "# Names\n\nAll that can be chosen by name, as it stands in the code.\n\n## Training\n\n`--set SETTING=VALUE`; "
@@ -307,6 +306,18 @@ def names_page() -> str:
         body = table(("name", ""), rows) if any(entries.values()) else ", ".join(name for name, _ in rows) + "\n"
         text += f"\n## {title}\n\n{how}\n\n{body}"
     return text + NOTE
+
+
+def metrics() -> dict[str, str]:
+    """Figure -> what it is, as its metric's docstring says; without those that a model names itself."""
+    found: dict[str, str] = {}
+    for cls in (cls for module in (classes, numbers, texts, pairs) for cls in vars(module).values()):
+        if isinstance(cls, type) and issubclass(cls, Metric) and cls is not Metric:
+            paragraphs = [" ".join(text.split()) for text in (cls.__doc__ or "").split("\n\n")]
+            for figure in getattr(cls, "higher", ("rank-1",) if cls is pairs.OneShot else ()):
+                said = re.search(rf"\b{figure}: (.+?)\.(?: |$)", " ".join(paragraphs))
+                found.setdefault(figure, said[1] if said else paragraphs[0].rstrip("."))
+    return found
 
 
 def drawn(part: str) -> str:

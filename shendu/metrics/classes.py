@@ -34,10 +34,10 @@ def _counted(values: Tensor) -> Tensor:
 
 
 class Hits(Metric):
-    """The share of labels that are predicted, and that are not; of logits [B, C, …] against labels [B, …].
+    """accuracy: the share of labels that are predicted. error-rate: the share of those that are not.
 
-    The largest output is the prediction; of one output per row ([B] or [B, 1]) the sign. Of maps of labels each row counts
-    all of its places.
+    Of logits [B, C, …] against labels [B, …]. The largest output is the prediction; of one output per row ([B] or [B, 1])
+    the sign. Of maps of labels each row counts all of its places.
     """
 
     higher: Mapping[str, bool] = {"accuracy": True, "error-rate": False}

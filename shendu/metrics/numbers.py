@@ -23,9 +23,10 @@ def _both(outputs: Outputs) -> tuple[Tensor, Tensor]:
 
 
 class Errors(Metric):
-    """Root mean squared error, mean absolute error and coefficient of determination of values [B, …]; rows [R, 2D].
+    """Errors of values [B, …]; rows [R, 2D].
 
-    R² is 1 - residual / total sum of squares, averaged over the D numbers. In two passes: the difference of large sums
+    rmse: the root of the mean squared error. mae: the mean absolute error. r2: the coefficient of determination,
+    1 - residual / total sum of squares, averaged over the D numbers. In two passes: the difference of large sums
     would lose all digits of targets far from 0. A constant target counts 1 where it is met exactly and 0 otherwise; fewer
     than two rows give NaN.
     """

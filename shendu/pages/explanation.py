@@ -86,7 +86,7 @@ def sections(predictor: Predictor, measured: Measured, again: Again, part: str) 
     names = [name for name, field in task.inputs.items() if field.explains]
     if not (task.explained() and names):
         return []
-    rows = torch.tensor(to_explain(task, measured, again))
+    rows = torch.tensor(to_explain(task, measured))
     made, stored, batch = cards(task, rows, again)
     for name in names:
         how = METHODS[task.inputs[name].explains]
@@ -253,23 +253,21 @@ METHODS: dict[str, Callable[[Asked], dict[str, Any]]] = {
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
 
-def to_explain(task: Task, measured: Measured, again: Again) -> list[int]:
+def to_explain(task: Task, measured: Measured) -> list[int]:
     """Half of them rows that are wrong (the worst), half right (or least wrong), of different classes first."""
-    order = measured.badness.argsort(stable=True)
-    bad = int((measured.badness > 0).sum())
-    wrong = varied(task, order.flip(0)[:bad][:WORST], again)[: EXPLAINED // 2]
-    right = [row for row in varied(task, order[:LOOKED_AT], again) if row not in wrong][: EXPLAINED - len(wrong)]
+    bad, kinds = measured.badness, task.kinds(measured)
+    worst = bad.argsort(descending=True, stable=True)[: int((bad > 0).sum())]
+    wrong = varied(worst[:WORST], kinds)[: EXPLAINED // 2]
+    best = varied(bad.argsort(stable=True)[:LOOKED_AT], kinds)
+    right = [row for row in best if row not in wrong][: EXPLAINED - len(wrong)]
     return right + wrong
 
 
-def varied(task: Task, order: Tensor, again: Again) -> list[int]:
-    """The first row of every class, then the others."""
-    if not task.labels or not len(order):
-        return order.tolist()
-    seen: dict[int, int] = {}
-    classes = again(order)[2]["y"] if len(order) <= WORST else again(order[:WORST])[2]["y"]
-    for row, label in zip(order.tolist(), classes.tolist(), strict=False):
-        seen.setdefault(label, row)
+def varied(order: Tensor, kinds: Tensor) -> list[int]:
+    """The first row of every kind, then the others."""
+    seen: dict[float, int] = {}
+    for row, kind in zip(order.tolist(), kinds[order].tolist(), strict=True):
+        seen.setdefault(kind, row)
     first = list(seen.values())
     return first + [row for row in order.tolist() if row not in set(first)]
 

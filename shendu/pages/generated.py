@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from shendu import chance, parallel
 from shendu.core import Draws
 from shendu.errors import UserError, unknown
 from shendu.parallel import device_of
-from shendu.tasks import Task
+
+if TYPE_CHECKING:
+    from shendu.tasks import Task
 
 SAMPLE = 4
 """Key of what is drawn at random."""

@@ -18,8 +18,11 @@ DOTS = 800
 """Dots of a scatter plot."""
 
 
-def sections(rows: Tensor) -> list[Section]:
-    """Predicted against true, and the residuals, of rows [R, 2D]: the truth, then what was predicted."""
+def sections(rows: Tensor, count: int = 0) -> list[Section]:
+    """Predicted against true, and the residuals, of rows [R, 2D]: the truth, then what was predicted.
+
+    `count` are the rows that were measured, where these are some of them.
+    """
     true, predicted = (t.numpy() for t in rows.chunk(2, 1))
     picked = np.unique(np.linspace(0, len(true) - 1, min(len(true), DOTS // true.shape[1] + 1)).round().astype(int))
     x, y = true[picked].ravel(), predicted[picked].ravel()
@@ -43,7 +46,8 @@ def sections(rows: Tensor) -> list[Section]:
         number_axis(drawn.xaxis)
         number_axis(drawn.yaxis)
     body = {
-        "scatter": svg(scatter, "scatter"), "residuals": svg(residuals, "residuals"), "dots": len(picked), "rows": len(true),
+        "scatter": svg(scatter, "scatter"), "residuals": svg(residuals, "residuals"), "dots": len(picked),
+        "rows": count or len(true), "some": len(true),
         "bias": figure(left.sum() / max(1, len(left))), "spread": figure(float(np.median(np.abs(left))) if len(left) else None),
     }  # fmt: skip
     return [Section("Predictions", "numbers", body)]

@@ -61,7 +61,7 @@ def write(folder: Folder, recipe: Recipe, predictor: Predictor, measured: Measur
         "notes": [*made["data"].get("notes", ()), *recipe.notes, *remarks(predictor)],
         "selection": selection(history, made, higher),
         "tiles": [headline(result, part), *tiles(recipe.splits[part].rows, made, result, part)],
-        "rows": measured.count, "sections": grouped(shown), "counted": task.counted, "by_rows": task.by_rows,
+        "rows": measured.count, "sections": grouped(shown), "counted": task.counted, "sampled": task.sampled,
     }  # fmt: skip
     path = folder.path / "report.html"
     write_text(path, filled("report.html", page, figure=figure, plain=plain, between=between))

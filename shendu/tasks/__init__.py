@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu.core import Batch, Json, Metric, Outputs, Source
+from shendu.data.ragged import tensors
 from shendu.errors import unknown
 from shendu.field import Field
 from shendu.pages.sections import Section, Told
@@ -46,8 +47,8 @@ class Task(nn.Module):
     """What is done to the rows, as it is said to a person who gives none."""
     counted: ClassVar[str] = "rows"
     """What the rows are that are measured, where a page speaks of them."""
-    by_rows: ClassVar[bool] = True
-    """False: an epoch of training is no pass over the data set's rows."""
+    sampled: ClassVar[str] = ""
+    """What the training part's figures are measured on, where the task chooses it."""
 
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
@@ -212,6 +213,10 @@ class Task(nn.Module):
     def odds(self, outputs: Outputs, said: Batch) -> Tensor:
         """[B]: the log-odds of what is said of the first row, or its value."""
         return self.sureness(outputs, said)
+
+    def kinds(self, measured: Measured) -> Tensor:
+        """[N]: the kind of each measured row; of those that a page explains the first are of different ones."""
+        return torch.zeros(measured.count)
 
     def badness(self, outputs: Outputs, batch: Batch) -> Tensor:
         """[B]: how bad each measured row is; 0: right. Which rows a report shows, worst first."""

@@ -67,6 +67,10 @@ class Classify(Task):
         logits, one = outputs["logits"].float(), int(said["y"][0])
         return logits[:, one] - torch.cat([logits[:, :one], logits[:, one + 1 :]], 1).logsumexp(1)
 
+    def kinds(self, measured: Measured) -> Tensor:
+        """The true classes."""
+        return measured.rows["predictions"][:, 0]
+
     def badness(self, outputs: Outputs, batch: Batch) -> Tensor:
         """How sure the model is of a wrong class."""
         sure, predicted = sureness(outputs["logits"])

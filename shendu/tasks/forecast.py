@@ -51,14 +51,19 @@ class Forecast(Regress):
         return ""
 
     def sections(self, measured: Measured, again: Again, model: Any, part: str) -> list[Section]:
-        """The last forecast of the part, its first, and the two that are furthest off."""
+        """Predicted against true; the last forecast of the part, its first, and the two that are furthest off."""
         from shendu.pages import numbers
+
+        some = torch.linspace(0, measured.count - 1, min(measured.count, numbers.DOTS)).round().long()
+        _, outputs, _ = again(some)
+        both = torch.cat([outputs[name].reshape(len(some), -1).double() for name in ("truth", "value")], 1)
 
         worst, last = measured.badness.argsort(descending=True, stable=True).tolist(), measured.count - 1
         rows = torch.tensor(sorted(list(dict.fromkeys([0, last, *worst]))[:SHOWN]))
         stored, outputs, batch = again(rows)
         told, season = self.tell(outputs, batch, stored), self.input.season  # type: ignore[attr-defined]
-        return [numbers.forecasts(rows, stored["x"], outputs["value"], outputs["truth"], told, season, part)]
+        drawn = numbers.forecasts(rows, stored["x"], outputs["value"], outputs["truth"], told, season, part)
+        return [*numbers.sections(both, measured.count), drawn]
 
     def named(self, outputs: Outputs, count: int) -> Outputs:
         """A row per step where so many steps of one window have names."""

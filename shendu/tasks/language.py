@@ -46,7 +46,7 @@ class Language(Task):
     kind = "language"
     purpose = "read"
     counted = "windows of the text"
-    by_rows = False
+    sampled = f"its first {TRAIN_TOKENS:,} tokens"
 
     def __init__(self, inputs: Any, targets: Any, **settings: Json) -> None:
         if settings["context"] < 1:

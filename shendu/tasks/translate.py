@@ -20,7 +20,7 @@ from shendu import config
 from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.data import tokens
 from shendu.data.dataset import Split
-from shendu.data.fields.sentence import Sentence
+from shendu.data.fields.sentence import Sentence, text_of
 from shendu.data.ragged import Ragged
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
@@ -85,6 +85,7 @@ class Translate(Task):
 
     kind = "translate"
     purpose = "translate"
+    sampled = f"its first sentence pairs, {TRAIN_FIGURE_ROWS:,} at most"
 
     def __init__(self, inputs: Any, targets: Any, **settings: Json) -> None:
         super().__init__(inputs, targets, **settings)
@@ -231,7 +232,7 @@ class Translate(Task):
 
 def texts_of(column: Any) -> list[str]:
     """The texts of a stored column of sentences."""
-    return [bytes(column[row]).decode("utf-8", "replace") for row in range(len(column))]
+    return [text_of(column[row]) for row in range(len(column))]
 
 
 def normalised(text: str) -> str:

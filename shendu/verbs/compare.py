@@ -187,9 +187,9 @@ def notes(runs: Sequence[Saved], results: Sequence[dict[str, Any]]) -> Iterable[
 
 def multiply_adds(model: nn.Module, task: Task) -> int:
     """Multiply-adds of one row's way forward; counted where a matrix is multiplied or a convolution computed, and only there."""
-    batch, counter = task.example(1), FlopCounterMode(display=False)
+    batch, counter = task.prepare(task.example(1)), FlopCounterMode(display=False)
     with parallel.evaluating(model), unfused(), counter:
-        task(model, batch)
+        task.outputs(model, batch)
     return counter.get_total_flops() // 2
 
 
@@ -205,10 +205,10 @@ def unfused() -> Iterator[None]:
 def speed(model: nn.Module, task: Task) -> float:
     """Rows per second, forward only, in fp32 on this machine's CPU: the median of some passes of a batch."""
     with parallel.evaluating(model):
-        one = task.example(1)
+        one = task.prepare(task.example(1))
         passed(model, task, one)
         size = int(min(MOST_ROWS, max(1, PASS / passed(model, task, one))))
-        batch = task.example(size)
+        batch = task.prepare(task.example(size))
         times = [passed(model, task, batch)]
         while len(times) < PASSES or sum(times) < SPENT:
             times.append(passed(model, task, batch))
@@ -217,7 +217,7 @@ def speed(model: nn.Module, task: Task) -> float:
 
 def passed(model: nn.Module, task: Task, batch: Any) -> float:
     began = time.perf_counter()
-    task(model, batch)
+    task.outputs(model, batch)
     return max(time.perf_counter() - began, 1e-9)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -167,6 +168,31 @@ def test_pictures_are_small_and_have_a_place() -> None:
     for name in made:
         assert (DOCS / "img" / name).stat().st_size < 150_000, name
         assert f"img/{name}" in text, f"no page shows {name}"
+
+
+def test_the_map_of_the_house_has_a_line_for_every_file() -> None:
+    """And a file for every line; a folder's line speaks of its own file too."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    above: list[str] = []
+    drawn = set()
+    for line in text.split("```text\n")[1].split("```")[0].splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()  # type: ignore[union-attr]
+        above = [*above[: len(indent) // 2], name]
+        drawn.add("".join(above))
+    lost = [path for path in drawn if not list(ROOT.glob(path))]
+    assert not lost, f"there is no {', '.join(lost)}"
+    files = [path for path in (ROOT / "shendu").rglob("*.py") if "systems" not in path.parts]
+    undrawn = [
+        named(path)
+        for path in sorted(files)
+        if not {named(path), named(path).removesuffix("__init__.py")} & drawn and not empty(path)
+    ]
+    assert not undrawn, f"no line for {', '.join(undrawn)}"
+
+
+def empty(path: Path) -> bool:
+    """Whether a folder's own file says what the folder is, and no more."""
+    return path.name == "__init__.py" and len(ast.parse(path.read_text(encoding="utf-8")).body) < 2
 
 
 def test_relative_links_lead_somewhere() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shendu.core import Batch, Outputs
+from shendu.core import At, Batch, Outputs
 
 
 def rand(*shape: int, seed: int) -> Tensor:
@@ -25,9 +25,10 @@ class Told:
         self.outputs, self.fields, self.rows, self.memory = outputs, batch, len(next(iter(batch.values()))), memory
         self.asked: list[int] = []
 
-    def batch(self, start: int, size: int, model: nn.Module | None) -> Batch:
-        assert 0 <= start < start + size <= self.rows
-        part = slice(start, start + size)
+    def batch(self, at: At, model: nn.Module | None = None) -> Batch:
+        assert model is None
+        assert 0 <= at.start < at.start + at.size <= self.rows
+        part = slice(at.start, at.start + at.size)
         return {
             **{n: t[part] for n, t in self.fields.items()},
             **{f"said {n}": t[part] for n, t in self.outputs.items()},

@@ -1,14 +1,15 @@
-"""Figures of rows against the metrics that keep running sums, and against closed forms."""
+"""Figures of rows against other code for the same, and against closed forms."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from cases import CASES, KIND, LABELS, LOGITS, Case
+from cases import CASES, HIGHER, KIND, LABELS, LOGITS, TARGETS, VALUES, Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from splits import Told, rand
@@ -36,17 +37,18 @@ def rows_in_slices(case: Case, sizes: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("name", CASES)
 @given(sizes=SIZES)
 @settings(max_examples=10, deadline=None)
-def test_uneven_batches_give_the_running_metric_s_figure(name: str, sizes: list[int]) -> None:
+def test_uneven_batches_give_the_figures_of_other_code(name: str, sizes: list[int]) -> None:
     case = CASES[name]
     rows = rows_in_slices(case, sizes)
     assert rows.dtype == torch.float64
     figures = case.metric.figures(rows)
-    assert set(figures) == set(case.metric.higher) == set(case.old)
-    for figure, build in case.old.items():
-        old = build()
-        old.update(next(iter(case.outputs.values())), case.batch)
-        assert figures[figure] == pytest.approx(old.compute(), rel=1e-12, abs=1e-13), figure
-        assert case.metric.higher[figure] == old.higher
+    assert figures == pytest.approx(expected(name), rel=case.close, abs=1e-13)
+    assert case.metric.higher == {figure: figure in HIGHER for figure in figures}
+
+
+@functools.cache
+def expected(name: str) -> dict[str, float]:
+    return CASES[name].of(np.arange(CASES[name].units))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -59,9 +61,11 @@ def test_outputs_that_are_trained_leave_no_graph(name: str) -> None:
 
 def test_confusion_counts_pairs_of_classes() -> None:
     rows = Predictions().rows({"logits": LOGITS}, {"y": LABELS})
-    assert torch.equal(rows, torch.stack([LABELS, LOGITS.argmax(1)], 1).double())
+    sure = LOGITS.softmax(1).amax(1)
+    assert torch.equal(rows, torch.stack([t.double() for t in (LABELS, LOGITS.argmax(1), sure)], 1))
     signs = Predictions().rows({"logits": LOGITS[:, :1]}, {"y": 2 * (LABELS > 1).long() - 1})
-    assert torch.equal(signs, torch.stack([LABELS > 1, LOGITS[:, 0] > 0], 1).double())
+    sure = LOGITS[:, 0].abs().sigmoid()
+    assert torch.equal(signs, torch.stack([t.double() for t in (LABELS > 1, LOGITS[:, 0] > 0, sure)], 1))
     assert Predictions().figures(rows) == {}
 
 
@@ -81,7 +85,15 @@ def test_auc_of_perfect_reversed_constant_and_one_sided_scores() -> None:
 
 
 def errors(value: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    return Errors().figures(Errors().rows({"value": value}, {"y": truth}))
+    return Errors().figures(Errors().rows({"value": value, "truth": truth}, {}))
+
+
+def test_a_column_and_a_list_are_the_same() -> None:
+    value, truth = VALUES[:, 0], TARGETS[:, 0]
+    found = [errors(v, t) for v in (value, value[:, None]) for t in (truth, truth[:, None])]
+    assert all(each == found[0] for each in found)
+    off = (value.double() - truth.double()).numpy()
+    assert found[0]["rmse"] == pytest.approx(np.sqrt((off**2).mean()), rel=1e-12)
 
 
 def test_r2_of_seconds_since_1970() -> None:
@@ -104,7 +116,7 @@ def test_r2_of_a_constant_target() -> None:
 
 @pytest.mark.parametrize("metric", [Hits(), Errors(), Mean("value"), Verification()])
 def test_nothing_seen_is_not_a_number(metric: Metric) -> None:
-    told = Told({"value": torch.empty(0)}, {"y": torch.empty(0)})
+    told = Told({"value": torch.empty(0), "truth": torch.empty(0)}, {"y": torch.empty(0)})
     measured = evaluate(told.ask, told, {"one": metric})
     assert set(measured.figures) == set(metric.higher)
     assert all(map(math.isnan, measured.figures.values()))

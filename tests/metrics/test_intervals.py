@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from cases import CASES, STEPS
+from cases import CASES
+from scipy.stats import binomtest
 from splits import Told, rand
 
-from shendu import measure
+from shendu import chance
 from shendu.metrics import intervals
 from shendu.metrics.classes import Hits
 from shendu.metrics.evaluation import evaluate
@@ -17,7 +19,9 @@ from shendu.metrics.intervals import Draws, tail, wilson
 from shendu.metrics.numbers import Errors, ForecastErrors, Mean
 from shendu.metrics.pairs import Verification
 
-NAMED = [name for name in CASES if name not in ("verification", "forecast", "hits of maps", "nats of maps")]
+SHARES = ["hits", "hits of signs", "hits of one column"]
+DRAWN = [name for name in CASES if name not in (*SHARES, "verification")]
+"""A row that is drawn twice is no pair with itself, so that pairs are drawn in another way."""
 
 
 def sure(name: str) -> dict[str, tuple[float, float]]:
@@ -26,46 +30,67 @@ def sure(name: str) -> dict[str, tuple[float, float]]:
     return evaluate(told.ask, told, {"it": case.metric}).intervals
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_rows_have_the_running_metric_s_intervals(name: str) -> None:
-    """The same rows are drawn, so they agree to the last digits."""
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_ends_are_those_of_figures_computed_anew_on_rows_drawn_anew(name: str) -> None:
+    """By other code for the figures, on the same rows: whole ones, and of windows that overlap the moments of their series."""
     case = CASES[name]
-    old = measure.intervals(next(iter(case.outputs.values())), case.batch["y"], case.old)
+    g = chance.generator(20261122)
+    draws = [torch.randint(case.units, (case.units,), generator=g).numpy() for _ in range(400)]
+    anew = [case.of(draw) for draw in draws]
     found = sure(name)
-    assert set(found) == set(old)
-    assert len(found)
-    for figure, ends in old.items():
-        assert found[figure] == pytest.approx(ends, rel=1e-9), figure
+    assert set(found) == set(case.metric.higher)
+    for figure, ends in found.items():
+        wanted = np.quantile([each[figure] for each in anew], [tail(case.units), 1 - tail(case.units)])
+        assert ends == pytest.approx(tuple(wanted), rel=max(case.close, 1e-9)), figure
 
 
-@pytest.mark.parametrize("name", ["hits of maps", "nats of maps"])
-def test_maps_are_drawn_as_whole_rows(name: str) -> None:
+@pytest.mark.parametrize("name", SHARES)
+def test_shares_have_wilsons_interval(name: str) -> None:
     case = CASES[name]
-    found = sure(name)
-    old = measure.intervals(case.outputs["logits"], case.batch["y"], case.old)
-    assert {figure: pytest.approx(ends) for figure, ends in old.items()} == found
+    hits = round(case.of(np.arange(case.units))["accuracy"] * case.units)
+    for figure, many in (("accuracy", hits), ("error-rate", case.units - hits)):
+        wanted = binomtest(many, case.units).proportion_ci(method="wilson")
+        assert sure(name)[figure] == pytest.approx((wanted.low, wanted.high), rel=1e-6)
 
 
-def test_moments_of_overlapping_windows_are_drawn() -> None:
-    case = CASES["forecast"]
-    old = measure.intervals(case.outputs["value"], case.batch["y"], case.old, overlap=STEPS.shape[1])
-    found = sure("forecast")
-    assert set(found) == set(old) == set(case.old)
-    for figure, ends in old.items():
-        assert found[figure] == pytest.approx(ends, rel=1e-9)
+def of_errors(value: torch.Tensor) -> dict[str, tuple[float, float]]:
+    metric = Errors()
+    rows = metric.rows({"value": value, "truth": torch.zeros(len(value))}, {})
+    return metric.intervals(rows, Draws(torch.arange(len(value))))
+
+
+def test_bootstrap_agrees_with_the_delta_method() -> None:
+    errors = torch.from_numpy(np.random.default_rng(5).standard_normal(4000))
+    squares = errors.square()
+    root = squares.mean().sqrt()
+    reach = 1.96 * squares.std() / 4000**0.5 / (2 * root)
+    assert of_errors(errors)["rmse"] == pytest.approx(
+        (float(root - reach), float(root + reach)), abs=0.15 * float(reach)
+    )
+
+
+def test_few_rows_have_wider_intervals_than_plain_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By t·√(n/(n-1))/1.96, which is 1.29 for eight rows: plain percentiles would hold the truth in 88% of cases."""
+    errors = torch.rand(8, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(intervals, "RESAMPLES", 4000)
+    low, high = of_errors(errors)["mae"]
+    monkeypatch.setattr(intervals, "tail", lambda n: 0.025)
+    plain_low, plain_high = of_errors(errors)["mae"]
+    assert (high - low) / (plain_high - plain_low) == pytest.approx(1.29, abs=0.08)
 
 
 def test_forecasts_that_are_equally_wrong_are_one_piece_of_evidence() -> None:
     moments = rand(131, seed=0)
     at = torch.arange(120)[:, None] + torch.arange(12)
-    told = Told({"value": moments[at]}, {"y": torch.zeros(120, 12), "group": at})
-    alone = Told({"value": moments[at]}, {"y": torch.zeros(120, 12)})
-    single = Told({"value": moments}, {"y": torch.zeros(131)})
-    together, apart, once = (
-        evaluate(each.ask, each, {"it": ForecastErrors()}).intervals["mae"] for each in (told, alone, single)
-    )
+
+    def of(value: torch.Tensor, **group: torch.Tensor) -> tuple[float, float]:
+        told = Told({"value": value, "truth": torch.zeros_like(value)}, {"y": value, **group})
+        return evaluate(told.ask, told, {"it": ForecastErrors()}).intervals["mae"]
+
+    together, apart, once = of(moments[at], group=at), of(moments[at]), of(moments)
     assert together[1] - together[0] == pytest.approx(once[1] - once[0], rel=0.15)
     assert apart[1] - apart[0] < 0.5 * (together[1] - together[0])
+    assert of(moments[at[:1]], group=at[:1])[0] > 0, "one window has twelve moments"
 
 
 @pytest.mark.parametrize(
@@ -141,11 +166,7 @@ def test_copies_of_rows_in_their_group_change_no_interval(name: str) -> None:
 
 def test_more_groups_than_are_drawn_scale_with_their_root() -> None:
     off = rand(90_000, seed=2)
-    metric = Errors()
-    few, many = (
-        metric.intervals(metric.rows({"value": off[:n]}, {"y": torch.zeros(n)}), Draws(torch.arange(n)))["mae"]
-        for n in (10_000, 90_000)
-    )
+    few, many = (of_errors(off[:n])["mae"] for n in (10_000, 90_000))
     assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(3, rel=0.25)
     assert many[0] < float(off.abs().mean()) < many[1]
 
@@ -189,6 +210,9 @@ def test_nothing_is_known_of_one_group_nor_of_rows_that_are_all_alike() -> None:
     assert metric.intervals(rows[:1], Draws(torch.arange(1))) == {}
     assert metric.intervals(torch.ones(5, 2).double(), Draws(torch.arange(5))) == {}
     assert metric.intervals(rows * math.nan, Draws(torch.arange(5))) == {}
+    assert of_errors(torch.tensor([1.0])) == {}
+    some = of_errors(torch.tensor([math.nan, 1.0, 2.0, 4.0]))
+    assert all(math.isfinite(end) for ends in some.values() for end in ends)
 
 
 def test_the_equal_error_s_interval_is_about_as_wide_as_chance_makes_it() -> None:

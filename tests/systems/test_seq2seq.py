@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from shendu.data.processors.translation import BEGIN, END
 from torch import nn
 
 from shendu.systems.sequence import seq2seq

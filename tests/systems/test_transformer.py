@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from shendu.data.processors.translation import BEGIN, END
 from torch import Tensor, nn
 
 from shendu.errors import UserError

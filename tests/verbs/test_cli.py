@@ -65,7 +65,7 @@ def test_train_prints_its_result_as_json(monkeypatch, capsys, tmp_path):
 
 def test_the_run_folder_holds_what_hubs_read(run):
     names = {p.name for p in run.path.iterdir()}
-    assert {"config.json", "model.safetensors", "processor.json", "README.md", "recipe.json", "env.json"} <= names
+    assert {"config.json", "model.safetensors", "task.json", "README.md", "recipe.json", "env.json"} <= names
     assert {"metrics.jsonl", "result.json", "report.html", "checkpoints"} <= names
     card = (run.path / "README.md").read_text()
     assert f"{run.result['metrics']['test']['accuracy']:.4f}" in card
@@ -330,11 +330,11 @@ def test_progress_fits_a_terminal_of_80_columns(capsys):
 
 
 def test_stopped_while_the_final_figures_are_taken(monkeypatch, capsys, tmp_path):
-    def stopped(*given: object) -> None:
+    def stopped(*given: object, **how: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("shendu.verbs.train.measured", stopped)
+        patch.setattr("shendu.verbs.train.Predictor.evaluate", stopped)
         code, _, err = call(monkeypatch, capsys, "train", "neuron", "and", "--out", tmp_path / "r", "--quiet")
     assert code == 130
     assert f"shendu train --resume {tmp_path / 'r'}" in err.splitlines()[-1]

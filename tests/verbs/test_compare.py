@@ -6,7 +6,6 @@ import json
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,10 @@ from torch import nn
 
 import shendu
 from shendu import Run, cli
+from shendu.core import Batch, Outputs
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
+from shendu.tasks import Task
 from shendu.verbs import compare as verb
 from shendu.verbs.compare import Comparison, Line, compare
 
@@ -78,6 +80,23 @@ class Attending(nn.Module):
         return nn.functional.scaled_dot_product_attention(x, x, x)
 
 
+class Asking(Task):
+    """Ones in this shape, by way of a product."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__({"x": Number(shape=shape[1:])}, {})
+        self.ones = shape
+
+    def example(self, n: int) -> Batch:
+        return {"x": torch.ones(n, *self.ones[1:])}
+
+    def prepare(self, stored: Batch) -> Batch:
+        return {"x": stored["x"] @ torch.eye(stored["x"].shape[-1])}
+
+    def outputs(self, model: Any, batch: Batch) -> Outputs:
+        return {"logits": model(batch["x"])}
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "wanted"),
     [
@@ -89,8 +108,8 @@ class Attending(nn.Module):
     ],
 )
 def test_multiply_adds_by_hand(model: nn.Module, shape: tuple[int, ...], wanted: int) -> None:
-    processor = SimpleNamespace(example=lambda n: {"x": torch.ones(shape)}, call=lambda model, batch: model(batch["x"]))
-    assert verb.multiply_adds(model, processor) == wanted
+    """Of the network alone: what prepares its rows (here a product) is none of it."""
+    assert verb.multiply_adds(model, Asking(shape)) == wanted
 
 
 def test_runs_that_are_alike_are_told_apart_by_their_folders(runs: list[Run]) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from shendu.data.processors.language import Language
 
 import shendu
 from shendu import Run
 from shendu.cli import cli
 from shendu.composing import Text, compose, pieces
 from shendu.errors import UserError
+from shendu.tasks.language import Language
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +77,11 @@ def test_what_cannot_be_written(how: dict[str, Any], line: str, run: Run) -> Non
 @pytest.mark.parametrize("tokenizer", ["characters", "bpe:300"])
 def test_a_prompt_in_bytes_that_are_no_text(tokenizer: str) -> None:
     """As a shell hands on $'one\\xff'."""
-    processor = Language.of(shendu.open_data("counting"), tokenizer, 8)
+    task = Language.of(shendu.open_data("counting"), tokenizer, 8)
     with pytest.raises(UserError) as caught:
-        processor.prompt(b"one\xff".decode("utf-8", "surrogateescape"))
+        task.prompt(b"one\xff".decode("utf-8", "surrogateescape"))
     assert str(caught.value) == "the prompt is not UTF-8 after its first 3 characters; type it anew"
-    assert processor.text(processor.prompt("one")) == "one"
+    assert task.text(task.prompt("one")) == "one"
 
 
 def test_the_command(run: Run) -> None:

@@ -212,7 +212,7 @@ def test_a_forecast_has_a_row_per_step(tmp_path: Path) -> None:
     assert [row["input"] for row in both] == ["ndarray", "2024-01", "2024-02", "2024-03"]
     (tmp_path / "later.csv").write_text("\n".join(["month,sales", *lines[20:]]), encoding="utf-8")
     later = series.evaluate(str(tmp_path / "later.csv"))
-    assert later["rows"] == len(lines) - 20 - series.processor.input.window - 3 + 1
+    assert later["rows"] == len(lines) - 20 - series.task.input.window - 3 + 1
 
 
 def test_a_file_is_there_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:
@@ -517,7 +517,9 @@ def test_sentences_that_are_cut_are_said_once(
     fits, longer = "q" * 14, "q" * 15  # and a blank before the word
     german.predict(fits, say=said.append)
     assert said == []
-    assert german.processor.encode(fits)["x"].shape == german.processor.encode(longer)["x"].shape == (1, 16)
+    assert german.task.encode([fits])["x"].shape == german.task.encode([longer])["x"].shape == (1, 16)
+    stored = german.task.input.parse(["ein mann", "a"])
+    assert np.array_equal(german.task.encoded({"x": stored[""]})["x"], german.task.rows(["ein mann", "a"])), "no zeros"
     german.predict(longer, longer, fits, longer, say=said.append)
     line = "3 sentences have more than the 16 codes that the network reads: what comes after them is left out"
     assert said == [line]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from shendu.data.processors.supervised import Supervised
-from shendu.measure import Outputs
-from shendu.pages.rows import Rows
-from shendu.sources.static import Static
 
 import shendu
 from shendu import chance
-from shendu.core import At
 from shendu.data.column import Column
 from shendu.data.dataset import Split
 from shendu.data.fields.category import Category
@@ -29,9 +25,16 @@ from shendu.data.fields.sequence import Sequence
 from shendu.data.fields.series import Series
 from shendu.data.fields.text import Text
 from shendu.errors import UserError
-from shendu.metrics import METRICS
-from shendu.pages import drawing, explanation, report
-from shendu.verbs.train import affordable, doubtful
+from shendu.field import Field
+from shendu.metrics.evaluation import Measured
+from shendu.pages import cards, classes, drawing, explanation, numbers, report
+from shendu.predictor import Predictor
+from shendu.sources.rows import Rows
+from shendu.tasks import Again, Task
+from shendu.tasks.classify import Classify
+from shendu.tasks.forecast import Forecast
+from shendu.tasks.regress import Regress
+from shendu.verbs.train import affordable
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -90,11 +93,51 @@ def trained(tmp_path: Path, system: str, data: Any, **choices: Any) -> Page:
     return checked(run.report)
 
 
-def fake_rows(outputs: torch.Tensor, targets: torch.Tensor, names: tuple[str, ...] = ()) -> Rows:
-    target = Category(names=names) if names else Number()
-    processor = Supervised(Number(shape=(2,)), target, [0.0, 0.0], [1.0, 1.0])
-    split = Split({"x": np.zeros((len(outputs), 2), np.float32), "y": targets.numpy()})
-    return Rows(processor, Static(split, processor, x="x", y="y", classes=len(names)), outputs, targets)
+class Seen(NamedTuple):
+    """What a page is made of: a model that was measured on some rows."""
+
+    predictor: Predictor
+    measured: Measured
+    again: Again
+
+    @property
+    def task(self) -> Task:
+        return self.predictor.task
+
+    def looked_at(self) -> explanation.Asked:
+        """The rows that are explained."""
+        rows = torch.tensor(explanation.to_explain(self.task, self.measured))
+        return explanation.Asked(*self, "x", rows, *cards.cards(self.task, rows, self.again))
+
+    def explained(self) -> dict[str, Any]:
+        return explanation.sections(*self, "test")[0].body
+
+
+def seen(task: Task, model: torch.nn.Module, x: np.ndarray, targets: torch.Tensor, overlap: int = 1) -> Seen:
+    source = Rows(Split({"x": x, "y": targets.numpy()}), task, overlap=overlap)
+    predictor = Predictor(task, model, "cpu", "fp32")
+    return Seen(predictor, predictor.evaluate(source, worst=True), predictor.again(source))
+
+
+def told(outputs: torch.Tensor, targets: torch.Tensor, names: tuple[str, ...] = ()) -> Seen:
+    """A model that says these outputs."""
+    given = {"x": Number(shape=tuple(outputs.shape[1:]))}
+    task = Classify(given, {"y": Category(names=names)}) if names else Regress(given, {"y": Number()})
+    return seen(task, torch.nn.Identity(), outputs.numpy(), targets)
+
+
+def of_classes(found: Seen) -> dict[str, Any]:
+    confused, each = classes.sections(found.task.labels, found.measured.rows["predictions"], "test")
+    return {**confused.body, **each.body}
+
+
+def of_numbers(found: Seen) -> dict[str, Any]:
+    (section,) = numbers.sections(found.measured.rows["errors"])
+    return section.body
+
+
+def worst(found: Seen) -> list[dict[str, Any]]:
+    return cards.worst(found.task, found.measured, found.again, "test").body["cards"]
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -116,15 +159,17 @@ def test_headline_is_the_first_figure_with_its_interval() -> None:
 
 def test_few_rows_do_not_tell_a_model_from_the_commonest_class() -> None:
     targets = torch.tensor([0] * 8 + [1] * 2)
-    rows, shown = fake_rows(torch.eye(2)[targets], targets, ("no", "yes")), Outputs()
-    shown.update(rows.outputs, {"y": targets})
+
+    def warned(found: Seen, name: str, low: float) -> str:
+        return found.task.warning(dataclasses.replace(found.measured, intervals={name: (low, 1.0)}), "test")
+
+    labelled = told(torch.eye(2)[targets], targets, ("no", "yes"))
     said = "10 test rows do not tell this model from one that always says no, which is right in 80.0% of them"
-    assert doubtful(rows.processor, shown, {"accuracy": [0.72, 1.0]}, "test") == said
-    assert doubtful(rows.processor, shown, {"accuracy": [0.81, 1.0]}, "test") == ""
-    assert doubtful(fake_rows(rows.outputs[:, 0], targets.float()).processor, shown, {"rmse": [0.1, 1.0]}, "test") == ""
-    numbers = fake_rows(rows.outputs[:, 0], targets.float()).processor
+    assert [warned(labelled, "accuracy", low) for low in (0.72, 0.81)] == [said, ""]
+    measured = told(torch.eye(2)[targets, 0], targets.float())
     said = "10 test rows do not tell this model from one that always says their mean"
-    assert [doubtful(numbers, shown, {"r2": [low, 0.9]}, "test") for low in (-0.1, 0.1)] == [said, ""]
+    assert [warned(measured, "r2", low) for low in (-0.1, 0.1)] == [said, ""]
+    assert warned(measured, "rmse", 0.1) == ""
 
 
 def test_a_time_limit_measures_as_many_training_rows_as_fit() -> None:
@@ -136,8 +181,7 @@ def test_class_figures_agree_with_counting() -> None:
     g = torch.Generator().manual_seed(0)
     outputs, targets = torch.randn(300, 4, generator=g), torch.randint(3, (300,), generator=g)
     names = ("a", "b", "c", "never")
-    rows = fake_rows(outputs, targets, names)
-    found = report.of_classes(rows)
+    found = of_classes(told(outputs, targets, names))
     true, predicted = targets.tolist(), outputs.argmax(1).tolist()
     both = list(zip(true, predicted, strict=True))
     assert [[count for count, _ in line] for line in found["matrix"]] == [
@@ -159,29 +203,28 @@ def test_calibration_error_agrees_with_its_definition() -> None:
     outputs, targets = 3 * torch.randn(200, 3, generator=g), torch.randint(3, (200,), generator=g)
     sure, predicted = outputs.softmax(1).max(1)
     error = 0.0
-    for i in range(report.BINS):
-        inside = (sure >= i / report.BINS) & (sure < (i + 1) / report.BINS)
+    for i in range(classes.BINS):
+        inside = (sure >= i / classes.BINS) & (sure < (i + 1) / classes.BINS)
         if inside.any():
             right = (predicted == targets)[inside].double().mean()
             error += float(inside.double().mean() * (right - sure[inside].double().mean()).abs())
-    found = report.calibration(fake_rows(outputs, targets, ("a", "b", "c")))
-    assert found["error"] == pytest.approx(error, abs=1e-6)
+    found = of_classes(told(outputs, targets, ("a", "b", "c")))
+    assert found["calibration"]["error"] == pytest.approx(error, abs=1e-6)
     certain = torch.tensor([[200.0, 0.0], [0.0, 200.0]])
-    assert report.calibration(fake_rows(certain, torch.tensor([0, 1]), ("a", "b")))["error"] == 0
+    assert of_classes(told(certain, torch.tensor([0, 1]), ("a", "b")))["calibration"]["error"] == 0
 
 
 def test_worst_rows_are_the_most_confident_wrong_ones() -> None:
     outputs = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 9.0], [0.0, 2.0]])
-    rows = fake_rows(outputs, torch.tensor([1, 1, 1, 0]), ("a", "b"))
-    assert rows.worst == [0, 3, 1]
-    card = rows.card(0)
+    found = worst(told(outputs, torch.tensor([1, 1, 1, 0]), ("a", "b")))
+    assert [card["row"] for card in found] == [0, 3, 1]
+    card = found[0]
     assert (card["true"], card["predicted"], card["sure"], card["right"]) == ("b", "a", "95.3%", False)
 
 
 def test_worst_numbers_are_the_furthest_off() -> None:
-    rows = fake_rows(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.5, -2.0, 3.0]))
-    assert rows.worst == [1, 0]
-    assert rows.card(1)["sure"] == "4"
+    found = worst(told(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.5, -2.0, 3.0])))
+    assert [(card["row"], card["sure"]) for card in found] == [(1, "4"), (0, "0.5")]
 
 
 def test_thinning_keeps_means_ends_and_gaps() -> None:
@@ -196,22 +239,20 @@ def test_thinning_keeps_means_ends_and_gaps() -> None:
 
 
 def test_attributions_of_a_linear_model_add_up_and_leave_it_alone() -> None:
-    processor = Supervised(Number(shape=(3,)), Category(names=("a", "b")), [0.0] * 3, [1.0] * 3)
+    task = Classify({"x": Number(shape=(3,))}, {"y": Category(names=("a", "b"))})
     model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(3, 2)).train()
     x = torch.randn(7, 3)
-    found = explanation.attributions(model, processor, x)
-    assert found is not None
     logits, chosen = model.eval()(x).max(1)
-    torch.testing.assert_close(found.sum(1), (logits - model[1].bias[chosen]).detach())
     model.train()
-    explanation.attributions(model, processor, x)
+    found = explanation.attributions(task, model, {"x": x, "y": chosen})["x"]
+    torch.testing.assert_close(found.sum(1), (logits - model[1].bias[chosen]).detach())
     assert model.training
     assert model[0].training
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
 def test_no_explanation_where_there_is_no_gradient() -> None:
-    processor = Supervised(Number(shape=(2,)), Category(names=("a", "b")), [0.0] * 2, [1.0] * 2)
+    task = Classify({"x": Number(shape=(2,))}, {"y": Category(names=("a", "b"))})
 
     class Step(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -225,8 +266,9 @@ def test_no_explanation_where_there_is_no_gradient() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.bias.expand(len(x), 2)
 
-    assert explanation.attributions(Step(), processor, torch.randn(4, 2)) is None
-    assert explanation.attributions(Deaf(), processor, torch.randn(4, 2)) is None
+    batch = {"x": torch.randn(4, 2), "y": torch.zeros(4, dtype=torch.int64)}
+    assert explanation.attributions(task, Step(), batch) == {}
+    assert explanation.attributions(task, Deaf(), batch) == {}
 
 
 # ---- pages -----------------------------------------------------------------------------------------------------------
@@ -248,7 +290,7 @@ def test_digits_page_has_every_section_and_is_rebuilt_to_the_byte(tmp_path: Path
     assert "95% interval" in page.body
     assert "shendu train lenet digits --set steps=30 --set batch_size=32" in page.body
     assert page.seen.count("svg") >= 4
-    assert page.seen.count("img") == report.MISTAKES + 2 * explanation.EXPLAINED
+    assert page.seen.count("img") == cards.MISTAKES + 2 * explanation.EXPLAINED
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert f"{100 * result['metrics']['test']['accuracy']:.2f}%" in page.body
     (tmp_path / "run" / "report.html").unlink()
@@ -301,7 +343,7 @@ def test_large_colour_pictures_stay_small(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (400, 128, 100, 3), dtype=np.uint8)
     page = trained(tmp_path, "perceptron", (pixels, rng.integers(0, 5, 400)), steps=2)
-    assert page.seen.count("img") == report.MISTAKES + 2 * explanation.EXPLAINED
+    assert page.seen.count("img") == cards.MISTAKES + 2 * explanation.EXPLAINED
 
 
 def test_gaps_and_several_stages_in_the_curves(tmp_path: Path) -> None:
@@ -327,14 +369,13 @@ def test_gaps_and_several_stages_in_the_curves(tmp_path: Path) -> None:
 
 def test_outputs_that_are_no_numbers() -> None:
     outputs = torch.tensor([[float("nan"), 1.0], [float("inf"), 0.0], [0.0, 1.0]])
-    rows = fake_rows(outputs, torch.tensor([0, 1, 1]), ("a", "b"))
-    assert report.of_classes(rows)["calibration"]["error"] >= 0
+    assert of_classes(told(outputs, torch.tensor([0, 1, 1]), ("a", "b")))["calibration"]["error"] >= 0
     for value in ("nan", "inf"):
-        rows = fake_rows(torch.tensor([2.0, float(value), 3.0]), torch.tensor([1.0, 2.0, 3.0]))
-        assert rows.worst == [1, 0]
-        assert "<svg" in report.of_numbers(rows)["scatter"]
-        assert report.of_numbers(rows)["bias"] == "0.5"
-    assert report.of_numbers(fake_rows(torch.tensor([float("nan")]), torch.tensor([1.0])))["spread"] == "–"
+        found = told(torch.tensor([2.0, float(value), 3.0]), torch.tensor([1.0, 2.0, 3.0]))
+        assert [card["row"] for card in worst(found)] == [1, 0]
+        assert "<svg" in of_numbers(found)["scatter"]
+        assert of_numbers(found)["bias"] == "0.5"
+    assert of_numbers(told(torch.tensor([float("nan")]), torch.tensor([1.0])))["spread"] == "–"
 
 
 def test_untouched_by_the_caller_s_matplotlib_and_leaves_it_alone() -> None:
@@ -360,16 +401,20 @@ class Says(torch.nn.Module):
         return self.said(x) + self.bias
 
 
-def rows_of(
-    column: Any, stored: np.ndarray, model: torch.nn.Module, targets: torch.Tensor, names: tuple[str, ...]
-) -> Rows:
-    target = Category(names=names) if names else Number(shape=tuple(targets.shape[1:]))
-    width = (1,) if isinstance(column, Series) else column.shape[:1]
-    processor = Supervised(column, target, [0.0] * width[0], [1.0] * width[0])
-    source = Static(Split({"x": stored, "y": targets.numpy()}), processor, x="x", y="y", classes=len(names))
-    with torch.no_grad():
-        outputs = processor.call(model.eval(), source.batch(At(0, len(stored))))
-    return Rows(processor, source, outputs, targets)
+def classified(
+    field: Field, stored: np.ndarray, model: torch.nn.Module, targets: torch.Tensor, names: tuple[str, ...]
+) -> Seen:
+    return seen(Classify({"x": field}, {"y": Category(names=names)}), model, stored, targets)
+
+
+def test_rows_of_every_class_are_explained_wherever_they_lie() -> None:
+    """Sorted by class, as folders are read, with the last class wrong."""
+    targets = torch.arange(4).repeat_interleave(700)
+    said = 9 * torch.eye(5)[torch.where(targets == 3, 4, targets)]
+    found = told(said, targets, ("a", "b", "c", "d", "e"))
+    rows = explanation.to_explain(found.task, found.measured)
+    assert rows[:3] == [0, 700, 1400], "the first right row of each class"
+    assert targets[rows].tolist() == [0, 1, 2, 0, 3, 3, 3, 3], "half of them wrong"
 
 
 def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
@@ -385,15 +430,17 @@ def test_a_columns_importance_is_what_its_shuffling_costs() -> None:
     stored[:, 7] = 2 + np.arange(300) % 2
     model = Says(lambda x: torch.stack([-9 * x[:, 0], 9 * x[:, 0]], 1))
     targets = torch.from_numpy((stored[:, 0] > 0).astype(np.int64))
-    rows = rows_of(row, stored, model, targets, ("no", "yes"))
-    found = explanation.explain(model, rows, {"accuracy": METRICS["accuracy"]})
-    assert [bar.name for bar in found.bars] == ["age", "day", "job"]
-    assert found.bars[0].value == pytest.approx(0.5, abs=0.06), "sign of one number against another's"
-    assert 0 < found.bars[0].spread < 0.05
-    assert [bar.value for bar in found.bars[1:]] == [0, 0]
-    assert "the accuracy falls when the column's values are shuffled among 300 rows" in found.how
-    for row_number, parts in found.parts.items():
-        assert parts[0].name == f"age = {stored[row_number, 0]:.6g}"
+    found = classified(row, stored, model, targets, ("no", "yes"))
+    looked = found.looked_at()
+    bars, used = explanation.importance(looked, "accuracy", higher=True)
+    assert used == 300
+    assert [bar.name for bar in bars] == ["age", "day", "job"]
+    assert bars[0].value == pytest.approx(0.5, abs=0.06), "sign of one number against another's"
+    assert 0 < bars[0].spread < 0.05
+    assert [bar.value for bar in bars[1:]] == [0, 0]
+    assert "the accuracy falls when the column's values are shuffled among 300 rows" in found.explained()["how"]
+    for number, parts in zip(looked.rows.tolist(), explanation.contributions(looked), strict=True):
+        assert parts[0].name == f"age = {stored[number, 0]:.6g}"
         assert [part.value for part in parts[1:]] == pytest.approx([0, 0], abs=1e-6)
 
 
@@ -402,8 +449,8 @@ def test_a_columns_part_is_against_other_rows_values() -> None:
     row = Row(columns=(Column(name="a", kind="number"), Column(name="b", kind="number")))
     stored = np.arange(20, dtype=np.float32).reshape(10, 2)
     model = Says(lambda x: x[:, :1] * 3 + x[:, 1:])
-    rows = rows_of(row, stored, model, torch.zeros(10), ())
-    for number, parts in explanation.contributions(model, rows).items():
+    looked = seen(Regress({"x": row}, {"y": Number()}), model, stored, torch.zeros(10)).looked_at()
+    for number, parts in zip(looked.rows.tolist(), explanation.contributions(looked), strict=True):
         added = {part.name.split(" = ")[0]: part.value for part in parts}
         others = torch.randperm(10, generator=chance.generator(explanation._DRAW))[: explanation.OTHERS].numpy()
         mean = stored[others].mean(0)
@@ -418,37 +465,51 @@ def test_words_that_are_taken_away() -> None:
     weight = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 2.0], [1.5, 0.0], [0.0, 0.0]])
     model = Says(lambda x: weight[x.long()].sum(1))
     stored = text.parse(["good film", "bad film film", "good unheard"])[""]
-    rows = rows_of(text, stored, model, torch.tensor([1, 0, 1]), ("neg", "pos"))
-    marks = explanation.explain(model, rows, {}).marks
-    assert {row: [word for word, _ in found] for row, found in marks.items()} == {
-        0: ["good", "film"], 1: ["bad", "film", "film"], 2: ["good", "…"],
-    }  # fmt: skip
-    assert [value for _, value in marks[1]] == pytest.approx([1.5, 0, 0])
-    assert [value for _, value in marks[0]] == pytest.approx([2, 0])
+    found = classified(text, stored, model, torch.tensor([1, 0, 1]), ("neg", "pos")).explained()
+    assert found["spaced"]
+    assert {card["row"]: [(mark["text"], mark["value"]) for mark in card["marks"]] for card in found["cards"]} == {
+        0: [("good", "+2"), ("film", "+0")],
+        1: [("bad", "+1.5"), ("film", "+0"), ("film", "+0")],
+        2: [("good", "+2"), ("…", "+0")],
+    }
 
 
 def test_letters_that_are_taken_away() -> None:
     column = Sequence(letters=("A", "C", "G", "T"), length=4)
     model = Says(lambda x: torch.stack([x[:, 2].sum(1), 0 * x[:, 2].sum(1)], 1))
-    rows = rows_of(column, column.parse(["ACGT", "GG"])[""], model, torch.tensor([0, 0]), ("site", "none"))
-    found = explanation.explain(model, rows, {})
-    assert found.marks[0] == [("A", 0), ("C", 0), ("G", 1), ("T", 0)]
-    assert [letter for letter, _ in found.marks[1]] == ["G", "G"]
-    assert not found.spaced
+    stored = column.parse(["ACGT", "GG"])[""]
+    found = classified(column, stored, model, torch.tensor([0, 0]), ("site", "none")).explained()
+    first, second = (card["marks"] for card in found["cards"])
+    assert [(mark["text"], mark["strength"]) for mark in first] == [("A", 0), ("C", 0), ("G", 100), ("T", 0)]
+    assert [mark["text"] for mark in second] == ["G", "G"]
+    assert not found["spaced"]
 
 
-def test_a_forecast_stands_beside_the_season_before() -> None:
+def test_a_forecast_stands_beside_the_season_before(monkeypatch: pytest.MonkeyPatch) -> None:
     column = Series(window=6, horizon=4, season=3)
     stored = np.arange(60, dtype=np.float32).reshape(10, 6)
     model = Says(lambda x: x[:, -1:] + torch.arange(1, 5))
-    rows = rows_of(column, stored, model, torch.zeros(10, 4), ())
-    lines = explanation.explain(model, rows, {}).lines
-    assert len(lines) == explanation.LINES
-    assert {0, 9} <= set(lines)
-    first = lines[0]
-    assert first.history.tolist() == [0, 1, 2, 3, 4, 5]
-    assert first.naive.tolist() == [3, 4, 5, 3]
-    assert first.forecast.tolist() == [6, 7, 8, 9]
+    truth = torch.zeros(10, 4)
+    found = seen(Forecast({"x": column}, {"y": Number(shape=(4,))}), model, stored, truth, overlap=4)
+    drawn: list[tuple[np.ndarray, ...]] = []
+    line = numbers.line
+    monkeypatch.setattr(numbers, "line", lambda *given: drawn.append(given[:4]) or line(*given))
+    pairs, forecasts = found.task.sections(found.measured, found.again, model, "test")
+    assert [card["row"] for card in forecasts.body["lines"]] == [0, 7, 8, 9], "first, last, furthest off"
+    assert [values.tolist() for values in drawn[0]] == [
+        [0, 1, 2, 3, 4, 5], [0, 0, 0, 0], [6, 7, 8, 9], [3, 4, 5, 3],
+    ], "the window, what came, the forecast, the season before"  # fmt: skip
+    assert pairs.body["bias"] == drawing.figure(float(np.mean([r * 6 + 5 + h for r in range(10) for h in range(1, 5)])))
+
+
+def test_of_many_forecasts_some_are_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "DOTS", 10)
+    task = Forecast({"x": Series(window=2, horizon=1)}, {"y": Number(shape=(1,))})
+    x = np.arange(200, dtype=np.float32).reshape(100, 2)
+    found = seen(task, Says(lambda x: x[:, -1:]), x, torch.zeros(100, 1))
+    pairs, _ = task.sections(found.measured, found.again, found.predictor.model, "test")
+    assert (pairs.body["some"], pairs.body["rows"]) == (10, 100)
+    assert pairs.body["bias"] == "100", "of the first, the last, and those evenly between"
 
 
 def test_a_table_page(tmp_path: Path) -> None:
@@ -476,6 +537,8 @@ def test_a_forecast_page(tmp_path: Path) -> None:
     page = trained(tmp_path, "nbeats", str(tmp_path / "sales.csv"), steps=5, time="month", horizon=6)
     for word in (
         "Test MASE",
+        "Predicted against true",
+        "Residuals",
         "Forecasts",
         "dotted the last season repeated",
         "steps from the last known value",

@@ -29,8 +29,8 @@ def test_equal_seeds_draw_equal_pictures(run: shendu.Run, tmp_path: Path) -> Non
 
 
 def test_the_class_that_is_asked_for(run: shendu.Run) -> None:
-    assert sample.labels_of(run.model, run.processor.classes, 12, None).tolist() == [*range(10), 0, 1]  # type: ignore[union-attr]
-    assert sample.labels_of(run.model, run.processor.classes, 3, "7").tolist() == [7, 7, 7]  # type: ignore[union-attr]
+    assert sample.labels_of(run.task, 12, None).tolist() == [*range(10), 0, 1]  # type: ignore[union-attr]
+    assert sample.labels_of(run.task, 3, "7").tolist() == [7, 7, 7]  # type: ignore[union-attr]
 
 
 def test_a_grid_is_square_and_its_pixels_stay_sharp() -> None:

@@ -402,12 +402,12 @@ def test_codes_of_other_sentences_are_refused_though_all_shapes_agree(tmp_path: 
     assert OTHER_WORDS.format("other") in one_line(caught.value)
 
 
-def test_a_damaged_processor_beside_the_weights_says_nothing(tmp_path: Path) -> None:
+def test_a_damaged_task_beside_the_weights_says_nothing(tmp_path: Path) -> None:
     file = stored(tmp_path / "model.safetensors", state())
-    for content in ("[1]", "{", '{"input": 3}', "[" * 100_000):
-        (tmp_path / "processor.json").write_text(content, encoding="utf-8")
+    for content in ("[1]", "{", '{"inputs": 3, "settings": {}}', '{"inputs": {"x": 3}, "settings": {}}', "[" * 100_000):
+        (tmp_path / "task.json").write_text(content, encoding="utf-8")
         (tmp_path / "config.json").write_text(content, encoding="utf-8")
-        weights.check_vocabulary(lenet.recipe(shendu.open_data("digits").split_off()).processor, file, "digits")
+        weights.check_vocabulary(lenet.recipe(shendu.open_data("digits").split_off()).task, file, "digits")
         assert weights.load_published(lenet, NET, file).keys() == state().keys()
 
 
