@@ -59,7 +59,7 @@ def pieces(
         raise UserError(f"cannot write {n} texts; write it like --n 3 (at most {MOST:,})")
     task: Any = found.task
     chosen = parallel.choose_device(device)
-    model = halved(parallel.place(found.model, chosen))
+    model: Any = halved(parallel.place(found.model, chosen))
     begun = task.prompt(prompt)
     if model.context and len(begun) > model.context:
         say(f"the prompt has {len(begun):,} tokens and the model sees {model.context:,}: its beginning is forgotten")

@@ -22,6 +22,7 @@ from typing import Any
 from shendu import optim, recipes, registry
 from shendu.core import Metric
 from shendu.data import augment
+from shendu.data.known import KNOWN
 from shendu.metrics import classes, numbers, pairs
 from shendu.metrics import text as texts
 from shendu.nn.activations import ACTIVATIONS

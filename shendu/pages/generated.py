@@ -15,7 +15,6 @@ from PIL import Image as Picture
 from torch import Tensor
 
 from shendu import chance, parallel
-from shendu.core import Draws
 from shendu.errors import UserError, unknown
 from shendu.parallel import device_of
 
@@ -28,7 +27,7 @@ SIDE, BETWEEN = 512, 2
 """Pixels a side that a sheet is enlarged to; pixels between its pictures."""
 
 
-def frames(model: Draws, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
+def frames(model: Any, n: int, label: Tensor | None, seed: int, settings: dict[str, Any]) -> Iterator[Tensor]:
     """What a model that `Draws` yields under a seed, as float32 on the CPU."""
     place = device_of(model)
     with parallel.evaluating(model):

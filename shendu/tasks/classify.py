@@ -117,4 +117,4 @@ def chosen(logits: Tensor) -> Tensor:
 def sureness(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The probability of the likeliest class, and the class, [B] each."""
     shares = F.softmax(logits.float().nan_to_num(), 1)
-    return shares.max(1)  # type: ignore[return-value]
+    return shares.max(1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from shendu.core import Batch, Json, Metric, Outputs
+from shendu.data.fields.image import Image
 from shendu.errors import UserError
 from shendu.metrics.numbers import Mean
 from shendu.tasks import Again, Section, Task
@@ -56,12 +57,12 @@ class Score(Task):
         made = super().of(data, scores=scores or {"score": False}, **settings)
         field = made.input
         if units != "standard":
-            if field.kind != "image":
+            if not isinstance(field, Image):
                 raise UserError(f"{data.name} holds no pictures, which this system reads; give pictures")
             middle = {
                 name: (value,) * field.channels for name, value in zip(("mean", "std"), UNITS[units], strict=True)
-            }  # type: ignore[attr-defined]
-            field = replace(field, **middle)  # type: ignore[type-var]
+            }
+            field = replace(field, **middle)  # type: ignore[arg-type]
         target = next(iter(made.targets.values()), None)
         drawn = list(target.classes) if conditional and target is not None else []
         return cls({"x": field}, made.targets, **{**made.settings, "drawn": drawn})

@@ -97,40 +97,7 @@ def _of_run(run: Saved, data_dir: str | Path | None) -> Dataset:
 def _other(run: Saved, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
     """Other data, read as the run's own was where nothing else is said, and encoded by its fields."""
     reading = config.settle(how, _reading(run))[0]
-    return _interim(run, data, data_dir, reading)
-
-
-def _interim(run: Saved, data: Any, data_dir: str | Path | None, reading: Reading) -> Dataset:
-    """INTERIM."""
-    import numpy as np
-
-    from shendu.data import catalogue, recoded
-    from shendu.data.dataset import Split
-    from shendu.data.texts import prose
-
-    mine = run.task
-    known = isinstance(data, str) and data in catalogue.KNOWN
-    target = mine.targets.get("y")
-    if not known and target is not None and (found := recoded.open_as(data, mine.input, target, reading)):
-        return found
-    dataset = data_module.open(data, data_dir=data_dir, reading=reading)
-    if not known and mine.kind == "language":
-        return prose.whole(dataset)
-    theirs = dataset.fields[dataset.target]
-    labels = mine.labels
-    if not labels or not theirs.classes or theirs.classes == labels:
-        return dataset
-    strange = [name for name in theirs.classes if name not in labels]
-    if strange:
-        raise UserError(
-            f"{run.path} and {dataset.name} have different classes ({', '.join(strange[:5])}); give data of the same classes"
-        )
-    number = np.array([labels.index(name) for name in theirs.classes])
-    splits = {
-        part: Split({**split.columns, dataset.target: number[split.columns[dataset.target]]}, split.index)
-        for part, split in dataset.splits.items()
-    }
-    return replace(dataset, fields={**dataset.fields, dataset.target: target}, splits=splits)
+    return data_module.open(data, data_dir=data_dir, reading=reading, fields=run.task.fields())
 
 
 def _reading(run: Saved) -> Reading:
