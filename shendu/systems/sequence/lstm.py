@@ -16,6 +16,7 @@ Shape letters: B rows, L places, I inputs, U units, K outputs.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,20 @@ from shendu.nn.recurrent import Settings
 from shendu.recipes.recurrent import recurrent
 
 
+@functools.cache
+def in_bfloat16() -> bool:
+    """Whether autocast computes an LSTM here, forward and backward: on a CPU it leaves it to oneDNN, which has one for some only."""
+    shapes = (1, 1, 1), (1, 1, 1), (1, 1, 1), (4, 1), (4, 1), (4,), (4,)
+    x, h, c, *weights = (torch.zeros(s, device="cpu", requires_grad=True) for s in shapes)
+    try:
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+            y = torch.lstm(x, (h, c), weights, True, 1, 0.0, True, False, True)[0]
+        torch.autograd.grad(y.sum(), weights)
+    except RuntimeError:
+        return False
+    return True
+
+
 class LSTM(nn.LSTM):
     """One layer in one direction: torch.nn.LSTM's weights and kernel; `unrolled` is what the kernel computes."""
 
@@ -39,10 +54,20 @@ class LSTM(nn.LSTM):
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__(inputs, units, batch_first=True)
+        self.lowers = in_bfloat16()  # tried here, since compiled code cannot
         nn.init.orthogonal_(self.weight_hh_l0)
         with torch.no_grad():
             self.bias_hh_l0.zero_()
             self.bias_ih_l0.zero_()[units : 2 * units] = 1.0
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        """x [B, L, I], state (h, c) each [1, B, U] -> outputs [B, L, U], state; float32 within where bfloat16 has no kernel."""
+        if self.lowers or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x, state)
+        dtype = torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            outputs, (h, c) = super().forward(x.float(), state and (state[0].float(), state[1].float()))
+        return outputs.to(dtype), (h.to(dtype), c.to(dtype))
 
     def unrolled(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x [B, L, I], state (h, c) each [1, B, U] -> outputs [B, L, U], state."""
