@@ -261,8 +261,8 @@ class Task(nn.Module):
     # ---- kept as JSON
 
     def to_json(self) -> Json:
-        """Fields, settings (what two fields share is one) and what was calibrated."""
-        kept = {name: t.tolist() for name, t in self.state_dict().items()}
+        """Fields, settings (what two fields share is one) and what was calibrated: NaN, which JSON has not, is left out."""
+        kept = {name: t.tolist() for name, t in self.state_dict().items() if not bool(t.isnan().any())}
         sides = {side: {n: f.to_json() for n, f in getattr(self, side).items()} for side in ("inputs", "targets")}
         return {"kind": self.kind, **sides, "settings": self.settings, "calibrated": kept}
 
@@ -273,7 +273,8 @@ def from_file(values: Json) -> Task:
         *({n: Field.from_json(f) for n, f in values[side].items()} for side in ("inputs", "targets")),
         **values["settings"],
     )
-    made.load_state_dict({name: torch.tensor(t) for name, t in values["calibrated"].items()})
+    calibrated = {name: torch.tensor(t, dtype=torch.float64) for name, t in values["calibrated"].items()}
+    made.load_state_dict({**made.state_dict(), **calibrated})
     return made
 
 

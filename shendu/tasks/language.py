@@ -145,9 +145,9 @@ class Language(Task):
 
     def encode(self, texts: list[str]) -> Batch:
         """Texts -> their windows, one text after the other, as long as the longest; raises UserError."""
-        if not texts:
+        if not len(texts):
             raise UserError("nothing to read: give at least one text")
-        windows = [self.encoded({"x": text.encode()}) for text in texts]
+        windows = [self.encoded({"x": self.input.parse(text)[""]}) for text in texts]
         longest = max(found["x"].shape[1] for found in windows)
         filling = {"x": 0, "y": MASKED}
         padded = {

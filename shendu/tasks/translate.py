@@ -149,10 +149,11 @@ class Translate(Task):
         return {**stored, "x": self.rows(texts_of(stored["x"]), self.wording.longest)}
 
     def encode(self, texts: Sequence[str]) -> Batch:
-        """Sentences -> a prepared batch; raises UserError where there are none."""
-        if not texts:
+        """Sentences -> a prepared batch; raises UserError where there are none, and for what is none."""
+        if not len(texts):
             raise UserError("nothing to translate: give at least one sentence")
-        return self.prepare({"x": torch.from_numpy(self.rows(texts, self.wording.longest))})
+        stored = self.encoded({"x": self.input.parse(texts)[""]})
+        return self.prepare({"x": torch.from_numpy(stored["x"])})
 
     def metrics(self) -> dict[str, Metric]:
         return {"bleu": BLEU(self.texts)}

@@ -1,4 +1,4 @@
-"""The promises that every system keeps on a GPU: the same figures as on a processor, exact resume, and every verb. `make test-gpu`."""
+"""The promises that every system keeps on a GPU: the same figures as on a CPU, exact resume, and every verb. `make test-gpu`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ import torch
 from test_systems import CASES, NAMES, steps
 
 import shendu
-from shendu import Run, registry
-from shendu import composing as compose
-from shendu.core import Draws
-from shendu.data.fields.image import Image
+from shendu import Run, composing, registry
 from shendu.run import Folder
 from shendu.verbs.sample import drawn
 
@@ -30,8 +27,8 @@ def brief(name: str, choices: dict[str, Any], count: int = SHORT) -> dict[str, A
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)
-def test_learns_as_on_a_processor(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
-    """From equal weights and equal batches, the first loss is the processor's; only drawn numbers may be others."""
+def test_learns_as_on_a_cpu(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
+    """From equal weights and equal batches, the first loss is the CPU's; only drawn numbers may be others."""
     data, choices = bench.opened(name)
     losses = []
     for device, precision in (("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16")):
@@ -43,9 +40,9 @@ def test_learns_as_on_a_processor(name: str, form: dict[str, Any], bench: Any, t
             assert p.device.type == device, key
             assert not p.is_floating_point() or p.isfinite().all(), key
     noisy = any(stage.objective(recipe.model.build()).noisy for stage in recipe.stages if stage.steps)
-    processor, single, half = (np.array(found[:1]) for found in losses)
+    cpu, single, half = (np.array(found[:1]) for found in losses)
     if not noisy:
-        np.testing.assert_allclose(single, processor, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(single, cpu, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(half, single, rtol=0.05, atol=0.05)
 
 
@@ -77,8 +74,8 @@ def test_the_verbs(name: str, tmp_path: Path) -> None:
     for metric, figure in here.items():
         assert there[metric] == pytest.approx(figure, rel=0.02, abs=0.02), metric
     opened = Run(run.path)
-    if compose.writes(opened):
-        assert compose.compose(opened, prompt="one ", length=8, device="cuda")[0]
-    elif isinstance(opened.model, Draws) and isinstance(opened.processor.input, Image):
+    if "step" in opened.task.can:
+        assert composing.compose(opened, prompt="one ", length=8, device="cuda")[0]
+    elif "draw" in opened.task.can and opened.task.input.pictured:
         *_, pictures = drawn(opened, 4, seed=1, device="cuda")
         assert len(pictures) == 4

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 from forms import FORMS
-from shendu.data.processors.supervised import Supervised
-from shendu.measure import measure
-from shendu.metrics.running import METRICS
 
-from shendu import config, registry
+from shendu import config, registry, tasks
 from shendu import data as data_module
 from shendu.core import At
 from shendu.data.fields.image import Image
 from shendu.data.fields.prose import Prose
 from shendu.errors import UserError
+from shendu.field import kind_of
+from shendu.metrics.evaluation import asking, evaluate
+from shendu.metrics.numbers import Errors
 from shendu.run import Folder
 from shendu.saved import Saved, save_model
 
@@ -31,6 +31,8 @@ MEMORISED = {"bert": 120, "dbn": 120, "mobilenet": 200}
 """Steps in which 16 rows are learned by heart, where 60 are too few."""
 UNMIXED = ("perceptron", "siamese", "face")
 """Systems for which blended classes have no meaning, and which say so."""
+ABILITIES = ("draw", "inpaint", "views", "step", "remark")
+"""What a model may do besides answering, as `shendu.core` describes it."""
 CASES = [
     pytest.param(name, form, id=f"{name}{''.join(map(str, form.values()))}")
     for name in NAMES
@@ -53,21 +55,18 @@ def test_overfits_one_batch(name: str, form: dict[str, Any], bench: Any, tmp_pat
     few = dataclasses.replace(data, splits={"train": data.splits["train"].take(np.arange(rows))})
     recipe = bench.recipe(name, few, **form, **bench.quiet(name), steps=MEMORISED.get(name, 60), batch_size=rows)
     model, _ = bench.train(recipe, tmp_path)
-    if not isinstance(recipe.processor, Supervised):
-        first = next(iter(recipe.metrics))
-        before, after = (
-            measure(m, recipe.processor, recipe.splits["train"], recipe.metrics, torch.device("cpu"))[first]
-            for m in (recipe.model.build(), model)
-        )
-        sign = 1 if recipe.metrics[first]().higher else -1
+    if recipe.task.kind not in ("classify", "regress", "forecast"):
+        first, higher = next(iter(next(iter(recipe.task.metrics().values())).higher.items()))
+        before, after = (bench.figures(recipe, m, "train")[first] for m in (recipe.model.build(), model))
+        sign = 1 if higher else -1
         assert sign * (after - before) > 0.05 * abs(before), f"{first} was {before} untrained and is {after}"
         return
-    metrics = recipe.metrics if "accuracy" in recipe.metrics else {"r2": METRICS["r2"]}
-    figures = measure(model, recipe.processor, recipe.splits["train"], metrics, torch.device("cpu"))
-    if "accuracy" in figures:
-        assert figures["accuracy"] == 1.0
+    if recipe.task.kind == "classify":
+        assert bench.figures(recipe, model, "train")["accuracy"] == 1.0
     else:
-        assert figures["r2"] > 0.95
+        ask = asking(recipe.task, model.eval(), torch.device("cpu"), "fp32", frozenset())
+        with torch.no_grad():
+            assert evaluate(ask, recipe.splits["train"], {"errors": Errors()}).figures["r2"] > 0.95
     losses = [line["loss"] for line in Folder(tmp_path).history() if "loss" in line]
     if recipe.stages[-1].steps:
         assert losses[-1] < 0.3 * losses[0] + 1e-6
@@ -173,21 +172,88 @@ def test_saved_and_loaded(name: str, form: dict[str, Any], bench: Any, tmp_path:
     model, _ = bench.train(recipe, tmp_path)
     folder = Folder(tmp_path)
     folder.write("recipe.json", {"system": name})
-    save_model(folder, name, recipe.model, model, recipe.processor)
+    save_model(folder, name, recipe.model, model, recipe.task)
 
     loaded = Saved(tmp_path)
     bench.same(bench.tensors(model.state_dict()), bench.tensors(loaded.model.state_dict()))
-    assert loaded.processor.to_json() == recipe.processor.to_json()
+    assert loaded.task.to_json() == recipe.task.to_json()
     batch = recipe.splits["train"].batch(At(0, min(20, recipe.splits["train"].rows)))
     with torch.no_grad():
-        ours, theirs = (recipe.processor.call(m.eval(), batch) for m in (model, loaded.model))
-    assert torch.equal(ours, theirs)
+        ours, theirs = (
+            task.outputs(m.eval(), batch) for task, m in ((recipe.task, model), (loaded.task, loaded.model))
+        )
+    bench.same(ours, theirs)
     assert config.from_json(type(recipe.model), json.loads(json.dumps(config.to_json(recipe.model)))) == recipe.model
     raw = data.splits["train"].column(data.input)[:3]
     if isinstance(data.fields[data.input], Prose):
         raw = bytes(data.splits["train"].column(data.input)[:200]).split(b"\n")[:3]
-    decoded = recipe.processor.decode(recipe.processor.call(model, loaded.processor.encode(raw)).detach())
+    prepared = loaded.task.encode(raw)
+    with torch.no_grad():
+        decoded = recipe.task.decode(recipe.task.outputs(model, prepared), prepared)
     assert len(decoded) == len(raw)
+
+
+# ---- its task says what it is
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_task_says_what_its_model_can(name: str, form: dict[str, Any], bench: Any) -> None:
+    """Exactly that; `step` is of a model that goes on from what it has read."""
+    recipe = bench.recipe(name, **form)
+    model = recipe.model.build()
+    able = {word for word in ABILITIES if hasattr(model, word)} - ({"step"} if not hasattr(model, "context") else set())
+    assert set(recipe.task.can) & set(ABILITIES) == able
+    assert ("condition" in recipe.task.can) == ("conditional" in config.hints(type(recipe.model)))
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_outputs_have_a_row_for_each_row(name: str, form: dict[str, Any], bench: Any) -> None:
+    """Of prepared rows, and of stored ones without a target."""
+    recipe = bench.recipe(name, **form)
+    task, model = recipe.task, recipe.model.build().eval()
+    inputs = [role + part for role, field in task.inputs.items() for part in field.parts]
+    stored = {key: t for key, t in task.example(3).items() if task.by_rows is False or key in (*inputs, "sample")}
+    with torch.no_grad():
+        for rows, outputs in (
+            (5, task.outputs(model, recipe.splits["train"].batch(At(0, 5)))),
+            (5, task.measure(model, recipe.splits["train"].batch(At(0, 5)), frozenset(task.metrics()))),
+            (3, task(model, stored)),
+        ):
+            assert outputs
+            for key, t in outputs.items():
+                assert torch.is_tensor(t), key
+                assert len(t) == rows, key
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_task_comes_back_from_its_file(name: str, form: dict[str, Any], bench: Any) -> None:
+    """As JSON that every reader takes; the same rows then get the same answers, calibrated or not."""
+    recipe = bench.recipe(name, **form)
+    model, batch = recipe.model.build().eval(), recipe.splits["train"].batch(At(0, 8))
+    with torch.no_grad():
+        outputs = recipe.task.outputs(model, batch)
+        for calibrated in (False, True):
+            for t in recipe.task.state_dict().values() if calibrated else ():
+                t.fill_(1 / 3)
+            again = tasks.from_file(json.loads(json.dumps(recipe.task.to_json(), allow_nan=False)))
+            assert again.to_json() == recipe.task.to_json()
+            for key, t in recipe.task.state_dict().items():
+                torch.testing.assert_close(again.state_dict()[key], t, rtol=0, atol=0, equal_nan=True)
+            stored = recipe.task.example(4)
+            bench.same(recipe.task.prepare(stored), again.prepare(stored))
+            bench.same(outputs, again.outputs(model, batch))
+            assert again.decode(outputs, batch) == recipe.task.decode(outputs, batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_suits_kinds_of_fields(name: str) -> None:
+    """Each kind stands alone, or after the task that a person has to name."""
+    for word, why in registry.entry(name).suits.items():
+        task, _, kind = word.rpartition(" ")
+        assert kind_of(kind).kind == kind
+        assert task in ("", "anomaly")
+        assert why
+        assert registry.suited(word) == (name, why), "another system says that it suits the same"
 
 
 # ---- a wrong setting, wrong data, a wrong shape: one line
@@ -244,10 +310,10 @@ def test_wrong_data_gets_one_line_or_trains(name: str, bench: Any, one_line: Any
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_shape_gets_one_line(name: str, bench: Any, one_line: Any) -> None:
-    processor = bench.recipe(name).processor
+    task = bench.recipe(name).task
     for wrong in (np.zeros((2, 7, 9, 5), np.float32), np.zeros((1, 1000), np.float32)):
         with pytest.raises(UserError) as caught:
-            processor.encode(wrong)
+            task.encode(wrong)
         assert "[" in one_line(caught.value)
 
 
@@ -298,7 +364,7 @@ def test_references_are_well_formed(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_imports_are_a_systems(name: str) -> None:
     """A system stands alone: it knows data, parts, sources and objectives, not the machinery that runs it."""
-    forbidden = ("fit", "run", "verbs", "cli", "parallel", "measure", "systems")
+    forbidden = ("loop", "run", "saved", "predictor", "verbs", "cli", "parallel", "systems")
     for node in ast.walk(ast.parse(registry.entry(name).path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0

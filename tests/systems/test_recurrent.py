@@ -251,6 +251,7 @@ PROSE: dict[str, Any] = {"units": 48, "width": 16, "batch_size": 16, "context": 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_counting_is_learned(name: str, bench: Any, tmp_path: Path) -> None:
     recipe = SYSTEMS[name].recipe(shendu.data.open("counting").split_off(), **PROSE, steps=100)
+    assert recipe.task.can == ("step",)
     model, _ = bench.train(recipe, tmp_path)
     figures = bench.figures(recipe, model, "validation")
     untrained = bench.figures(recipe, recipe.model.build(), "validation")
