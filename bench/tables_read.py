@@ -24,7 +24,7 @@ start = time.perf_counter()
 data = open(sys.argv[1], target="bought")
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": round(seconds, 2), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                  "kinds": [field.kind for field in data.fields[data.input].fields]}))
+                  "kinds": [field.kind for field in data.fields[data.input].columns]}))
 """
 
 
