@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from shendu.measure import Outputs, measure
-from shendu.metrics.running import AUC
 from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
 
-from shendu import config, data, loop, parallel, recipes, registry
+from shendu import config, data, loop, registry
 from shendu.data.dataset import Dataset
+from shendu.predictor import Predictor
 from shendu.run import Folder
 
 
@@ -39,9 +39,7 @@ def one_class(dataset: Dataset, label: int) -> Dataset:
 
 def area(scores: torch.Tensor, odd: torch.Tensor) -> float:
     """Area under the ROC curve of scores [N] for odd rows bool [N]."""
-    metric = AUC()
-    metric.update(scores, {"y": odd.long()})
-    return metric.compute()
+    return float(roc_auc_score(odd, scores))
 
 
 def ours(dataset: Dataset, choices: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -53,11 +51,8 @@ def ours(dataset: Dataset, choices: dict[str, Any]) -> dict[str, torch.Tensor]:
         model, _ = loop.fit(
             recipe, folder, loop.Setup(seed=recipe.seed, precision="auto", compile="off", say=lambda text: None)
         )
-    shown = Outputs()
-    source = recipes.held(dataset, recipe.processor, "test")
-    measure(model, recipe.processor, source, {"outputs": lambda: shown}, parallel.choose_device("cpu"))
-    outputs = torch.cat(shown.outputs)
-    return {name: outputs[:, i] for i, name in enumerate(recipe.metrics)}
+    source = recipe.task.held_out(dataset, "test")
+    return Predictor(recipe.task, model, "cpu", "fp32").pieces(source.stored(torch.arange(source.rows)))[0]
 
 
 def forest(dataset: Dataset, seed: int = 0) -> torch.Tensor:

@@ -35,7 +35,6 @@ import environments
 import numpy as np
 import torch
 import torch.nn.functional as F
-from shendu.measure import measure
 from torch import Tensor, nn
 
 from shendu import chance, parallel, registry
@@ -44,7 +43,8 @@ from shendu.core import At, Recipe, Steps
 from shendu.loop import Learner, named_groups
 from shendu.nn.generate import Afresh, generate
 from shendu.nn.halved import halved
-from shendu.recipes import device_of
+from shendu.parallel import device_of
+from shendu.predictor import Predictor
 
 CPU = torch.device("cpu")
 """Where all is computed but the tokens of `--device`."""
@@ -150,7 +150,7 @@ def our_steps(recipe: Recipe, model: nn.Module, precision: str = "fp32", compile
     for number in range(stage.steps):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * stage.schedule(number, stage.steps)
-        batch = source.batch(At(number * stage.batch_size, stage.batch_size), model)
+        batch = source.batch(At(number * stage.batch_size, stage.batch_size))
         chance.reseed(recipe.seed, 0, number, 0, 0)
         optimizer.zero_grad(set_to_none=True)
         units = objective.units(batch)["loss"]
@@ -170,14 +170,15 @@ def to_loss(wanted: list[float], limit: float, most: int) -> None:
     data, gpt = data_module.open("tinyshakespeare").split_off(), registry.load("gpt")
     recipe = gpt.recipe(data, **({"steps": most} if most else {}))
     chance.reseed(0, 1)
-    language, vocabulary = recipe.processor, recipe.model.vocabulary
+    language, vocabulary = recipe.task, recipe.model.vocabulary
     tokens = language.tokens(data.splits["train"].column(data.input)).long()
     plain = Plain(vocabulary, 64, 4, 4, 128, 0.0)
     ours = recipe.model.build()
     precision = parallel.choose_precision("auto", CPU, ours)
 
     def validation(model: nn.Module) -> float:
-        return measure(model, language, recipe.splits["validation"], recipe.metrics, CPU)["loss"]
+        source = recipe.splits["validation"]
+        return Predictor(language, model, "cpu", "fp32").evaluate(source, intervals=False).figures["loss"]
 
     for name, model, steps in (
         ("plain PyTorch loop", plain, plain_steps(plain, tokens, 12, 64, most or 2000, 1e-3)),
@@ -205,7 +206,7 @@ def to_loss(wanted: list[float], limit: float, most: int) -> None:
 def tokens_per_second(steps: int, dropout: float, device: torch.device) -> None:
     data, gpt = data_module.open("tinyshakespeare").split_off(), registry.load("gpt")
     recipe = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps)
-    text = recipe.processor.tokens(data.splits["train"].column(data.input)).long()
+    text = recipe.task.tokens(data.splits["train"].column(data.input)).long()
     plain = Plain(recipe.model.vocabulary, 256, 6, 6, 384, dropout).to(device)
     adamw = gpt.recipe(data, **LARGE, dropout=dropout, batch_size=64, steps=steps, optimizer="adamw")
     precision = parallel.choose_precision("auto", device, recipe.model.build())
@@ -231,11 +232,9 @@ def tokens_per_second(steps: int, dropout: float, device: torch.device) -> None:
 def translate(system: str, steps: int) -> None:
     data, module = data_module.open("multi30k-de-en"), registry.load(system)
     recipe = module.recipe(data, steps=steps + WARM)
-    size, processor = recipe.stages[0].batch_size, recipe.processor
-    coded = processor.coded(data.splits["train"], data.input, data.target).columns
-    transformer = (
-        recipe.model if system == "transformer" else registry.load("transformer").Config(codes=processor.codes)
-    )
+    size, task = recipe.stages[0].batch_size, recipe.task
+    coded = task.coded(data.splits["train"], data.input, data.target).columns
+    transformer = recipe.model if system == "transformer" else registry.load("transformer").Config(codes=task.codes)
     sizes = {name: getattr(transformer, name) for name in ("codes", "width", "layers", "heads", "inner", "dropout")}
     precision = parallel.choose_precision("auto", CPU, recipe.model.build())
 

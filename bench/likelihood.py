@@ -16,7 +16,7 @@ import time
 
 import torch
 
-from shendu import Run, data, recipes, registry
+from shendu import Run, data, registry
 from shendu.core import At
 
 SHOW = 200
@@ -32,7 +32,7 @@ def main() -> None:
     run, vae = Run(given.run), registry.load("vae")
     about = run.recipe["data"]
     dataset = data.open(about["source"], data_dir=given.data_dir or about["data_dir"]).split_off()
-    source = recipes.held(dataset, run.processor, "test")
+    source = run.task.held_out(dataset, "test")
     rows = min(given.rows or source.rows, source.rows)
     found, began = [], time.perf_counter()
     with torch.inference_mode():

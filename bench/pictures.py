@@ -136,11 +136,10 @@ def draw(root: Path) -> None:
 
 
 def ours(kind: str) -> dict[str, float]:
-    from shendu.data.processors.supervised import Supervised
-    from shendu.sources.static import Static
-
     import shendu.data
     from shendu.core import At
+    from shendu.recipes import labelled
+    from shendu.sources.rows import Rows
 
     with tempfile.TemporaryDirectory(dir=WORK) as cache:
         os.environ["SHENDU_CACHE"] = cache
@@ -149,7 +148,7 @@ def ours(kind: str) -> dict[str, float]:
         opened = time.perf_counter() - began
         column = data.fields["image"]
         assert (column.height, column.width) == (SIDES[kind],) * 2
-        source = Static(data.splits["train"], Supervised.of(data), x="image", y="label", shuffle=True)
+        source = Rows(data.splits["train"], labelled(data), roles=data.roles(), shuffle=True)
 
         def epoch(number: int) -> Iterator[Any]:
             for start in range(number * source.rows, (number + 1) * source.rows, BATCH):
