@@ -17,7 +17,6 @@ import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shendu.data.processors.supervised import Supervised
 
 import shendu.data
 from shendu.data import Dataset, sound
@@ -25,6 +24,7 @@ from shendu.data.fields.audio import Audio
 from shendu.data.files import recording
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.recipes import labelled
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -201,7 +201,7 @@ def test_silence_may_be_a_class(tmp_path: Path, make: SimpleNamespace) -> None:
     silence = wav(np.zeros(4000))
     data = shendu.data.open(make.write(tmp_path / "x", few(c__1_wav=silence, c__2_wav=silence)))
     assert data.notes == ("2 recordings of pure silence kept, such as c/1.wav",)
-    x = Supervised.of(data).prepare({"x": torch.from_numpy(data.splits["train"].columns["recording"])})["x"]
+    x = labelled(data).prepare({"x": torch.from_numpy(data.splits["train"].columns["recording"])})["x"]
     assert torch.isfinite(x).all()
 
 
@@ -212,7 +212,7 @@ def test_prepared_spectrograms_have_mean_zero_and_spread_one(tmp_path: Path) -> 
     data = shendu.data.open("chirps")
     column = data.fields["recording"]
     rows = torch.from_numpy(data.splits["train"].columns["recording"])
-    x = Supervised.of(data).prepare({"x": rows})["x"]
+    x = labelled(data).prepare({"x": rows})["x"]
     assert x.shape[1:] == column.shape
     torch.testing.assert_close(x.mean((0, 1, 3)), torch.zeros(40), atol=1e-3, rtol=0)
     torch.testing.assert_close(x.std((0, 1, 3)), torch.ones(40), atol=1e-3, rtol=0)
@@ -387,7 +387,7 @@ def test_free_spoken_digits() -> None:
 
 def test_a_batch_prepared_in_slices_is_the_batch() -> None:
     data = shendu.data.open("chirps")
-    processor, rows = Supervised.of(data), torch.from_numpy(data.splits["train"].columns["recording"][:9])
-    whole = processor.prepare({"x": rows})["x"]
-    parts = torch.cat([processor.prepare({"x": part})["x"] for part in rows.split(4)])
+    task, rows = labelled(data), torch.from_numpy(data.splits["train"].columns["recording"][:9])
+    whole = task.prepare({"x": rows})["x"]
+    parts = torch.cat([task.prepare({"x": part})["x"] for part in rows.split(4)])
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-5)

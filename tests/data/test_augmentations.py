@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 from PIL import ImageEnhance, ImageFilter, ImageOps
-from shendu.data.processors.supervised import Supervised
-from shendu.sources.static import Static
 
 from shendu import chance
 from shendu.core import At
@@ -28,6 +26,8 @@ from shendu.data.fields.image import Image
 from shendu.data.fields.number import Number
 from shendu.errors import UserError
 from shendu.recipes import Training, check_augment
+from shendu.sources.rows import Rows
+from shendu.tasks.classify import Classify
 
 SIDES = st.integers(3, 12)
 
@@ -241,14 +241,12 @@ def test_randaugment_draws_every_operation_equally_often_and_twice(monkeypatch: 
 # ---- cutmix
 
 
-def source(words: tuple[str, ...], rows: int = 61) -> Static:
+def source(words: tuple[str, ...], rows: int = 61) -> Rows:
     """Row i is a picture of the value i, and of class i."""
     x = np.arange(rows, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(10, 1).repeat(8, 2)
-    processor = Supervised(
-        Image(height=10, width=8, channels=1), Category(names=tuple(map(str, range(rows)))), [0.0], [1.0]
-    )
+    task = Classify({"x": Image(height=10, width=8, channels=1)}, {"y": Category(names=tuple(map(str, range(rows))))})
     split = Split({"x": x, "y": np.arange(rows)})
-    return Static(split, processor, x="x", y="y", augment=augment.parse(words), classes=rows, shuffle=True)
+    return Rows(split, task, augment=augment.parse(words), classes=rows, shuffle=True)
 
 
 def test_cutmix_pastes_a_box_and_mixes_classes_by_its_area() -> None:
@@ -306,10 +304,10 @@ def test_with_mixup_each_sample_has_one_of_the_two() -> None:
 def test_draws_depend_on_the_sample_alone_and_on_the_seed(words: str) -> None:
     x = pictures(20, 9, 9)
     split = Split({"x": x.numpy(), "y": np.arange(20) % 2})
-    processor = Supervised(Image(height=9, width=9, channels=3), Category(names=("a", "b")), [0.0] * 3, [1.0] * 3)
+    task = Classify({"x": Image(height=9, width=9, channels=3)}, {"y": Category(names=("a", "b"))})
 
     def batch(seed: int, start: int, size: int) -> torch.Tensor:
-        stream = Static(split, processor, x="x", y="y", augment=augment.parse((words,)), classes=2, seed=seed)
+        stream = Rows(split, task, augment=augment.parse((words,)), classes=2, seed=seed)
         return stream.batch(At(start, size))["x"]
 
     whole = batch(1, 0, 60)

@@ -13,19 +13,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shendu.data.processors.translation import END, PADDING, Translation, Wording
-from shendu.measure import intervals
 
 import shendu
 import shendu.data
+from shendu import tasks
 from shendu.core import At
 from shendu.data.fields.sentence import Sentence
 from shendu.data.ragged import Ragged
 from shendu.data.readers import sentences
 from shendu.errors import UserError
-from shendu.metrics import BLEU
+from shendu.metrics.intervals import Draws
+from shendu.metrics.text import BLEU
 from shendu.pages import alignment
 from shendu.recipes import translation as recipes
+from shendu.tasks.translate import END, PADDING, Translate, Wording
 from shendu.verbs.evaluate import evaluate
 from shendu.verbs.predict import predict
 from shendu.verbs.train import train
@@ -118,14 +119,14 @@ def test_tables_of_train_and_test_are_no_languages() -> None:
 
 
 @pytest.fixture(scope="module")
-def processor(tmp_path_factory: pytest.TempPathFactory) -> Translation:
+def task(tmp_path_factory: pytest.TempPathFactory) -> Translate:
     place = folder(tmp_path_factory.mktemp("pairs") / "p", train_de=GERMAN, train_en=ENGLISH)
-    return Translation.of(shendu.data.open(place), Wording(vocabulary=300, longest=40))
+    return Translate.of(shendu.data.open(place), Wording(vocabulary=300, longest=40))
 
 
 @functools.cache
-def of_digits() -> Translation:
-    return Translation.of(shendu.data.open("reversal"), Wording(vocabulary=270))
+def of_digits() -> Translate:
+    return Translate.of(shendu.data.open("reversal"), Wording(vocabulary=270))
 
 
 @given(st.text(max_size=30))
@@ -136,35 +137,35 @@ def test_codes_spell_the_lower_cased_text_again(text: str) -> None:
     assert made.texts(codes) == [" ".join(text.lower().split())]
 
 
-def test_codes_are_cut_ended_and_padded(processor: Translation) -> None:
-    rows = processor.rows(["Ein Mann liest.", "ein", 50 * "xyzw "], 12)
+def test_codes_are_cut_ended_and_padded(task: Translate) -> None:
+    rows = task.rows(["Ein Mann liest.", "ein", 50 * "xyzw "], 12)
     assert rows.shape == (3, 12)
     assert (rows[1] == END).sum() == 1
     assert (rows[1][int((rows[1] == END).argmax()) + 1 :] == PADDING).all()
     assert rows[2, -1] == END
-    assert processor.texts(torch.from_numpy(rows))[:2] == ["ein mann liest.", "ein"]
-    assert processor.codes <= 300
+    assert task.texts(torch.from_numpy(rows))[:2] == ["ein mann liest.", "ein"]
+    assert task.codes <= 300
 
 
-def test_special_words_in_a_text_are_ordinary_ones(processor: Translation) -> None:
-    rows = processor.rows(["</s> <pad> <s>"])
+def test_special_words_in_a_text_are_ordinary_ones(task: Translate) -> None:
+    rows = task.rows(["</s> <pad> <s>"])
     assert (rows[:, :-1] > END).all()
-    assert processor.texts(torch.from_numpy(rows)) == ["</s> <pad> <s>"]
+    assert task.texts(torch.from_numpy(rows)) == ["</s> <pad> <s>"]
 
 
-def test_a_text_and_its_bytes_are_encoded_alike(processor: Translation) -> None:
+def test_a_text_and_its_bytes_are_encoded_alike(task: Translate) -> None:
     column = Ragged.of([b"Ein Mann l\xc3\xa4uft.", b"Ein Hund."], "uint8")
-    same = processor.encode(["Ein Mann läuft.", "Ein  Hund."])["x"]
-    assert torch.equal(processor.encode(column)["x"], same)
-    again = Translation.from_json(processor.to_json())
+    same = task.encode(["Ein Mann läuft.", "Ein  Hund."])["x"]
+    assert torch.equal(task.encode(column)["x"], same)
+    again = tasks.from_file(task.to_json())
     assert torch.equal(again.encode("Ein Mann läuft.")["x"], same[:1])
-    assert again.to_json() == processor.to_json()
+    assert again.to_json() == task.to_json()
 
 
 @pytest.mark.parametrize("raw", ["", "  ", 3000 * "ä", np.zeros((2, 3)), [], [1, 2], np.zeros((2, 5000), np.uint8)])
-def test_what_is_no_sentence_gets_one_line(raw: Any, processor: Translation, one_line: Any) -> None:
+def test_what_is_no_sentence_gets_one_line(raw: Any, task: Translate, one_line: Any) -> None:
     with pytest.raises(UserError) as caught:
-        processor.encode(raw)
+        task.encode(raw)
     one_line(caught.value)
 
 
@@ -183,7 +184,7 @@ def test_less_than_a_tenth_of_a_batch_is_padding() -> None:
     rng = np.random.default_rng(0)
     x = rng.gamma(9, 16 / 9, 20_000).clip(4, 50).astype(int)
     y = (x * rng.normal(0.97, 0.2, len(x))).clip(3, 50).astype(int)
-    made = Translation.of(shendu.data.open("reversal"), Wording(vocabulary=270))
+    made = Translate.of(shendu.data.open("reversal"), Wording(vocabulary=270))
     made.coded = lambda *_: pairs_of(x, y)  # type: ignore[method-assign]
     source = recipes.bucketed(shendu.data.open("reversal"), made, 128, 0, torch.device("cpu"))
     batches = [source.batch(At(i * 128, 128)) for i in range(len(x) // 128)]
@@ -205,35 +206,35 @@ SYSTEM = ["A man READS a book & sleeps.", "two dogs ran fast", "nothing of it", 
 REFERENCES = ["a man reads a book &amp; sleeps.", "Two dogs run fast.", "A woman sings, loudly!", "A man."]
 
 
-def coded(processor: Translation, texts: list[str]) -> torch.Tensor:
-    return torch.from_numpy(processor.rows(texts)).float()
+def coded(task: Translate, texts: list[str]) -> torch.Tensor:
+    return torch.from_numpy(task.rows(texts))
 
 
-def test_bleu_is_sacrebleus_over_uneven_batches(processor: Translation) -> None:
+def test_bleu_is_sacrebleus_over_uneven_batches(task: Translate) -> None:
     from sacrebleu.metrics import BLEU as Reference
 
     theirs = Reference(lowercase=True)
-    metric = BLEU(processor.texts)
-    for rows in (slice(0, 1), slice(1, 4)):
-        metric.update(coded(processor, SYSTEM[rows]), {"y": coded(processor, REFERENCES[rows])})
+    metric = BLEU(task.texts)
+    counted = torch.cat([
+        metric.rows({"codes": coded(task, SYSTEM[rows])}, {"y": coded(task, REFERENCES[rows])})
+        for rows in (slice(0, 1), slice(1, 4))
+    ])  # fmt: skip
+    found = metric.figures(counted)["bleu"]
     lowered = [" ".join(text.lower().split()) for text in SYSTEM]
-    assert metric.compute() == pytest.approx(theirs.corpus_score(lowered, [REFERENCES]).score, abs=1e-9)
-    assert 10 < metric.compute() < 90
+    assert found == pytest.approx(theirs.corpus_score(lowered, [REFERENCES]).score, abs=1e-9)
+    assert 10 < found < 90
     assert theirs.get_signature().format() == metric.signature
 
 
-def test_bleu_of_nothing_is_no_number(processor: Translation) -> None:
-    assert np.isnan(BLEU(processor.texts).compute())
+def test_bleu_of_nothing_is_no_number(task: Translate) -> None:
+    assert np.isnan(BLEU(task.texts).figures(torch.empty(0, 10))["bleu"])
 
 
-def test_bleus_interval_is_of_resampled_sentences(processor: Translation) -> None:
-    outputs, targets = coded(processor, SYSTEM * 20), coded(processor, REFERENCES * 20)
-    (low, high), metric = (
-        intervals(outputs, targets, {"bleu": lambda: BLEU(processor.texts)})["bleu"],
-        BLEU(processor.texts),
-    )
-    metric.update(outputs, {"y": targets})
-    assert 0 < low < metric.compute() < high < 100
+def test_bleus_interval_is_of_resampled_sentences(task: Translate) -> None:
+    metric = BLEU(task.texts)
+    rows = metric.rows({"codes": coded(task, SYSTEM * 20)}, {"y": coded(task, REFERENCES * 20)})
+    low, high = metric.intervals(rows, Draws(torch.arange(len(rows))))["bleu"]
+    assert 0 < low < metric.figures(rows)["bleu"] < high < 100
     assert high - low > 2
 
 
@@ -246,7 +247,7 @@ def test_train_evaluate_predict_and_report(tmp_path: Path) -> None:
                 dropout=0.0, vocabulary=300, longest=24, lr=0.01, validations=1)  # fmt: skip
     assert run.recipe["system"] == "transformer"
     assert run.result["metrics"]["test"]["bleu"] > 50
-    signature = BLEU(run.processor.texts).signature
+    signature = BLEU(run.task.texts).signature
     assert run.result["signatures"] == run.evaluate()["signatures"] == {"bleu": signature}
     for page in ("README.md", "report.html"):
         assert signature in (run.path / page).read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import feather, ipc, parquet
-from shendu.data.processors.supervised import Supervised
 
 import shendu.data
 from shendu.data import Dataset, cells
@@ -27,6 +26,7 @@ from shendu.data.known import KNOWN
 from shendu.data.tables.files import recognised
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.recipes import labelled
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -400,7 +400,7 @@ def test_prediction_matches_columns_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         row.parse({"age": None, "city": "Rom", "price": "1.5"})[""], np.array([[np.nan, 1, 1.5]], np.float32)
     )
-    batch = Supervised.of(data).encode(few.to_pylist())
+    batch = labelled(data).encode(few.to_pylist())
     mean, std = np.array(data.mean, np.float32), np.array(data.std, np.float32)
     np.testing.assert_allclose(batch["x"].numpy(), (expected - mean) / std, rtol=1e-5)
     assert (data.mean[1], data.std[1]) == (0.0, 1.0)

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shendu.data.processors.language import Language
-from shendu.metrics.running import BitsPerCharacter, NatsPerToken, Perplexity
 from torch import nn
 
 from shendu import data as data_module
+from shendu import tasks
 from shendu.core import MASKED
 from shendu.data import tokens
 from shendu.data.tokens import ALPHABET, BPE, Characters
 from shendu.errors import UserError
+from shendu.tasks.language import Language
 
 TEXT = "the cat's hat, the cat's mat;\n  the cats of 1999 sat.\n\nNaïve café — 猫が好き 🙂 tab\tend\n" * 4
 
@@ -122,7 +122,7 @@ def test_wrong_tokenizers_get_one_line(tmp_path: Path, one_line: object) -> None
             tokens.from_json(values)
 
 
-# ---- the processor ---------------------------------------------------------------------------------------------------
+# ---- the task --------------------------------------------------------------------------------------------------------
 
 
 class Fixed(nn.Module):
@@ -140,17 +140,15 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize("context", [4, 64, 10_000])
 def test_figures_are_those_of_the_whole_text(tokenizer: str, context: int) -> None:
     """Every token but the first counts once, whatever the windows; bits are per character, whatever the tokens."""
-    language = Language(tokens.tokenizer(tokenizer, TEXT), context)
+    language = Language.with_tokenizer(tokens.tokenizer(tokenizer, TEXT), context)
     model = Fixed(language.vocabulary)
     found = language.tokens(TEXT).long()
     nats = nn.functional.cross_entropy(model(found[:-1]), found[1:], reduction="sum").item()
-    batch = language.encode(TEXT)
-    outputs = language.call(model, batch).detach()
-    metrics = NatsPerToken(), Perplexity(), BitsPerCharacter(language.characters)
-    for metric in metrics:
-        for rows in range(0, len(outputs), 3):
-            metric.update(outputs[rows : rows + 3], {"y": batch["y"][rows : rows + 3]})
-    loss, perplexity, bits = (metric.compute() for metric in metrics)
+    batch, metric, counted = language.encode([TEXT]), language.metrics()["nats"], []
+    for start in range(0, len(batch["x"]), 3):
+        some = {name: t[start : start + 3] for name, t in batch.items()}
+        counted.append(metric.rows({name: t.detach() for name, t in language.outputs(model, some).items()}, some))
+    loss, perplexity, bits = metric.figures(torch.cat(counted)).values()
     assert loss == pytest.approx(nats / (len(found) - 1), rel=1e-5)
     assert perplexity == pytest.approx(math.exp(loss))
     first = language.text(found[:1])
@@ -158,32 +156,36 @@ def test_figures_are_those_of_the_whole_text(tokenizer: str, context: int) -> No
 
 
 def test_windows_follow_one_another() -> None:
-    language = Language(Characters.of("abcdefgh"), 3)
-    batch = language.encode("abcdefgh")
+    language = Language.with_tokenizer(Characters.of("abcdefgh"), 3)
+    batch = language.encode(["abcdefgh"])
     assert [language.text(x) for x in batch["x"]] == ["abc", "def", "ghh"]
     assert batch["y"].tolist() == [[2, 3, 4], [5, 6, 7], [8, MASKED, MASKED]]
 
 
 def test_texts_of_several_lengths() -> None:
-    language = Language(Characters.of(TEXT), 50)
+    language = Language.with_tokenizer(Characters.of(TEXT), 50)
     model = Fixed(language.vocabulary)
-    together = language.call(model, language.encode(["the cat", "the hat, the mat"]))
-    alone = torch.cat([language.call(model, language.encode(text)) for text in ("the cat", "the hat, the mat")])
+    texts = ["the cat", "the hat, the mat"]
+    together = language.outputs(model, language.encode(texts))["nats"]
+    alone = torch.cat([language.outputs(model, language.encode([text]))["nats"] for text in texts])
     torch.testing.assert_close(together, alone)
     nats = together[0].item()
-    assert language.decode(together.detach())[0] == {"nats": nats, "perplexity": pytest.approx(math.exp(nats))}
+    assert language.decode({"nats": together.detach()}, language.encode(texts))[0] == {
+        "nats": nats,
+        "perplexity": pytest.approx(math.exp(nats)),
+    }
 
 
 def test_logits_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    language = Language(Characters.of(TEXT), 8)
-    model, batch = Fixed(language.vocabulary), language.encode(TEXT)
-    whole = language.call(model, batch)
-    monkeypatch.setattr("shendu.data.processors.language.TOKENS_AT_ONCE", 24)
-    torch.testing.assert_close(language.call(model, batch), whole)
+    language = Language.with_tokenizer(Characters.of(TEXT), 8)
+    model, batch = Fixed(language.vocabulary), language.encode([TEXT])
+    whole = language.outputs(model, batch)["nats"]
+    monkeypatch.setattr("shendu.tasks.language.TOKENS_AT_ONCE", 24)
+    torch.testing.assert_close(language.outputs(model, batch)["nats"], whole)
 
 
 def test_other_letters_are_said_to_be_unknown() -> None:
-    language = Language(Characters.of("the cat sat on the mat"), 8)
+    language = Language.with_tokenizer(Characters.of("the cat sat on the mat"), 8)
     assert language.tokens("the cat sat on the mat, the cat sat on").tolist().count(0) == 1
     with pytest.raises(UserError) as caught:
         language.tokens("der Hund")
@@ -194,24 +196,25 @@ def test_other_letters_are_said_to_be_unknown() -> None:
         language.prompt("the dog")
     assert str(caught.value) == "the prompt has 'd', 'g', which the training text does not have; leave them out"
     with pytest.raises(UserError) as caught:
-        language.encode("a")
+        language.encode(["a"])
     assert str(caught.value) == "a text of one token has nothing to predict: give at least two"
 
 
 def test_a_prompt_of_nothing_begins_a_line() -> None:
-    assert Language(Characters.of("a\nb"), 8).prompt("").tolist() == [1]
-    assert Language(Characters.of("ab"), 8).prompt("").tolist() == [1]
-    assert Language(BPE.of(TEXT, 300), 8).prompt("").tolist() == [ALPHABET_ORDER.index("Ċ")]
+    assert Language.with_tokenizer(Characters.of("a\nb"), 8).prompt("").tolist() == [1]
+    assert Language.with_tokenizer(Characters.of("ab"), 8).prompt("").tolist() == [1]
+    assert Language.with_tokenizer(BPE.of(TEXT, 300), 8).prompt("").tolist() == [ALPHABET_ORDER.index("Ċ")]
 
 
 ALPHABET_ORDER = sorted(ALPHABET)
 
 
-def test_the_processor_is_kept() -> None:
+def test_the_task_is_kept() -> None:
     data = data_module.open("counting")
     for name in ("characters", "bpe:300"):
         language = Language.of(data, name, 16)
-        again = Language.from_json(json.loads(json.dumps(language.to_json())))
+        again = tasks.from_file(json.loads(json.dumps(language.to_json())))
+        assert isinstance(again, Language)
         text = data.splits["validation"].column("text").tobytes().decode()
         assert torch.equal(again.tokens(text), language.tokens(text))
         assert again.text(language.tokens(text)) == text
