@@ -92,7 +92,7 @@ def settings(module: ModuleType, net: Config, path: str | Path) -> dict[str, Any
     found = usable(module, file_of(path))
     if not matched(module, net, found).wrong:
         return {}
-    if hasattr(module, "settings_of") and (said := module.settings_of(file_of(path))):
+    if said := dict(module.settings_of(file_of(path))):
         return said
     known = config.hints(type(net))
     for size in sizes(module):
@@ -184,13 +184,9 @@ def read(file: Path) -> dict[str, Tensor]:
 def usable(module: ModuleType, file: Path) -> dict[str, Tensor]:
     """The tensors of a file; raises UserError where the system says that nothing can begin with them."""
     found = read(file)
-    if why := refusal(module, found):
+    if why := module.unusable(found):
         raise UserError(f"{file} {why}")
     return found
-
-
-def refusal(module: ModuleType, found: Mapping[str, Tensor]) -> str:
-    return module.unusable(found) if hasattr(module, "unusable") else ""
 
 
 def plain(error: SafetensorError) -> str:
@@ -234,8 +230,6 @@ def matched(module: ModuleType, net: Config, found: dict[str, Tensor]) -> Match:
 def readings(module: ModuleType, found: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The weights under their own names, and under the system's."""
     yield found
-    if not hasattr(module, "published"):
-        return
     try:
         yield module.published(dict(found))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError):
@@ -335,7 +329,7 @@ def named(module: ModuleType) -> str:
 
 def sizes(module: ModuleType) -> list[Config]:
     """The networks of a system that can be built without data: the paper's sizes, and the one of its defaults."""
-    known = [net for net, _ in getattr(module, "SIZES", ())]
+    known = [net for net, _ in module.SIZES]
     required = [f for f in dataclasses.fields(module.Config) if f.default is f.default_factory is dataclasses.MISSING]
     return known if required else [*known, module.Config()]
 
@@ -352,7 +346,7 @@ def likely(module: ModuleType, net: Config, found: dict[str, Tensor]) -> str:
     best: tuple[ModuleType, Config] | None = None
     share = max(LIKELY, matched(module, net, found).share)
     for other in candidates(module) if share < SURE else ():
-        for size in sizes(other) if not refusal(other, found) else ():
+        for size in sizes(other) if not other.unusable(found) else ():
             nearness = matched(other, size, found).share
             if nearness > share:
                 best, share = (other, size), nearness

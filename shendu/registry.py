@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shendu.errors import unknown
 
@@ -100,10 +100,25 @@ def suits() -> list[str]:
     return [word for entry in systems().values() for word in entry.suits]
 
 
+USUAL: dict[str, Any] = {
+    "SPLIT": "", "SIZES": (), "from_folder": None,
+    "published": lambda weights: weights, "unusable": lambda weights: "", "settings_of": lambda file: {},
+}  # fmt: skip
+"""What a system's module may say besides `Config` and `recipe`, and what stands where it does not: how data is split, networks
+of its paper, a reader of published folders, and what it makes of published weights."""
+
+
 def load(name: str) -> ModuleType:
     """The system's module, imported now."""
     found = entry(name)
-    return importlib.import_module(f"shendu.systems.{found.family}.{found.path.stem}")
+    return whole(importlib.import_module(f"shendu.systems.{found.family}.{found.path.stem}"))
+
+
+def whole(module: ModuleType) -> ModuleType:
+    """A system's module with the usual answers to what it does not say."""
+    for word, usual in USUAL.items():
+        vars(module).setdefault(word, usual)
+    return module
 
 
 # ---- verbs -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,11 @@ class Saved:
         if self.recipe is None:
             raise UserError(f"{self.path} is no run (it has no recipe.json); `shendu runs` lists those under runs/")
 
+    @staticmethod
+    def of(run: Saved | str | Path) -> Saved:
+        """The run that is meant, by its folder or itself."""
+        return run if isinstance(run, Saved) else Saved(run)
+
     @property
     def recipe(self) -> Any:
         """System, choices, data and model config: how the run was made."""
@@ -144,7 +149,7 @@ def published_as(folder: Folder) -> str:
     """The system that reads a folder which is no run: the one that config.json names as its type; empty: there is none."""
     stored = None if folder.read("recipe.json") else folder.read("config.json")
     system = str(stored.get("model_type")) if isinstance(stored, dict) else ""
-    return system if system in registry.systems() and hasattr(registry.load(system), "from_folder") else ""
+    return system if system in registry.systems() and registry.load(system).from_folder else ""
 
 
 def save_model(folder: Folder, system: str, net: Any, model: nn.Module, task: Task) -> None:

@@ -100,6 +100,11 @@ def labelled(data: Dataset) -> Task:
     return (Classify if data.fields[data.target].classes else Regress).of(data)
 
 
+def classes_of(data: Dataset) -> tuple[str, ...]:
+    """The target's classes; none where it is a number, or missing."""
+    return data.fields[data.target].classes if data.target in data.fields else ()
+
+
 def answers(task: Task) -> int:
     """How many outputs a network has: one per class, or one per number of the target."""
     return len(task.labels) or math.prod(task.targets["y"].stored)
@@ -124,7 +129,7 @@ def shuffled(data: Dataset, task: Task, how: Training, device: torch.device) -> 
         seed=how.seed,
         shuffle=True,
         augment=augment.of(how.augment, data.fields[data.input]),
-        classes=len(task.labels),
+        classes=len(classes_of(data)),
         device=device,
     )
 
@@ -276,7 +281,7 @@ def selection(how: Training, metrics: dict[str, Metric]) -> str:
 
 def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.of(how.augment, data.fields[data.input])
-    if chosen.mixes and not data.fields[data.target].classes:
+    if chosen.mixes and not classes_of(data):
         raise UserError(
-            f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has a number as its target; leave it out"
+            f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has none as its target; leave it out"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 from torch import nn
 
@@ -42,8 +43,7 @@ class Groups:
 
 def check_pictures(system: str, data: Dataset, least: int, groups: Groups) -> Image:
     """The column of pictures; raises UserError for pictures that are too small, or that cannot be turned, and without classes."""
-    picture = data.fields[data.input]
-    assert isinstance(picture, Image)
+    picture = cast(Image, data.fields[data.input])
     if len(data.classes) < 2:
         raise UserError(f"{system} learns to tell classes apart, and {data.name} has one; give pictures of two or more")
     if min(picture.height, picture.width) < least:

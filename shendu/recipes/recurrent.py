@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -31,8 +31,7 @@ def recurrent(system: str, data: Dataset, net: Settings, choices: dict[str, Any]
 
 def reading(data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
     """Supervised training on texts in batches of similar length."""
-    text, task = data.fields[data.input], labelled(data)
-    assert isinstance(text, Text)
+    text, task = cast(Text, data.fields[data.input]), labelled(data)
     net = replace(net, words=min(net.words, text.codes), outputs=answers(task))
     how = Training(epochs=4, batch_size=40, lr=4e-3, schedule="one-cycle", weight_decay=0.05, clip=1.0)
     if len(data.splits["train"]) < FEW:

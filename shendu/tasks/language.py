@@ -171,6 +171,9 @@ class Language(Task):
         return stored
 
     def outputs(self, model: Any, batch: Batch) -> Outputs:
+        """Of windows alone, the `logits` of each next token [B, T, V]; of those with their targets, the mean `nats` of a token."""
+        if "y" not in batch:
+            return {"logits": model(*self.taken(batch))}
         counted = (batch["y"] != MASKED).sum(1)
         return {"nats": self.surprise(model, batch).sum(1) / counted.clamp(min=1)}
 

@@ -107,7 +107,7 @@ def compare(*runs: Saved | str | Path) -> Comparison:
     """
     if not runs:
         raise UserError("compare needs runs: shendu compare RUN RUN …; `shendu runs` lists those under runs/")
-    opened = [run if isinstance(run, Saved) else Saved(run) for run in runs]
+    opened = [Saved.of(run) for run in runs]
     results = [finished(run) for run in opened]
     part, metric = common(opened, results)
     names = labels(opened)

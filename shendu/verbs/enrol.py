@@ -86,7 +86,7 @@ class Gallery:
 
 def comparing(run: Saved | str | Path) -> Saved:
     """The run; raises UserError for one whose model does not compare."""
-    opened = run if isinstance(run, Saved) else Saved(run)
+    opened = Saved.of(run)
     if "embedding" not in opened.task.answers():
         raise UserError(
             f"{opened.path} is a run of {opened.recipe['system']}, which compares nothing; train face or siamese"

@@ -57,7 +57,7 @@ def judge(
     (None without a test part: the training part stands in for it).
     `notes` say what is wrong in words. `how` are settings of the drawing. Raises UserError.
     """
-    opened, referee = (given if isinstance(given, Saved) else Saved(given) for given in (run, judge))
+    opened, referee = map(Saved.of, (run, judge))
     check(opened, referee, n)
     chosen = parallel.choose_device(device)
     dataset = _of_run(opened, data_dir)

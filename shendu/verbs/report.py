@@ -23,7 +23,7 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
 
     Raises UserError for what is no finished run, and for data that is missing or has changed.
     """
-    opened = run if isinstance(run, Saved) else Saved(run)
+    opened = Saved.of(run)
     if opened.result is None:
         raise opened.unfinished()
     made, dataset = opened.recipe, _of_run(opened, data_dir)

@@ -65,7 +65,7 @@ def sample(
     `inpaint` is a picture file whose transparent part is drawn, n times. Equal seeds give equal pictures. Raises UserError.
     """
     path = check_out(out)
-    opened = run if isinstance(run, Saved) else Saved(run)
+    opened = Saved.of(run)
     if inpaint is None:
         made = drawn(opened, n, label, seed, device, how)
     else:

@@ -256,7 +256,7 @@ def wanted(
             raise UserError(f"train needs data: {like} (`shendu list` shows systems and data)")
         if system is not None:
             registry.entry(system)
-            own = getattr(registry.load(system), "SPLIT", "")
+            own = registry.load(system).SPLIT
             reading = replace(reading, split=reading.split or own)
         order = Order(system, source, settings, path, data_dir, reading)
         order.weights = published.about(weights) if weights else None

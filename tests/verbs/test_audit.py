@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image as Pillow
 
 import shendu
 from shendu import cli
@@ -20,6 +20,7 @@ from shendu.data import checks
 from shendu.data.audit import duplicates, screens, suspects
 from shendu.data.audit.screens import Feature
 from shendu.data.column import Column
+from shendu.data.fields.image import Image
 from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.verbs.audit import Audit
@@ -43,14 +44,14 @@ def numbers(rows: int = 400) -> dict[str, Any]:
     return {"x": (rng.normal(size=(rows, 4)) + 0.8 * y[:, None]).astype(np.float32), "y": y}
 
 
-def clouds(count: int, side: int = 48, seed: int = 0) -> list[Image.Image]:
+def clouds(count: int, side: int = 48, seed: int = 0) -> list[Pillow.Image]:
     """Smooth pictures of many colours, all different."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
-    return [Image.fromarray(each).resize((side, side), Image.Resampling.BICUBIC) for each in coarse]
+    return [Pillow.fromarray(each).resize((side, side), Pillow.Resampling.BICUBIC) for each in coarse]
 
 
-def folders(root: Path, pictures: list[Image.Image], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+def folders(root: Path, pictures: list[Pillow.Image], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
     for i, picture in enumerate(pictures):
         folder = root / classes[i % len(classes)]
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,14 +155,14 @@ def test_a_picture_saved_again_is_a_near_copy(tmp_path: Path, side: int) -> None
 def test_near_copies_on_a_flat_background() -> None:
     """Where signs of differences are decided by noise: digits on white, each saved again as a JPEG."""
     digits = shendu.open_data("digits").splits["train"].column("image")[:200, ..., 0]
-    large = [Image.fromarray(255 - d).resize((32, 32), Image.Resampling.BICUBIC) for d in digits]
+    large = [Pillow.fromarray(255 - d).resize((32, 32), Pillow.Resampling.BICUBIC) for d in digits]
     again = []
     for picture in large[:20]:
         packed = io.BytesIO()
         picture.save(packed, "jpeg", quality=85)
-        again.append(Image.open(packed))
+        again.append(Pillow.open(packed))
     stacked = np.stack([np.asarray(p) for p in [*large, *again]])[..., None]
-    seen = shendu.data.Image(height=32, width=32, channels=1).areas({"": stacked}, duplicates.SIDE)
+    seen = Image(height=32, width=32, channels=1).areas({"": stacked}, duplicates.SIDE)
     pairs = set(map(tuple, duplicates.near(seen).tolist()))
     wanted = {(i, 200 + i) for i in range(20)}
     assert wanted <= pairs
@@ -170,7 +171,7 @@ def test_near_copies_on_a_flat_background() -> None:
 
 def test_pictures_of_one_colour(tmp_path: Path) -> None:
     pictures = clouds(60)
-    pictures[4] = Image.new("RGB", (48, 48), "gray")
+    pictures[4] = Pillow.new("RGB", (48, 48), "gray")
     found = shendu.audit(folders(tmp_path, pictures))
     assert kinds(found) == {"blank"}
     assert texts(found, "blank") == ["1 picture of one colour", "cat/004.png"]
