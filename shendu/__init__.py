@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what `registry.public` finds, for type checkers
     from shendu.data import open_data as open_data
     from shendu.estimator import ShenduClassifier as ShenduClassifier
     from shendu.estimator import ShenduRegressor as ShenduRegressor
+    from shendu.predictor import Predictor as Predictor
     from shendu.verbs.audit import audit as audit
     from shendu.verbs.compare import compare as compare
     from shendu.verbs.evaluate import evaluate as evaluate

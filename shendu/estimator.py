@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shendu import config, parallel, registry
+from shendu import config, own, parallel, registry
 from shendu.core import Recipe
 from shendu.data import frames
 from shendu.data.column import Column
@@ -29,7 +29,7 @@ from shendu.field import Field
 from shendu.loop import Setup
 from shendu.loop import fit as train
 from shendu.predictor import Predictor
-from shendu.run import Folder
+from shendu.run import Folder, write_text
 from shendu.saved import Saved, save_model
 
 try:
@@ -92,15 +92,19 @@ class _Table(BaseEstimator):
         check_is_fitted(self)
         folder = Folder(path)
         folder.prepare()
+        name, kept = registry.entry(self.system).name, own.about(self.system) if own.is_file(self.system) else None
         folder.write(
-            "recipe.json", {"system": self.system, "estimator": type(self).__name__, "choices": self._choices()}
+            "recipe.json",
+            {"system": name, "own": kept, "estimator": type(self).__name__, "choices": self._choices()},
         )
+        if kept:
+            write_text(folder.path / own.KEPT, own.read(Path(kept["file"]))[0])
         names = self.feature_names_in_.tolist() if hasattr(self, "feature_names_in_") else None
         params = {k: v for k, v in self.get_params().items() if not callable(v)}
         folder.write(
             "estimator.json", {"kind": type(self).__name__, "params": params, "names": names, **self._labels()}
         )
-        save_model(folder, self.system, self.config_, self.model_, self.task_)
+        save_model(folder, name, self.config_, self.model_, self.task_)
         return folder.path
 
     @classmethod
@@ -113,7 +117,7 @@ class _Table(BaseEstimator):
         made = ESTIMATORS[kept["kind"]](**kept["params"])
         made.model_, made.task_ = run.model, run.task
         stored = run.folder.read("config.json")
-        made.config_ = config.from_json(registry.load(stored["system"]).Config, stored["config"])
+        made.config_ = config.from_json(run.code.Config, stored["config"])
         made.n_features_in_ = kept["columns"]
         if kept["names"] is not None:
             made.feature_names_in_ = np.array(kept["names"], object)

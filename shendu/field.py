@@ -76,6 +76,8 @@ class Field:
 
     def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
+            if cls.kind in _files() and not cls.__module__.startswith("shendu."):
+                raise UserError(f"{cls.__name__}: there is a field of the kind '{cls.kind}' already; call it otherwise")
             Field.known[cls.kind] = cls
 
     @property

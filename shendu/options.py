@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+
+from shendu import own
 
 
 def add_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -27,6 +30,21 @@ DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", h
 PRECISION = click.option(
     "--precision", default="auto", metavar="auto|fp32|bf16", help="auto: bf16 where the hardware has it and it pays."
 )
+
+
+def _allows(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """While the command runs, what a person gives or trusts may be opened."""
+    said = ctx.meta.setdefault("shendu.own", {"files": (), "trust": False})
+    said[param.name or ""] = value
+    ctx.with_resource(own.allowing(said["files"], said["trust"]))
+
+
+OPENS = add_options(
+    click.option("--file", "files", multiple=True, metavar="FILE.py", expose_value=False, callback=_allows, type=Path,
+                 help="Your own system's file, of a run that it made."),
+    click.option("--trust", is_flag=True, expose_value=False, callback=_allows,
+                 help="Run the text of your own system's file that the run keeps."),
+)  # fmt: skip
 
 
 def READING(command: Any) -> Any:

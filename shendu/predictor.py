@@ -13,18 +13,29 @@ from shendu.core import At, Batch, Outputs, Source
 from shendu.metrics.evaluation import Measured, asking, evaluate, floats
 from shendu.tasks import Task
 
+PUBLIC = ("Predictor",)
 BATCH = 500
 """Rows that are asked at once."""
 
 
 class Answered(NamedTuple):
-    """Some rows of a person's input, as they are stored, with the model's answers."""
+    """Some rows of a person's input, as they are stored, with the model's answers and the task that tells them."""
 
     key: str
     """What the names are: `input`, `row`, or a table's column that they come from, or go on."""
     names: list[str]
     outputs: Outputs
     stored: Batch
+    task: Task
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …"""
+        decoded = self.task.decode(self.outputs, self.stored)
+        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
+
+    def columns(self) -> dict[str, Any]:
+        """The same as columns of a table."""
+        return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
 
 
 class Predictor(nn.Module):
@@ -73,7 +84,11 @@ class Predictor(nn.Module):
                 say(line)
                 told = True
             outputs, stored = self.pieces(self.task.encoded(piece.stored))
-            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored)
+            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored, self.task)
+
+    def predict(self, *given: Any) -> list[dict[str, Any]]:
+        """One entry per row of a person's inputs, as `shendu.predict` gives them for a run. Raises UserError."""
+        return [row for answered in self.answers(*given) for row in answered.rows()]
 
     def evaluate(
         self,

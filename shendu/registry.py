@@ -10,21 +10,25 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from shendu.errors import unknown
+from shendu.errors import UserError, unknown
+from shendu.own import is_file, name_of
+from shendu.own import load as load_file
 
 if TYPE_CHECKING:
     from click import Command
 
 HOUSE = Path(__file__).parent
 ROOT = HOUSE / "systems"
-GROUP = "shendu.verbs"
-"""Entry points by which an installed package adds verbs: name = "package.module:command", a click command."""
+GROUP, SYSTEMS = "shendu.verbs", "shendu.systems"
+"""Entry points by which an installed package adds verbs: name = "package.module:command", a click command; and systems:
+name = "package.module"."""
 _COMMAND = re.compile(r'^def command\(.*?"""(.*?)(?:\n\n|""")', re.MULTILINE | re.DOTALL)
 _ORDER = re.compile(r"^ORDER = (\d+)$", re.MULTILINE)
 _PUBLIC = re.compile(r"^PUBLIC = \((.*)\)$", re.MULTILINE)
@@ -79,11 +83,24 @@ def spelled(word: str) -> tuple[str, dict[str, str]]:
 
 
 def entry(name: str) -> Entry:
-    """The entry of a system; raises UserError that names the near one."""
+    """The entry of a system: ours, a file's, or an installed package's; raises UserError that names the near one."""
     known = systems()
-    if name not in known:
-        raise unknown("system", name, known)
-    return known[name]
+    if name in known:
+        return known[name]
+    if is_file(name):
+        return Entry(name_of(name), "own", Path(name))
+    if (module := _installed(SYSTEMS).get(name)) and (spec := importlib.util.find_spec(module)) and spec.origin:
+        return Entry(name, module, Path(spec.origin))
+    if Path(f"{name}.py").is_file():
+        raise UserError(f"there is no system called {name}; your own file is meant by its path: ./{name}.py")
+    raise unknown("system", name, [*known, *_installed(SYSTEMS)])
+
+
+def _installed(group: str) -> dict[str, str]:
+    """Name -> what it stands for, of a group of entry points."""
+    from importlib.metadata import entry_points  # not above: it costs more than all else that --help needs
+
+    return {point.name: point.value for point in entry_points(group=group)}
 
 
 def suited(kind: str) -> tuple[str, str]:
@@ -101,17 +118,20 @@ def suits() -> list[str]:
 
 
 USUAL: dict[str, Any] = {
-    "SPLIT": "", "SIZES": (), "from_folder": None,
+    "SPLIT": "", "SIZES": (), "REFERENCES": (), "from_folder": None,
     "published": lambda weights: weights, "unusable": lambda weights: "", "settings_of": lambda file: {},
 }  # fmt: skip
 """What a system's module may say besides `Config` and `recipe`, and what stands where it does not: how data is split, networks
-of its paper, a reader of published folders, and what it makes of published weights."""
+and figures of its paper, a reader of published folders, and what it makes of published weights."""
 
 
 def load(name: str) -> ModuleType:
-    """The system's module, imported now."""
+    """The system's module, imported now. Raises UserError for a file that is no system."""
+    if is_file(name):
+        return whole(load_file(name))
     found = entry(name)
-    return whole(importlib.import_module(f"shendu.systems.{found.family}.{found.path.stem}"))
+    ours = f"shendu.systems.{found.family}.{found.path.stem}"
+    return whole(importlib.import_module(ours if name in systems() else found.family))
 
 
 def whole(module: ModuleType) -> ModuleType:
@@ -152,12 +172,11 @@ def command(name: str) -> Command:
     if name in verbs():
         found: Command = importlib.import_module(verbs()[name].module).command
         return found
-    from importlib.metadata import entry_points  # not above: it costs more than all else that --help needs
-
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+    installed = _installed(GROUP)
     if name not in installed:
         raise unknown("command", name, [*verbs(), *installed])
-    found = installed[name].load()
+    module, _, attribute = installed[name].partition(":")
+    found = getattr(importlib.import_module(module), attribute or "command")
     return found
 
 

@@ -13,19 +13,32 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import shendu.run
-from shendu import config, parallel, registry, tasks
+from shendu import config, own, parallel, registry, tasks
 from shendu.errors import UserError
 from shendu.predictor import Predictor
+from shendu.recipes.bare import Bare
 from shendu.run import Folder
 from shendu.tasks import Task
 
 
 class Saved:
-    """A run folder, read when asked. `Saved("runs/…")` raises UserError where there is no run."""
+    """A run folder, read when asked. `Saved("runs/…")` raises UserError where there is no run.
 
-    def __init__(self, path: str | Path) -> None:
+    A run that a person's own file made asks for the `file`, or to `trust` the text that it keeps; that of a bare nn.Module asks for
+    the `module`: of its shape, with whatever weights.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        file: str | Path | None = None,
+        trust: bool = False,
+        module: nn.Module | None = None,
+    ) -> None:
         self.folder = Folder(path)
         self.path = self.folder.path
+        self._file, self._trust, self._module = file, trust, module
         if self.recipe is None:
             raise UserError(f"{self.path} is no run (it has no recipe.json); `shendu runs` lists those under runs/")
 
@@ -49,10 +62,30 @@ class Saved:
         return self.path / "report.html"
 
     @cached_property
+    def code(self) -> Any:
+        """What made it: a system's module, or what stands for a bare one. Raises UserError where it is code that nobody allows."""
+        about = self.recipe.get("own")
+        if not about and own.is_file(self.recipe["system"]):  # what a folder says runs no file by itself
+            raise UserError(
+                f"{self.path / 'recipe.json'} names no system ({self.recipe['system']}); restore the run's folder"
+            )
+        if not about:
+            return registry.load(self.recipe["system"])
+        if "file" in about:
+            return registry.whole(own.opened(self.path, about, self._file, self._trust))
+        if self._module is None:
+            raise UserError(
+                f"{self.path} holds the weights of a module, {about['module']}, and not its code; open it from Python: "
+                f'shendu.Run("{self.path}", module={about["module"].rpartition(".")[2]}(…))'
+            )
+        return Bare(self._module)
+
+    @cached_property
     def task(self) -> Task:
         values = self.folder.read("task.json")
         if values is None:
             raise self.unfinished()
+        _ = self.code  # its kinds of tasks and fields may be its own
         return tasks.from_file(values)
 
     @cached_property
@@ -62,8 +95,7 @@ class Saved:
         weights = self.path / "model.safetensors"
         if stored is None or not weights.exists():
             raise self.unfinished()
-        module = registry.load(stored["system"])
-        model = config.from_json(module.Config, stored["config"]).build()
+        model = config.from_json(self.code.Config, stored["config"]).build()
         try:
             tensors = unaliased(load_file(weights), stored["aliases"])
         except (SafetensorError, KeyError, OSError) as error:

@@ -238,7 +238,9 @@ def _nothing(place: Place, reading: Reading) -> UserError:
         return UserError(f"{place} holds nothing that the reader {reading.reader} reads; leave --reader out")
     if not place.path:
         kind = type(place.given).__name__
-        return UserError(f"data cannot be a {kind}: give a name, a path, a table, (x, y), or a dict of arrays")
+        return UserError(
+            f"data cannot be of the type {kind}: give a name, a path, a table, (x, y), or a dict of arrays"
+        )
     if place.file:
         return UserError(f"{place} is no data that can be read: expected {_EXPECTED}")
     inner = [name for name in place.names if name.lower().endswith(_ARCHIVES) and not (place.folder and "/" in name)]

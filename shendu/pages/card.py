@@ -27,8 +27,18 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
         "| part | metric | figure | 95% interval |", "|---|---|---|---|", *rows, "",
         "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.",
         *signed, "",
-        "## Use", "", "```sh", f"shendu predict {folder.path} INPUT", f"shendu evaluate {folder.path}", "```", "",
+        "## Use", "", *use(folder, recipe), "",
     ])  # fmt: skip
+
+
+def use(folder: Folder, recipe: dict[str, Any]) -> list[str]:
+    """How to ask the model, with what opens it where a person's own code made it."""
+    own = recipe.get("own") or {}
+    if "module" in own:
+        name = own["module"].rpartition(".")[2]
+        return ["```python", f'run = shendu.Run("{folder.path}", module={name}(…))', "run.predict(INPUT)", "```"]
+    more = f" --file {shlex.quote(own['file'])}" if own else ""
+    return ["```sh", f"shendu predict {folder.path} INPUT{more}", f"shendu evaluate {folder.path}{more}", "```"]
 
 
 def _between(ends: list[float] | None) -> str:
@@ -37,7 +47,15 @@ def _between(ends: list[float] | None) -> str:
 
 def command(made: dict[str, Any]) -> str:
     """The line that makes this run again."""
-    words = ["shendu", "train", made["system"], made["data"]["given"]]
+    own = made.get("own") or {}
+    if "module" in own:
+        given = [
+            f"{made['system']}(…)",
+            repr(made["data"]["given"]),
+            *(f"{k}={v!r}" for k, v in made["choices"].items()),
+        ]
+        return f"shendu.train({', '.join(given)})"
+    words = ["shendu", "train", own.get("file", made["system"]), made["data"]["given"]]
     for name, value in made["data"].get("reading", {}).items():
         option = "--type" if name == "types" else f"--{name.replace('_', '-')}"
         given = value if isinstance(value, list) else [value] if value not in ("", 0, False, "auto") else []

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.data.ragged import tensors
-from shendu.errors import unknown
+from shendu.errors import UserError, unknown
 from shendu.field import Field
 from shendu.pages.sections import Section, Told
 from shendu.sources.rows import Rows
@@ -52,7 +52,9 @@ class Task(nn.Module):
 
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
-        if cls.kind:
+        if "kind" in vars(cls):
+            if cls.kind in kinds() and not cls.__module__.startswith("shendu."):
+                raise UserError(f"{cls.__name__}: there is a task of the kind '{cls.kind}' already; call it otherwise")
             Task.known[cls.kind] = cls
 
     def __init__(self, inputs: dict[str, Field], targets: dict[str, Field], **settings: Json) -> None:

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import shendu
 from shendu import draw, parallel
 from shendu.errors import UserError
-from shendu.options import AS_JSON, emit, table
+from shendu.options import AS_JSON, OPENS, emit, table
 from shendu.pages import drawing
 from shendu.pages.templates import filled
 from shendu.run import write_text, writing
@@ -370,6 +370,7 @@ def shared(one: Box, other: Box) -> float:
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", metavar="FILE", help="Also write a page (.html), or the plot alone (.png, .svg).")
 @AS_JSON
+@OPENS
 def command(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     """RUNS beside each other: first figure, parameters, multiply-adds, speeds.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import shendu.run
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DEVICE, emit
+from shendu.options import AS_JSON, DEVICE, OPENS, emit
 from shendu.saved import Saved
 
 ORDER = 90
@@ -132,6 +132,7 @@ def embeddings(run: Saved, inputs: tuple[Any, ...], device: str) -> tuple[list[s
 @click.argument("pictures", nargs=-1, required=True)
 @DEVICE
 @AS_JSON
+@OPENS
 def command(run: str, gallery: str, name: str, pictures: tuple[str, ...], device: str, as_json: bool) -> None:
     """Add PICTURES (files, folders) of NAME to GALLERY, as RUN sees them.
 

@@ -15,7 +15,7 @@ from shendu import data as data_module
 from shendu.data.dataset import Dataset
 from shendu.data.reading import Reading
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, READING, emit, only_given, table
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given, table
 from shendu.pages.display import aside
 from shendu.saved import Saved, opened
 from shendu.tasks import Task
@@ -84,7 +84,7 @@ def _is_own(run: Saved, data: Any) -> bool:
 
 
 def _of_run(run: Saved, data_dir: str | Path | None) -> Dataset:
-    about = run.recipe["data"]
+    about, _ = run.recipe["data"], run.code  # its reader may be its own
     if not about["source"]:
         raise UserError(
             f"{run.path} was not trained here; say on what it is to be measured: shendu evaluate {run.path} DATA"
@@ -126,6 +126,7 @@ def check_fits(run: Saved, dataset: Dataset) -> None:
 @DATA_DIR
 @READING
 @AS_JSON
+@OPENS
 def command(run: str, data: str | None, as_json: bool, **options: Any) -> None:
     """Figures of RUN on its test part, or on DATA."""
     result = evaluate(run, data, **only_given(options))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from shendu.options import AS_JSON, DEVICE, emit, table
+from shendu.options import AS_JSON, DEVICE, OPENS, emit, table
 from shendu.saved import Saved
 from shendu.verbs.enrol import Gallery, comparing, embeddings, limit
 
@@ -41,6 +41,7 @@ def identify(
 @click.argument("pictures", nargs=-1, required=True)
 @DEVICE
 @AS_JSON
+@OPENS
 def command(run: str, gallery: str, pictures: tuple[str, ...], device: str, as_json: bool) -> None:
     """Who of GALLERY is on PICTURES (files, folders), as RUN sees it."""
     found = identify(run, gallery, *pictures, device=device)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from shendu import chance, config, parallel
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, emit, table
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, emit, table
 from shendu.pages.generated import grid, last
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
@@ -280,6 +280,7 @@ def lines(result: dict[str, Any]) -> list[list[str]]:
 @DEVICE
 @DATA_DIR
 @AS_JSON
+@OPENS
 def command(run: str, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """How good is what RUN draws: Fréchet distance, precision and recall, copies; into judge.json and judge.png.
 

@@ -12,17 +12,16 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
 
-from shendu.core import Batch, Outputs
 from shendu.errors import UserError, near
-from shendu.options import AS_JSON, DEVICE, PRECISION, emit, table
+from shendu.options import AS_JSON, DEVICE, OPENS, PRECISION, emit, table
 from shendu.pages.display import aside
+from shendu.predictor import Answered
 from shendu.saved import Saved, opened
-from shendu.tasks import Task
 
 ORDER = 60
 PUBLIC = ("predict",)
@@ -81,29 +80,9 @@ def write(
     return path, rows
 
 
-class Piece(NamedTuple):
-    """Some rows' names and answers, with the task that tells them."""
-
-    key: str
-    """What the names are: `input`, `row`, or the table's column that they come from, or go on."""
-    names: list[str]
-    outputs: Outputs
-    stored: Batch
-    task: Task
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …"""
-        decoded = self.task.decode(self.outputs, self.stored)
-        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
-
-    def columns(self) -> dict[str, Any]:
-        """The same as columns of a table."""
-        return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
-
-
 def pieces(
     run: Saved | str | Path, inputs: tuple[Any, ...], device: str, precision: str, say: Callable[[str], None]
-) -> Iterator[Piece]:
+) -> Iterator[Answered]:
     """The model's answers to all inputs, some thousand rows at a time; what makes them doubtful is said once."""
     found = opened(run)
     if not inputs:
@@ -111,14 +90,14 @@ def pieces(
     predictor, nothing = found.predictor(device, precision), True
     for answered in predictor.answers(*inputs, say=say):
         nothing = False
-        yield Piece(*answered, predictor.task)
+        yield answered
     if nothing:
         raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
-Put = Callable[[Piece], None]
+Put = Callable[[Answered], None]
 
 
 @contextlib.contextmanager
@@ -126,7 +105,7 @@ def _csv(path: Path) -> Iterator[Put]:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer, begun = csv.writer(file, lineterminator="\n"), False
 
-        def put(piece: Piece) -> None:
+        def put(piece: Answered) -> None:
             nonlocal begun
             columns = piece.columns()
             if not begun:
@@ -142,7 +121,7 @@ def _csv(path: Path) -> Iterator[Put]:
 def _jsonl(path: Path) -> Iterator[Put]:
     with path.open("w", encoding="utf-8") as file:
 
-        def put(piece: Piece) -> None:
+        def put(piece: Answered) -> None:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in piece.rows())
 
         yield put
@@ -156,7 +135,7 @@ def _parquet(path: Path) -> Iterator[Put]:
     with contextlib.ExitStack() as stack:
         writers: list[parquet.ParquetWriter] = []
 
-        def put(piece: Piece) -> None:
+        def put(piece: Answered) -> None:
             table = pyarrow.table(piece.columns())
             if not writers:
                 writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
@@ -210,6 +189,7 @@ def whole(path: Path) -> Iterator[Path]:
 @DEVICE
 @PRECISION
 @AS_JSON
+@OPENS
 def command(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
     """What RUN says of INPUTS: picture, recording or text files, folders of them, tables, a text, .npy arrays.
 

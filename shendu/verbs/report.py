@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from shendu import registry
 from shendu.errors import UserError
-from shendu.options import DATA_DIR
+from shendu.options import DATA_DIR, OPENS
 from shendu.pages.report import PARTS, write
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
@@ -29,7 +28,7 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
     made, dataset = opened.recipe, _of_run(opened, data_dir)
     if dataset.hash != made["data"]["hash"]:
         raise UserError(f"{dataset.name} has changed since {opened.path} was trained on it; restore it, or train anew")
-    recipe = registry.load(made["system"]).recipe(dataset, **made["choices"])
+    recipe = opened.code.recipe(dataset, **made["choices"])
     part = next(part for part in PARTS if part in recipe.splits)
     predictor = opened.predictor(precision=opened.result["precision"])
     most = TRAIN_FIGURE_ROWS if part == "train" else 0
@@ -43,6 +42,7 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
 @click.command()
 @click.argument("run")
 @DATA_DIR
+@OPENS
 def command(run: str, data_dir: str | None) -> None:
     """Write RUN's report.html anew: curves, confusion, worst mistakes, explanations."""
     click.echo(report(run, data_dir=data_dir))

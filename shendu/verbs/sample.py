@@ -22,7 +22,7 @@ from shendu.core import Draws
 from shendu.data.fields.image import Image
 from shendu.data.files.picture import read_picture
 from shendu.errors import UserError, near
-from shendu.options import DEVICE, only_given
+from shendu.options import DEVICE, OPENS, only_given
 from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last
 from shendu.parallel import device_of
 from shendu.saved import Saved, opened
@@ -186,6 +186,7 @@ def write(path: Path, frames: list[Picture.Image]) -> None:
 @click.option("--top-p", type=float, metavar="P", help="Text: only of the likeliest that hold a share P together.")
 @click.option("--stop", metavar="TEXT", help="Text: end before this.")
 @DEVICE
+@OPENS
 def command(run: str, settings: tuple[str, ...], **options: Any) -> None:
     """Let RUN draw new rows, or write on.
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy
@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 import shendu
-from shendu import config, data, parallel, published, registry
+from shendu import config, data, own, parallel, published, registry
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.known import KNOWN
@@ -33,11 +33,12 @@ from shendu.errors import Interrupted, UserError, unknown
 from shendu.field import kind_of
 from shendu.loop import Progress, Setup, fit
 from shendu.metrics.evaluation import Measured
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, READING, emit, only_given
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given
 from shendu.pages import report
 from shendu.pages.card import model_card
 from shendu.pages.display import Display
 from shendu.predictor import Predictor
+from shendu.recipes.bare import Bare
 from shendu.run import LOCK, Folder, write_text
 from shendu.saved import Saved, save_model
 from shendu.verbs.evaluate import evaluate, signatures
@@ -71,7 +72,7 @@ class Run(Saved):
 
 
 def train(
-    system: str | None = None,
+    system: Any = None,
     data: Any = None,
     *,
     out: str | Path | None = None,
@@ -89,6 +90,9 @@ def train(
 ) -> Run:
     """Trains a system on data and returns the finished Run.
 
+    `system` is a name, a file of your own (`./my_network.py`, see the tutorial), or an nn.Module, which `loss` trains on the data's
+    target (a name, or a function of outputs and targets that gives the mean over the rows or a number per row): it has the trained
+    weights afterwards. Alone, it may be data, for which the system that suits is then chosen.
     `data` is a name, a path or arrays (see `shendu.open_data`). `out` is the run folder (else a dated one under runs/).
     `time_limit` (seconds, or 90s, 10m, 2h) is a budget for the whole command: fewer steps where need be.
     `weights` are what the network begins with: a .safetensors file (a run's, or a published one), or a run folder.
@@ -101,7 +105,10 @@ def train(
                               ("--on-nan", on_nan, ON_NAN)):  # fmt: skip
         if value not in known:
             raise unknown(f"value for {kind}:", value, known)
-    if system is not None:
+    system = str(system) if isinstance(system, Path) else system
+    if data is None and system is not None and not isinstance(system, str | nn.Module):
+        system, data = None, system
+    if isinstance(system, str):
         system, named = registry.spelled(system)
         choices = {**named, **choices}
     began, limit = time.monotonic(), config.duration(time_limit)
@@ -109,11 +116,10 @@ def train(
     display = Display(quiet, say)
     order = wanted(system, data, out, resume, choices, data_dir, weights)
     dataset = order.open()
-    assert order.system is not None
-    module = registry.load(order.system)
+    module, name = order.code, order.system
     recipe = module.recipe(dataset, **order.choices)
     if order.reading.task == "anomaly" and "anomaly" not in recipe.task.answers():
-        raise UserError(f"{order.system} learns a target, and --task anomaly has none; leave {order.system} out")
+        raise UserError(f"{name} learns a target, and --task anomaly has none; leave {name} out")
     if order.weights and not order.expected_hash:
         recipe = fitting(module, recipe, dataset, order, display.say)
     for note in (*dataset.notes, *recipe.notes):
@@ -128,11 +134,9 @@ def train(
     with folder.alone():
         begin(folder, order, dataset, recipe)
         try:
-            with display.live(f"{order.system} on {dataset.name}", folder):
+            with display.live(f"{name} on {dataset.name}", folder):
                 model, at = fit(recipe, folder, setup)
-            finish(
-                folder, order.system, dataset, recipe, setup, model, at, display, began + limit if limit else math.inf
-            )
+            finish(folder, name, dataset, recipe, setup, model, at, display, began + limit if limit else math.inf)
         except Interrupted as why:
             raise Interrupted(
                 f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
@@ -143,10 +147,38 @@ def train(
                 signal.SIGINT,
             ) from None
         except UserError:
-            if begun_only(folder.path, "recipe.json", "env.json"):  # what cannot be built leaves no run behind
+            if begun_only(
+                folder.path, "recipe.json", "env.json", own.KEPT
+            ):  # what cannot be built leaves no run behind
                 shutil.rmtree(folder.path)
             raise
-    return Run(folder.path)
+    return handed_back(system, Run(folder.path, module=system)) if isinstance(system, nn.Module) else Run(folder.path)
+
+
+def handed_back(module: nn.Module, run: Run) -> Run:
+    """The run, whose weights the person's module now has."""
+    module.load_state_dict(run.model.state_dict())
+    return run
+
+
+class Made(NamedTuple):
+    """What a run is made by."""
+
+    name: str
+    code: Any
+    summary: str
+    own: dict[str, str] | None = None
+    """What recipe.json keeps of code that is a person's own."""
+
+
+def made_by(system: str | Path | nn.Module, loss: Any = "auto") -> Made:
+    """By a system's name, its file, or a module. Raises UserError."""
+    if isinstance(system, nn.Module):
+        bare, kind = Bare(system, loss), type(system)
+        return Made(bare.__name__, bare, str(bare.__doc__), {"module": f"{kind.__module__}.{kind.__qualname__}"})
+    entry = registry.entry(str(system))
+    code = registry.load(str(system))
+    return Made(entry.name, code, entry.summary, own.about(system) if own.is_file(system) else None)
 
 
 class Order:
@@ -154,17 +186,29 @@ class Order:
 
     def __init__(
         self,
-        system: str | None,
+        made: Made | None,
         source: Any,
         choices: dict[str, Any],
         path: Path | None,
         data_dir: Any,
         reading: Reading,
     ) -> None:
-        self.system, self.source, self.choices, self.path = system, source, choices, path
+        self.made, self.source, self.choices, self.path = made, source, choices, path
         self.data_dir, self.reading = data_dir, reading
         self.weights: dict[str, str] | None = None
         self.expected_hash: str | None = None
+
+    @property
+    def system(self) -> str:
+        """Its name."""
+        assert self.made
+        return self.made.name
+
+    @property
+    def code(self) -> Any:
+        """A system's module, or what stands for one."""
+        assert self.made
+        return self.made.code
 
     def open(self) -> Dataset:
         """The data, split; where no system was named, the one that suits it is chosen now."""
@@ -173,9 +217,9 @@ class Order:
             raise UserError(
                 f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out"
             )
-        if self.system is None:
+        if self.made is None:
             system, why = usual(dataset, self.reading.task)
-            self.system = system
+            self.made = made_by(system)
             dataset = replace(dataset, notes=(*dataset.notes, why))
         return dataset
 
@@ -230,12 +274,15 @@ def fitting(module: ModuleType, recipe: Recipe, dataset: Dataset, order: Order, 
 
 
 def wanted(
-    system: str | None, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, weights: Any = None
+    system: Any, source: Any, out: Any, resume: Any, choices: dict[str, Any], data_dir: Any, weights: Any = None
 ) -> Order:
     """Settles what a call means; raises UserError where it contradicts the run that it wants to continue."""
     path = Path(out) if out else None
-    if system is not None and source is None and system not in registry.systems():
+    if isinstance(system, str) and source is None and system not in registry.systems() and not own.is_file(system):
         source, system = known_data(system), None
+    loss = choices.pop("loss") if isinstance(system, nn.Module) and "loss" in choices else "auto"
+    if callable(choices.get("loss")):
+        raise UserError("a function as the loss is for an nn.Module: shendu.train(module, data, loss=function)")
     said = {key: value for key, value in choices.items() if key in config.hints(Reading)}
     settings = {key: value for key, value in choices.items() if key not in said}
     (reading,) = config.settle(said, Reading())
@@ -254,18 +301,19 @@ def wanted(
         if source is None:
             like = f"shendu train {system} DATA" if system else "shendu train PATH, or shendu train lenet mnist"
             raise UserError(f"train needs data: {like} (`shendu list` shows systems and data)")
-        if system is not None:
-            registry.entry(system)
-            own = registry.load(system).SPLIT
-            reading = replace(reading, split=reading.split or own)
-        order = Order(system, source, settings, path, data_dir, reading)
+        made = None if system is None else made_by(system, loss)
+        if made:
+            reading = replace(reading, split=reading.split or made.code.SPLIT)
+        order = Order(made, source, settings, path, data_dir, reading)
         order.weights = published.about(weights) if weights else None
         return order
     if not resume:
         raise UserError(f"{path} holds a run already; add --resume to continue it, or choose another --out")
-    if system is not None and system != kept["system"]:
+    assert path
+    made = made_again(path, kept, system, loss)
+    if made.name != kept["system"]:
         raise UserError(
-            f"{path} holds a run of {kept['system']}, not of {system}; continue it with: shendu train --resume {path}"
+            f"{path} holds a run of {kept['system']}, not of {made.name}; continue it with: shendu train --resume {path}"
         )
     about = kept["data"]
     then = {**kept["choices"], **about["reading"]}
@@ -280,13 +328,23 @@ def wanted(
             f"{path} was begun with {was}; a resumed run keeps its settings (leave the option out, or use another --out)"
         )
     where, how = data_dir or about["data_dir"], config.from_json(Reading, about["reading"])
-    order = Order(kept["system"], about["source"], kept["choices"], path, where, how)
+    order = Order(made, about["source"], kept["choices"], path, where, how)
     order.expected_hash, order.weights = about["hash"], began
     if source is not None and isinstance(source, str) and source not in (about["source"], about["given"]):
         raise UserError(
             f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}"
         )
     return order
+
+
+def made_again(path: Path, kept: dict[str, Any], system: Any, loss: Any) -> Made:
+    """What a run that is continued is made by, as it is given now, or as the run has it. Raises UserError."""
+    if isinstance(system, nn.Module):
+        return made_by(system, loss)
+    if system is not None and not (own.is_file(system) and kept.get("own")):
+        return made_by(system)
+    code = Saved(path, file=system).code
+    return Made(kept["system"], code, kept["summary"], kept.get("own"))
 
 
 def known_data(word: str) -> str:
@@ -308,7 +366,11 @@ def begun_only(path: Path, *more: str) -> bool:
 
 
 def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> None:
-    """Writes how the run is made, before it is made."""
+    """Writes how the run is made, before it is made; of a person's own file its text too."""
+    made = order.made
+    assert made
+    if made.own and "file" in made.own:
+        write_text(folder.path / own.KEPT, own.read(Path(made.own["file"]))[0])
     if folder.read("recipe.json") is None:
         source = (
             str(Path(dataset.source).resolve())
@@ -326,7 +388,7 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
             for s in recipe.stages
         ]
         folder.write("recipe.json", {
-            "system": order.system, "summary": registry.entry(str(order.system)).summary,
+            "system": order.system, "summary": made.summary, "own": made.own,
             "choices": config.to_json(order.choices), "seed": recipe.seed, "data": about,
             "settings": recipe.settings, "model": config.to_json(recipe.model), "stages": stages,
             "select_by": recipe.select_by, "ema": recipe.ema, "weights": order.weights,
@@ -443,6 +505,7 @@ def affordable(seconds: float, per_row: float) -> int:
 @click.option("--time-limit", metavar="10m", help="A budget for the whole command; fewer steps where need be.")
 @click.option("--on-nan", default="stop", metavar="stop|skip", help="What to do when the loss is not finite.")
 @DATA_DIR
+@OPENS
 @READING
 @click.option("--out", metavar="DIR", help="The run folder itself (default: a dated folder under runs/).")
 @click.option("--resume", is_flag=False, flag_value="exact", metavar="[RUN]",
@@ -460,6 +523,7 @@ def command(system: str | None, data: str | None, settings: tuple[str, ...], out
     shendu train lenet mnist
     shendu train mlp digits --epochs 5 --set hidden=64,64
     shendu train resnet photos/ --weights resnet18.safetensors
+    shendu train ./my_network.py photos/
     shendu train --resume runs/2026-11-22_lenet_mnist_1
     """
     if resume and out and data is None and resume not in RESUME and not os.path.exists(f"{resume}/recipe.json"):

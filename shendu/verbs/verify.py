@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DEVICE, emit
+from shendu.options import AS_JSON, DEVICE, OPENS, emit
 from shendu.saved import Saved
 from shendu.verbs.enrol import comparing, embeddings, limit
 
@@ -34,6 +34,7 @@ def verify(run: Saved | str | Path, first: Any, second: Any, device: str = "auto
 @click.argument("second", metavar="PICTURE2")
 @DEVICE
 @AS_JSON
+@OPENS
 def command(run: str, first: str, second: str, device: str, as_json: bool) -> None:
     """Whether RUN takes PICTURE1 and PICTURE2 for the same person (or class)."""
     found = verify(run, first, second, device=device)

@@ -24,17 +24,17 @@ PARTS = BASE | {"nn"}
 LEARNS = PARTS | {"data", "objectives", "sources", "tasks", "optim", "metrics", "parallel", "recipes"}
 FINISHED = {"saved", "predictor", "published", "composing", "draw"}
 ALLOWED = {
-    "errors": set(), "config": {"errors"}, "chance": set(), "field": {"config", "errors"}, "core": {"field"}, "registry": {"errors"},
-    "options": {"data"}, "parallel": BASE, "optim": BASE | {"parallel"}, "nn": PARTS, "run": BASE,
+    "errors": set(), "config": {"errors"}, "chance": set(), "field": {"config", "errors"}, "core": {"field"}, "own": {"errors"}, "registry": {"errors", "own"},
+    "options": {"data", "own"}, "parallel": BASE, "optim": BASE | {"parallel"}, "nn": PARTS, "run": BASE,
     "metrics": BASE | {"parallel", "metrics"}, "data": BASE | {"data"}, "objectives": PARTS | {"objectives"},
     "sources": BASE | {"sources", "data"}, "pages": PARTS | {"metrics", "parallel", "run", "pages"},
     "tasks": PARTS | {"data", "sources", "metrics", "parallel", "pages", "tasks"},
     "recipes": LEARNS, "systems": LEARNS - {"parallel"}, "loop": BASE | {"parallel", "metrics", "run", "loop"},
     "predictor": BASE | {"data", "metrics", "parallel", "tasks"},
-    "saved": BASE | {"registry", "parallel", "run", "tasks", "predictor"}, "published": BASE | {"registry", "run", "saved", "tasks"},
+    "saved": BASE | {"own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": BASE | {"registry", "run", "saved", "tasks"},
     "composing": PARTS | {"parallel", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
     "estimator": BASE | {"data", "registry", "parallel", "run", "loop", "saved", "predictor"},
-    "verbs": BASE | FINISHED | {"data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
+    "verbs": BASE | FINISHED | {"own", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
     "cli": {"errors", "registry", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
@@ -48,10 +48,10 @@ PROBING = {"verbs", "recipes", "loop", "predictor", "saved"}
 """Parts that ask the contract, never what something is."""
 PLAIN = {
     "bool", "int", "float", "str", "bytes", "list", "tuple", "dict", "set", "frozenset", "None", "Path", "os.PathLike", "Mapping",
-    "Sequence", "Iterable", "np.ndarray", "np.generic", "np.integer", "np.floating", "Tensor", "torch.Tensor", "Saved",
+    "Sequence", "Iterable", "np.ndarray", "np.generic", "np.integer", "np.floating", "Tensor", "torch.Tensor", "Saved", "nn.Module",
 }  # fmt: skip
 """Plain values: to ask for these is to read what a person gave."""
-LAYERS = {"nn.Linear", "nn.Conv2d"}
+LAYERS = {"nn.Linear", "nn.Conv2d", "nn.modules.batchnorm._BatchNorm"}
 """Torch's own layers, for which a network is searched."""
 LOOP = ("signals", "learner", "state", "trouble", "figures", "pace", "session")
 """The files of the loop, in the order in which they may import each other."""

@@ -53,7 +53,7 @@ def test_missing_path(tmp_path: Path) -> None:
 
 
 def test_what_is_no_data() -> None:
-    assert refused(3) == "data cannot be a int: give a name, a path, a table, (x, y), or a dict of arrays"
+    assert refused(3) == "data cannot be of the type int: give a name, a path, a table, (x, y), or a dict of arrays"
     assert refused("cache:../../etc").startswith("'cache:../../etc' is not in the cache ")
 
 

@@ -1,0 +1,117 @@
+"""A bare nn.Module as a system: trained on a target by a loss, without a file of its own.
+
+Its run holds weights alone; whoever opens it gives the module again.
+
+Shape letters: B rows, O outputs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shendu.config import settle
+from shendu.core import Batch, Loss, Objective, Recipe
+from shendu.data.dataset import Dataset
+from shendu.errors import UserError
+from shendu.recipes import Training, answers, labelled, supervised
+from shendu.tasks import Task
+
+OwnLoss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> the mean over the rows of a batch, or a number per row."""
+
+
+class Bare:
+    """What a system's module says, said of a module that a person has built."""
+
+    SPLIT, SIZES, REFERENCES = "", (), ()
+    from_folder = None
+
+    def __init__(self, module: nn.Module, loss: str | OwnLoss = "auto") -> None:
+        self.module, self.loss = module, loss
+        self.__name__ = type(module).__name__
+        self.__doc__ = f"{self.__name__}, a module of one's own"
+        self.Config = described(module)
+
+    def recipe(self, data: Dataset, **choices: Any) -> Recipe:
+        """Supervised training; every field of Training can be chosen.
+
+        The module takes prepared rows (pictures float [B, C, H, W], numbers [B, …], both standardised; texts as codes) and answers
+        logits [B, classes], or numbers [B, O] in standard units. Raises UserError for another shape.
+        """
+        task = labelled(data)
+        check_shape(self.__name__, self.module, task, data)
+        how = Training(epochs=10, batch_size=128, lr=1e-3, optimizer="adamw", schedule="one-cycle")
+        own = self.loss if callable(self.loss) else None
+        (how,) = settle({**choices, **({} if own else {"loss": self.loss})}, how)
+        coupled = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.module.modules())
+        objective = (lambda model: ByFunction(own, coupled)) if own else None
+        return supervised(data, self.Config(), how, coupled=coupled, objective=objective)
+
+    def published(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return weights
+
+    def unusable(self, weights: Any) -> str:
+        return ""
+
+    def settings_of(self, file: Any) -> dict[str, Any]:
+        return {}
+
+
+def described(module: nn.Module) -> Any:
+    """A class of settings, none, that builds copies of a module as it is now."""
+    begun = copy.deepcopy(module)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        def build(self) -> nn.Module:
+            return copy.deepcopy(begun).requires_grad_(True)
+
+    return Config
+
+
+def check_shape(name: str, module: nn.Module, task: Task, data: Dataset) -> None:
+    """Raises UserError where a module does not take such rows, or answers them in another shape."""
+    rows = task.prepare(task.example(2))
+    place = next((p.device for p in module.parameters()), torch.device("cpu"))
+    taken = [t.to(place) for t in task.taken(rows)]
+    try:
+        with torch.no_grad():
+            found = copy.deepcopy(module).eval()(*taken)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shapes = " and ".join(f"{t.dtype} {['B', *t.shape[1:]]}".replace("torch.", "").replace("'", "") for t in taken)
+        raise UserError(
+            f"{name} does not take the rows of {data.name}, {shapes}: {str(error).splitlines()[0]}"
+        ) from error
+    first = found[0] if isinstance(found, tuple) else found
+    wanted = answers(task)
+    shape = list(first.shape) if isinstance(first, Tensor) else [type(first).__name__]
+    if shape != [2, wanted] and not (wanted == 1 and shape == [2]):
+        what = "classes" if task.labels else "numbers in the target"
+        of = "B, " * (shape[:1] == [2])
+        raise UserError(
+            f"{name} answers [{of}{', '.join(map(str, shape[bool(of) :]))}] where {data.name} has {wanted} {what}: "
+            f"let it answer [B, {wanted}]"
+        )
+
+
+class ByFunction(Objective):
+    """A person's own function of outputs and targets."""
+
+    def __init__(self, loss: OwnLoss, coupled: bool) -> None:
+        super().__init__()
+        self.loss, self.coupled = loss, coupled
+
+    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
+        outputs, y = model(batch["x"]), batch["y"]
+        if y.is_floating_point() and y.dim() < outputs.dim():
+            y = y.view_as(outputs)
+        value = self.loss(outputs.float(), y)
+        if value.dim():
+            return Loss({"loss": value.flatten(1).mean(1).sum() if value.dim() > 1 else value.sum()})
+        return Loss({"loss": value * len(outputs)})
