@@ -89,14 +89,19 @@ def entry(name: str) -> Entry:
         return known[name]
     if is_file(name):
         return Entry(name_of(name), "own", Path(name))
-    if (module := _installed(SYSTEMS).get(name)) and (spec := importlib.util.find_spec(module)) and spec.origin:
+    if (module := installed().get(name)) and (spec := importlib.util.find_spec(module)) and spec.origin:
         return Entry(name, module, Path(spec.origin))
     if Path(f"{name}.py").is_file():
         raise UserError(f"there is no system called {name}; your own file is meant by its path: ./{name}.py")
-    raise unknown("system", name, [*known, *_installed(SYSTEMS)])
+    raise unknown("system", name, [*known, *installed()])
 
 
-def _installed(group: str) -> dict[str, str]:
+def installed() -> dict[str, str]:
+    """Name -> module, of the systems that installed packages bring; ours have the name where both do."""
+    return {name: module for name, module in _named(SYSTEMS).items() if name not in systems()}
+
+
+def _named(group: str) -> dict[str, str]:
     """Name -> what it stands for, of a group of entry points."""
     from importlib.metadata import entry_points  # not above: it costs more than all else that --help needs
 
@@ -170,14 +175,14 @@ def verbs(root: Path = HOUSE / "verbs") -> dict[str, Verb]:
 def command(name: str) -> Command:
     """The command of a verb, of ours or of an installed package, imported now; raises UserError that names the near one."""
     if name in verbs():
-        found: Command = importlib.import_module(verbs()[name].module).command
-        return found
-    installed = _installed(GROUP)
-    if name not in installed:
-        raise unknown("command", name, [*verbs(), *installed])
-    module, _, attribute = installed[name].partition(":")
-    found = getattr(importlib.import_module(module), attribute or "command")
-    return found
+        ours: Command = importlib.import_module(verbs()[name].module).command
+        return ours
+    found = _named(GROUP)
+    if name not in found:
+        raise unknown("command", name, [*verbs(), *found])
+    module, _, attribute = found[name].partition(":")
+    theirs: Command = getattr(importlib.import_module(module), attribute or "command")
+    return theirs
 
 
 @functools.cache

@@ -100,7 +100,10 @@ class Saved:
             tensors = unaliased(load_file(weights), stored["aliases"])
         except (SafetensorError, KeyError, OSError) as error:
             raise self.damaged(weights, f"cannot be read ({error})") from None
-        if wrong := misfit(tensors, model.state_dict()):
+        wrong = misfit(tensors, model.state_dict())
+        if wrong and self._module is not None:
+            raise UserError(f"{self.path} holds the weights of another module than the one that was given ({wrong})")
+        if wrong:
             raise self.damaged(weights, f"holds other weights than config.json describes ({wrong})")
         model.load_state_dict(tensors)
         return parallel.place(model.eval(), torch.device("cpu"))

@@ -209,12 +209,14 @@ def supervised(
     coupled: bool = False,
     auxiliary: float = 0.0,
     objective: Callable[[nn.Module], Objective] | None = None,
+    trains: tuple[str, ...] = ("",),
     by_adamw: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Recipe:
     """One stage of supervised training; raises UserError for settings that do not fit the data.
 
-    `coupled` and `auxiliary` are those of the objective, `shendu.objectives.supervised.Supervised`; `by_adamw` is `stage`'s.
+    `coupled` and `auxiliary` are those of the objective, `shendu.objectives.supervised.Supervised`; `trains` and
+    `by_adamw` are `stage`'s.
     """
     task = labelled(data)
     loss = ("cross-entropy" if task.labels else "mse") if how.loss == "auto" else how.loss
@@ -232,7 +234,7 @@ def supervised(
     def named(model: nn.Module) -> Objective:
         return SupervisedObjective(loss, label_smoothing=smoothing, coupled=coupled, auxiliary=auxiliary)
 
-    made = stage(data, task, how, objective or named, by_adamw=by_adamw)
+    made = stage(data, task, how, objective or named, trains=trains, by_adamw=by_adamw)
     if coupled and made.batch_size == 1:
         raise UserError("BatchNorm normalises over the rows of a batch, so it needs two or more; use batch_size=32")
     return recipe_of(data, net, how, task, (made,), notes)

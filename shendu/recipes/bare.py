@@ -36,10 +36,14 @@ class Bare:
         self.module, self.loss = module, loss
         self.__name__ = type(module).__name__
         self.__doc__ = f"{self.__name__}, a module of one's own"
-        self.Config = described(module)
+
+    @property
+    def Config(self) -> Any:
+        """What builds copies of the module as it is now."""
+        return described(self.module)
 
     def recipe(self, data: Dataset, **choices: Any) -> Recipe:
-        """Supervised training; every field of Training can be chosen.
+        """Supervised training of the parameters that have requires_grad; every field of Training can be chosen.
 
         The module takes prepared rows (pictures float [B, C, H, W], numbers [B, …], both standardised; texts as codes) and answers
         logits [B, classes], or numbers [B, O] in standard units. Raises UserError for another shape.
@@ -51,7 +55,10 @@ class Bare:
         (how,) = settle({**choices, **({} if own else {"loss": self.loss})}, how)
         coupled = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.module.modules())
         objective = (lambda model: ByFunction(own, coupled)) if own else None
-        return supervised(data, self.Config(), how, coupled=coupled, objective=objective)
+        trains = trained(self.module)
+        if not trains:
+            raise UserError(f"{self.__name__} has no parameter to train: set requires_grad on those that are to learn")
+        return supervised(data, self.Config(), how, coupled=coupled, objective=objective, trains=trains)
 
     def published(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return weights
@@ -70,9 +77,19 @@ def described(module: nn.Module) -> Any:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         def build(self) -> nn.Module:
-            return copy.deepcopy(begun).requires_grad_(True)
+            return copy.deepcopy(begun)
 
     return Config
+
+
+def trained(module: nn.Module, prefix: str = "") -> tuple[str, ...]:
+    """The prefixes of the parameters that have requires_grad, as few as say it."""
+    wanted = [p.requires_grad for p in module.parameters()]
+    if all(wanted):
+        return (prefix,) if wanted else ()
+    dot = f"{prefix}." if prefix else ""
+    here = [f"{dot}{name}" for name, p in module.named_parameters(recurse=False) if p.requires_grad]
+    return (*here, *(name for key, child in module.named_children() for name in trained(child, f"{dot}{key}")))
 
 
 def check_shape(name: str, module: nn.Module, task: Task, data: Dataset) -> None:
@@ -80,14 +97,17 @@ def check_shape(name: str, module: nn.Module, task: Task, data: Dataset) -> None
     rows = task.prepare(task.example(2))
     place = next((p.device for p in module.parameters()), torch.device("cpu"))
     taken = [t.to(place) for t in task.taken(rows)]
+    was = module.training
     try:
-        with torch.no_grad():
-            found = copy.deepcopy(module).eval()(*taken)
+        with torch.no_grad():  # the module itself, since what is lazy gets its shapes by it
+            found = module.eval()(*taken)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         shapes = " and ".join(f"{t.dtype} {['B', *t.shape[1:]]}".replace("torch.", "").replace("'", "") for t in taken)
         raise UserError(
             f"{name} does not take the rows of {data.name}, {shapes}: {str(error).splitlines()[0]}"
         ) from error
+    finally:
+        module.train(was)
     first = found[0] if isinstance(found, tuple) else found
     wanted = answers(task)
     shape = list(first.shape) if isinstance(first, Tensor) else [type(first).__name__]
@@ -112,6 +132,10 @@ class ByFunction(Objective):
         if y.is_floating_point() and y.dim() < outputs.dim():
             y = y.view_as(outputs)
         value = self.loss(outputs.float(), y)
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"the loss gives a {type(value).__name__}: let it return a tensor, the mean or a number per row"
+            )
         if value.dim():
             return Loss({"loss": value.flatten(1).mean(1).sum() if value.dim() > 1 else value.sum()})
         return Loss({"loss": value * len(outputs)})

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shendu import chance, config, parallel
+from shendu import chance, config
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, emit, table
@@ -59,11 +59,10 @@ def judge(
     """
     opened, referee = map(Saved.of, (run, judge))
     check(opened, referee, n)
-    chosen = parallel.choose_device(device)
     dataset = _of_run(opened, data_dir)
     real, training = pictures_of(dataset)
     made, labels = pictures_by(opened, n, seed, device, how)
-    see = Sight(referee, chosen)
+    see = Sight(referee, device)
     features, logits = see(made)
     theirs = see(real)[0]
     figures: dict[str, Any] = {
@@ -135,9 +134,9 @@ class Sight:
     Raises UserError for a network without a linear layer.
     """
 
-    def __init__(self, referee: Saved, device: torch.device) -> None:
-        self.model, self.task, self.device = parallel.place(referee.model, device), referee.task.to(device), device
-        layers = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
+    def __init__(self, referee: Saved, device: str) -> None:
+        self.predictor = referee.predictor(device, "fp32")
+        layers = [module for module in self.predictor.model.modules() if isinstance(module, nn.Linear)]
         if not layers:
             raise UserError(
                 f"--judge {referee.path} ends in no linear layer, whose input would be its features; use lenet, resnet9"
@@ -150,11 +149,11 @@ class Sight:
 
     def __call__(self, pictures: np.ndarray) -> tuple[Tensor, Tensor]:
         features, logits = [], []
-        with parallel.evaluating(self.model), self.last.register_forward_pre_hook(self.note):
+        with self.last.register_forward_pre_hook(self.note):
             for start in range(0, len(pictures), BATCH):
-                stored = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH])).to(self.device)
+                stored = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH]))
                 self.seen.clear()
-                logits.append(self.task(self.model, {"x": stored})["logits"].float().cpu())
+                logits.append(self.predictor({"x": stored})["logits"].cpu())
                 features.append(torch.stack(self.seen).mean(0))  # a network may look twice: at the mirrored picture too
         return torch.cat(features), torch.cat(logits)
 

@@ -15,8 +15,9 @@ PUBLIC = ("list_systems",)
 
 
 def list_systems() -> list[dict[str, str]]:
-    """Name, family and one line of every system."""
-    return [{"name": e.name, "family": e.family, "summary": e.summary} for e in registry.systems().values()]
+    """Name, family (of an installed package's its module) and one line of every system."""
+    known = [*registry.systems().values(), *map(registry.entry, registry.installed())]
+    return [{"name": e.name, "family": e.family, "summary": e.summary} for e in known]
 
 
 def list_data(data_dir: str | Path | None = None) -> list[dict[str, Any]]:

@@ -173,9 +173,15 @@ class Made(NamedTuple):
 
 def made_by(system: str | Path | nn.Module, loss: Any = "auto") -> Made:
     """By a system's name, its file, or a module. Raises UserError."""
+    if isinstance(system, type):
+        raise UserError(
+            f"{system.__name__} is a class: give a module that is built, shendu.train({system.__name__}(…), data)"
+        )
     if isinstance(system, nn.Module):
-        bare, kind = Bare(system, loss), type(system)
-        return Made(bare.__name__, bare, str(bare.__doc__), {"module": f"{kind.__module__}.{kind.__qualname__}"})
+        bare = Bare(system, loss)
+        return Made(
+            bare.__name__, bare, str(bare.__doc__), {"module": f"{type(system).__module__}.{type(system).__qualname__}"}
+        )
     entry = registry.entry(str(system))
     code = registry.load(str(system))
     return Made(entry.name, code, entry.summary, own.about(system) if own.is_file(system) else None)
@@ -299,7 +305,9 @@ def wanted(
         if path is not None and path.is_dir() and not begun_only(path):
             raise UserError(f"{path} is not empty and no run; choose another folder with --out")
         if source is None:
-            like = f"shendu train {system} DATA" if system else "shendu train PATH, or shendu train lenet mnist"
+            like = (
+                f"shendu train {named_as(system)} DATA" if system else "shendu train PATH, or shendu train lenet mnist"
+            )
             raise UserError(f"train needs data: {like} (`shendu list` shows systems and data)")
         made = None if system is None else made_by(system, loss)
         if made:
@@ -335,6 +343,10 @@ def wanted(
             f"{path} was trained on {about['given']}, not on {source}; continue it with: shendu train --resume {path}"
         )
     return order
+
+
+def named_as(system: Any) -> str:
+    return type(system).__name__ if isinstance(system, nn.Module) else str(system)
 
 
 def made_again(path: Path, kept: dict[str, Any], system: Any, loss: Any) -> Made:

@@ -33,7 +33,7 @@ ALLOWED = {
     "predictor": BASE | {"data", "metrics", "parallel", "tasks"},
     "saved": BASE | {"own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": BASE | {"registry", "run", "saved", "tasks"},
     "composing": PARTS | {"parallel", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
-    "estimator": BASE | {"data", "registry", "parallel", "run", "loop", "saved", "predictor"},
+    "estimator": BASE | {"own", "data", "registry", "parallel", "run", "loop", "saved", "predictor"},
     "verbs": BASE | FINISHED | {"own", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
     "cli": {"errors", "registry", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
@@ -48,7 +48,7 @@ PROBING = {"verbs", "recipes", "loop", "predictor", "saved"}
 """Parts that ask the contract, never what something is."""
 PLAIN = {
     "bool", "int", "float", "str", "bytes", "list", "tuple", "dict", "set", "frozenset", "None", "Path", "os.PathLike", "Mapping",
-    "Sequence", "Iterable", "np.ndarray", "np.generic", "np.integer", "np.floating", "Tensor", "torch.Tensor", "Saved", "nn.Module",
+    "Sequence", "Iterable", "type", "np.ndarray", "np.generic", "np.integer", "np.floating", "Tensor", "torch.Tensor", "Saved", "nn.Module",
 }  # fmt: skip
 """Plain values: to ask for these is to read what a person gave."""
 LAYERS = {"nn.Linear", "nn.Conv2d", "nn.modules.batchnorm._BatchNorm"}
@@ -91,13 +91,22 @@ def probes(tree: ast.Module) -> list[str]:
     """Where a file asks what something is, and not merely for a plain value: isinstance, issubclass, hasattr, getattr of others
     than itself, the type of another than itself or an error, a class in a `case`."""
     lines = []
+    names = {"__name__", "__qualname__", "__module__"}
+    told = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in names
+    }  # in a message
     for node in ast.walk(tree):
         asks = isinstance(node, ast.MatchClass) and not plain(node.cls)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             called, given = node.func.id, node.args
             asks = called in ("hasattr", "getattr") and ast.unparse(given[0]) != "self"
             asks |= called in ("isinstance", "issubclass") and not plain(given[1])
-            asks |= called == "type" and len(given) == 1 and ast.unparse(given[0]) not in ("self", "error")
+            asks |= (
+                called == "type"
+                and id(node) not in told
+                and len(given) == 1
+                and ast.unparse(given[0]) not in ("self", "error")
+            )
         lines += [node.lineno] if asks else []
     return [f"line {line}" for line in sorted(lines)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -213,6 +214,7 @@ def test_an_installed_package_brings_systems_and_verbs(
     run: shendu.Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert registry.entry("scenery").summary.startswith("Finds bright rectangles")
+    assert {"name": "scenery", "family": "seer.scenery"}.items() <= shendu.list_systems()[-1].items()
     named = ("--reader", "scenery")  # the file of the other tests reads such folders too
     code, _, err = call(
         monkeypatch, capsys, "train", "scenery", folder, *named, "--steps", 5, "--out", tmp_path / "r", "--quiet"
@@ -348,3 +350,53 @@ def test_a_torch_dataset_is_data(tmp_path: Path) -> None:
     answer = shendu.Predictor(run.task, run.model).predict(np.array([[9.0, 0, 0, 0, 0]], np.float32))
     assert answer == run.predict(np.array([[9.0, 0, 0, 0, 0]], np.float32))
     assert answer[0]["label"] == "1"
+
+
+def test_what_is_frozen_stays_so(tmp_path: Path) -> None:
+    net = Net()
+    net.layers[1].requires_grad_(False)
+    before = {key: t.clone() for key, t in net.state_dict().items()}
+    shendu.train(net, "digits", steps=10, out=tmp_path / "r", quiet=True)
+    changed = {key for key, t in net.state_dict().items() if not torch.equal(t, before[key])}
+    assert changed == {"layers.3.weight", "layers.3.bias"}
+    with pytest.raises(UserError, match="no parameter to train"):
+        shendu.train(net.requires_grad_(False), "digits", out=tmp_path / "none", quiet=True)
+
+
+def test_lazy_layers_take_their_shapes_from_the_data(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    shendu.train(net, "digits", steps=5, out=tmp_path / "r", quiet=True)
+    assert net[1].weight.shape == (10, 64)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((nn.Linear, "digits"), "Linear is a class"),
+        ((Net(),), "shendu train Net DATA"),
+        ((5,), "data cannot be of the type int"),
+        (("mlp", torch.utils.data.ChainDataset([])), "has no rows"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(given: tuple[Any, ...], said: str, one_line: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        shendu.train(*given)
+    assert said in one_line(caught.value)
+
+
+def test_a_loss_must_give_a_tensor(tmp_path: Path, one_line: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        shendu.train(Net(), "digits", loss=lambda outputs, y: 3.0, out=tmp_path / "r", quiet=True)
+    assert "gives a float" in one_line(caught.value)
+
+
+def test_an_estimator_keeps_a_file_of_ones_own(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    text = (Path(__file__).parents[2] / "docs" / "tutorial" / "6-your-own-system.md").read_text(encoding="utf-8")
+    file = tmp_path / "maxout.py"
+    file.write_text(re.search(r'^```python title="[^"]+"\n(.*?)^```', text, re.MULTILINE | re.DOTALL)[1])  # type: ignore[index]
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    fitted = shendu.ShenduClassifier(system=str(file), steps=30).fit(x, x[:, 0] > 0)
+    fitted.save(tmp_path / "kept")
+    assert (tmp_path / "kept" / "system.py").read_text() == file.read_text()
+    assert np.array_equal(shendu.ShenduClassifier.load(tmp_path / "kept").predict(x), fitted.predict(x))

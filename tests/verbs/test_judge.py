@@ -189,7 +189,7 @@ def test_without_a_test_part_nothing_is_called_a_copy(runs: tuple[Run, Run], mon
 
 def test_features_are_the_last_layers_input(runs: tuple[Run, Run]) -> None:
     _, referee = runs
-    sight = verb.Sight(referee, torch.device("cpu"))
+    sight = verb.Sight(referee, "cpu")
     pictures = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), np.uint8)
     features, logits = sight(pictures)
     layer = referee.model.classifier[-1]
