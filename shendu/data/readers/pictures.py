@@ -27,7 +27,7 @@ _LIMIT = f"the shorter side at most {SIDE_MOST}"
 
 
 class Pictures(ClassFolders):
-    """Pictures of any size, brought to one."""
+    """Pictures of any size in class folders, brought to one."""
 
     name = "pictures"
     field = "image"

@@ -32,7 +32,7 @@ COVERED = 98.0
 
 
 class Recordings(ClassFolders):
-    """Recordings of any rate and length, brought to one."""
+    """Recordings of any rate and length in class folders, brought to one."""
 
     name = "recordings"
     field = "audio"

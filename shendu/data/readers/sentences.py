@@ -56,7 +56,7 @@ class Found:
 
 
 class Sentences(Reader):
-    """Parallel text files; a sentence is given as it is, or as a file of such."""
+    """Parallel text files of two languages; a sentence is given as it is, or as a file of such."""
 
     name = "sentences"
 
