@@ -120,7 +120,7 @@ Schedule = Callable[[int, int], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stretch of training. It holds builders, called with the model when the stage begins."""
+    """One part of a training. It holds builders, called with the model when the stage begins."""
 
     objective: Callable[[nn.Module], Objective]
     source: Callable[[nn.Module], Source]

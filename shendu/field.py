@@ -63,7 +63,7 @@ class Field:
     ragged: ClassVar[bool] = False
     """True: rows vary in length; gathered, they are padded, and the part `_count` has each one's length."""
     running: ClassVar[bool] = False
-    """True: a value is a stretch of one long line of rows, so that two values are never put together."""
+    """True: a value is a piece of one long line of rows, so that two values are never put together."""
 
     explains: ClassVar[str] = ""
     """How answers to it are explained (`shendu.pages.explanation`): maps, elements, columns, marks; empty: they are not."""

@@ -74,7 +74,7 @@ class Predictor(nn.Module):
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}, rows
 
     def answers(self, *given: Any, say: Callable[[str], None] = lambda line: None) -> Iterator[Answered]:
-        """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, what makes it doubtful.
+        """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, a warning about them.
 
         Raises UserError on the way.
         """

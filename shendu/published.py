@@ -113,7 +113,7 @@ def check_vocabulary(task: Task, path: str | Path, data: str) -> None:
     Names and shapes may agree all the same: each vector would then stand for another word than the one it was learned for.
     """
     file = file_of(path)
-    theirs, ours = vocabulary(beside(file, "task.json")), vocabulary(task.to_json())
+    theirs, ours = vocabulary(kept_with(file, "task.json")), vocabulary(task.to_json())
     if theirs and ours and theirs != ours:
         raise UserError(
             f"{file} was trained with another vocabulary than that of {data}, so its vectors would stand for other words; "
@@ -194,7 +194,7 @@ def plain(error: SafetensorError) -> str:
     return str(error).splitlines()[0].rpartition("header: ")[2][:120]
 
 
-def beside(file: Path, name: str) -> Any:
+def kept_with(file: Path, name: str) -> Any:
     """What a run keeps beside its weights as JSON; None where there is none."""
     try:
         return json.loads(file.with_name(name).read_text(encoding="utf-8"))
@@ -205,7 +205,7 @@ def beside(file: Path, name: str) -> Any:
 def aliases(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Names of tied tensors that a run stores once; none for other files."""
     try:
-        kept = beside(file, "config.json")["aliases"]
+        kept = kept_with(file, "config.json")["aliases"]
         return {name: target for name, target in kept.items() if target in tensors}
     except (LookupError, TypeError, AttributeError):
         return {}
@@ -282,9 +282,9 @@ def alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
 
 
-def described(t: Tensor, beside: Tensor) -> str:
+def described(t: Tensor, other: Tensor) -> str:
     """A shape, with the type where it is that which differs."""
-    kind = "" if t.is_floating_point() == beside.is_floating_point() else f"{t.dtype} ".removeprefix("torch.")
+    kind = "" if t.is_floating_point() == other.is_floating_point() else f"{t.dtype} ".removeprefix("torch.")
     return f"{kind}{list(t.shape)}"
 
 

@@ -86,8 +86,8 @@ def example(job) -> None:
     race = Race()
     transform = to_tensor(MNIST_MEAN, MNIST_STD)
     full = Pictures(*mnist("train", job.rows), transform)
-    held = len(full) // 12
-    train, valid = torch.utils.data.random_split(full, [len(full) - held, held])
+    held_out = len(full) // 12
+    train, valid = torch.utils.data.random_split(full, [len(full) - held_out, held_out])
     test = loader(Pictures(*mnist("t10k", job.rows), transform), 64, shuffle=False)
 
     class Stop(L.Callback):

@@ -23,6 +23,8 @@ from shendu import optim, recipes, registry
 from shendu.core import Metric
 from shendu.data import augment
 from shendu.data.known import KNOWN
+from shendu.data.reader import Reader
+from shendu.data.readers import readers
 from shendu.metrics import classes, numbers, pairs
 from shendu.metrics import text as texts
 from shendu.nn.activations import ACTIVATIONS
@@ -296,6 +298,7 @@ def names_page() -> str:
             augment.KINDS,
         ),
         ("Metrics", "`--set select_by=NAME`, among those of the task.", metrics()),
+        ("Readers", "`--reader NAME`, where what lies there could be read in more than one way.", readers_in_words()),
     )
     text = (
         "# Names\n\nAll that can be chosen by name, as it stands in the code.\n\n## Training\n\n`--set SETTING=VALUE`; "
@@ -319,6 +322,12 @@ def metrics() -> dict[str, str]:
                 said = re.search(rf"\b{figure}: (.+?)\.(?: |$)", " ".join(paragraphs))
                 found.setdefault(figure, said[1] if said else paragraphs[0].rstrip("."))
     return found
+
+
+def readers_in_words() -> dict[str, str]:
+    """Reader -> what it reads, as its docstring says."""
+    opening = {name: type(reader) for name, reader in readers().items() if type(reader).claims is not Reader.claims}
+    return {name: (cls.__doc__ or "").split("\n")[0].rstrip(".") for name, cls in opening.items()}
 
 
 def drawn(part: str) -> str:

@@ -118,14 +118,14 @@ class Dataset:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the target's classes; raises UserError where the target is no category."""
-        column = self.fields.get(self.target)
-        if column is None:
+        field = self.fields.get(self.target)
+        if field is None:
             raise UserError(f"{self.name} has no target, so no classes; use a system that learns without: autoencoder")
-        if not isinstance(column, Category):
+        if not isinstance(field, Category):
             raise UserError(
                 f"{self.name} has a number as its target, not classes; use a regression system: linear, mlp"
             )
-        return column.names
+        return field.names
 
     @property
     def overlap(self) -> int:
@@ -153,14 +153,14 @@ class Dataset:
             train = done.splits["train"]
             if part in done.splits or (len(train) < SMALLEST_TO_SPLIT and not (how and part == "test")):
                 continue
-            held = self._held(train, part, how if part == "test" else "")
-            if part == "validation" and len(held) < VALIDATION_LEAST:
+            held_out = self._held_out(train, part, how if part == "test" else "")
+            if part == "validation" and len(held_out) < VALIDATION_LEAST:
                 continue
-            kept = np.setdiff1d(np.arange(len(train)), held)
-            if not len(kept) or not len(held):
+            kept = np.setdiff1d(np.arange(len(train)), held_out)
+            if not len(kept) or not len(held_out):
                 raise UserError(f"{self.name} has {len(train):,} rows, too few for --split {how}; use a share like 0.2")
-            note = f"no {part} part in {self.name}: {len(held):,} of {len(train):,} training rows set aside for it"
-            splits = {**done.splits, "train": train.take(kept), part: train.take(held)}
+            note = f"no {part} part in {self.name}: {len(held_out):,} of {len(train):,} training rows set aside for it"
+            splits = {**done.splits, "train": train.take(kept), part: train.take(held_out)}
             done = replace(done, splits=splits, notes=(*done.notes, note))
         return done
 
@@ -191,15 +191,15 @@ class Dataset:
                     f"{self.name} has {len(self.classes)} classes, too few for parts of different classes; give a --split "
                     "by rows, like 0.2"
                 )
-            held = np.isin(labels, classes[_drawn(classes, count / len(classes), False, (len(part), seed), 0)])
-            note = f"{part} part of {self.name}: all {held.sum():,} rows of {count} of {len(classes)} classes"
-            parts = {"train": train.take(np.flatnonzero(~held)), part: train.take(np.flatnonzero(held))}
+            held_out = np.isin(labels, classes[_drawn(classes, count / len(classes), False, (len(part), seed), 0)])
+            note = f"{part} part of {self.name}: all {held_out.sum():,} rows of {count} of {len(classes)} classes"
+            parts = {"train": train.take(np.flatnonzero(~held_out)), part: train.take(np.flatnonzero(held_out))}
             done = replace(done, splits={**done.splits, **parts}, notes=(*done.notes, note))
         train = done.splits["train"]
         anew = {name: self.fields[name].fitted([train.values(name, self.fields[name])]) for name in self.inputs}
         return replace(done, fields={**done.fields, **anew})
 
-    def _held(self, train: Split, part: str, how: str) -> np.ndarray:
+    def _held_out(self, train: Split, part: str, how: str) -> np.ndarray:
         """Sorted row numbers of a part that is set aside."""
         rows = len(train)
         if how.startswith("last:"):
@@ -292,6 +292,6 @@ def _drawn(target: np.ndarray, share: float, by_class: bool, key: tuple[int, ...
     order: Tensor = chance.permute(torch.arange(len(target)), len(target), SPLIT_SEED, *key)
     shuffled = order.numpy()
     groups = [shuffled[target[shuffled] == label] for label in np.unique(target)] if by_class else [shuffled]
-    held = [rows[round(nth * share * len(rows)) : round((nth + 1) * share * len(rows))] for rows in groups]
-    chosen = np.sort(np.concatenate(held))
+    held_out = [rows[round(nth * share * len(rows)) : round((nth + 1) * share * len(rows))] for rows in groups]
+    chosen = np.sort(np.concatenate(held_out))
     return chosen if len(chosen) or not len(target) else np.sort(shuffled[:1])

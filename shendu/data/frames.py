@@ -58,7 +58,7 @@ def _is_dataset(raw: Any) -> bool:
     return hasattr(raw, "with_format") and hasattr(raw, "features") and hasattr(raw, "__len__")
 
 
-def beside(rows: Any, targets: Any) -> pa.Table:
+def with_targets(rows: Any, targets: Any) -> pa.Table:
     """A table and the column of what is to be predicted. Raises UserError."""
     table, name = from_object(rows), str(getattr(targets, "name", None) or "target")
     values = typed(targets.tolist() if hasattr(targets, "tolist") else list(targets))

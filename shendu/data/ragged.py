@@ -17,11 +17,11 @@ def tensors(values: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     found: dict[str, Any] = {}
-    for part, held in values.items():
-        if isinstance(held, Ragged):
-            found |= {part: torch.from_numpy(held.values), f"{part}_offsets": torch.from_numpy(held.offsets)}
+    for part, stored in values.items():
+        if isinstance(stored, Ragged):
+            found |= {part: torch.from_numpy(stored.values), f"{part}_offsets": torch.from_numpy(stored.offsets)}
         else:
-            found[part] = torch.from_numpy(held)
+            found[part] = torch.from_numpy(stored)
     return found
 
 

@@ -50,7 +50,7 @@ def resampled(x: np.ndarray, rate: int, to: int) -> np.ndarray:
 
 
 def fitted(x: np.ndarray, length: int) -> np.ndarray:
-    """Exactly `length` samples: the loudest stretch of a longer recording, zeros around a shorter one."""
+    """Exactly `length` samples: the loudest part of a longer recording, zeros around a shorter one."""
     if len(x) <= length:
         before = (length - len(x)) // 2
         return np.pad(x, (before, length - len(x) - before))

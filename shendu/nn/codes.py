@@ -15,7 +15,7 @@ CANVAS = 12
 """Pictures along a side of a map of codes."""
 
 
-def beside(x: Tensor, reconstructed: Tensor) -> Tensor:
+def side_by_side(x: Tensor, reconstructed: Tensor) -> Tensor:
     """[B, C, H, W] twice -> [B, C, H, 2W]: each row, and to its right what became of it."""
     return torch.cat([x, reconstructed], 3)
 

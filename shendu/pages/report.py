@@ -146,7 +146,7 @@ def chosen(history: list[dict[str, Any]], select_by: str, higher: dict[str, bool
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most POINTS points: the means of equal stretches; NaN only where a whole stretch is NaN."""
+    """At most POINTS points: the means of equal spans; NaN only where a whole span is NaN."""
     if len(x) <= POINTS:
         return x, y
     bins = np.arange(len(x)) * POINTS // len(x)

@@ -144,7 +144,7 @@ def stage(
     trains: tuple[str, ...] = ("",),
     by_adamw: tuple[str, ...] = (),
 ) -> Stage:
-    """One stretch of training over the shuffled training part; raises UserError for settings that do not fit the data.
+    """One stage of training over the shuffled training part; raises UserError for settings that do not fit the data.
 
     `by_adamw` are names of parameters (or what they begin with) that Muon leaves to AdamW.
     """

@@ -42,7 +42,7 @@ class Groups:
 
 
 def check_pictures(system: str, data: Dataset, least: int, groups: Groups) -> Image:
-    """The column of pictures; raises UserError for pictures that are too small, or that cannot be turned, and without classes."""
+    """The field of pictures; raises UserError for pictures that are too small, or that cannot be turned, and without classes."""
     picture = cast(Image, data.fields[data.input])
     if len(data.classes) < 2:
         raise UserError(f"{system} learns to tell classes apart, and {data.name} has one; give pictures of two or more")

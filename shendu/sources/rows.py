@@ -65,8 +65,8 @@ class Rows:
         self.values = {role: tensors(split.stored(named[role], field)) for role, field in self.fields.items()}
         self.index = None if split.index is None else torch.from_numpy(split.index)
         self.device = torch.device(device)
-        held = sum(t.nbytes for values in self.values.values() for t in values.values())
-        if self.device.type != "cpu" and held < ON_DEVICE:
+        size = sum(t.nbytes for values in self.values.values() for t in values.values())
+        if self.device.type != "cpu" and size < ON_DEVICE:
             self.values = {role: {p: t.to(self.device) for p, t in v.items()} for role, v in self.values.items()}
         self.moving = [role for role, field in self.fields.items() if role != "x" and field.moves]
         self._chunk: tuple[int, Tensor] = (-1, torch.empty(0))

@@ -153,12 +153,12 @@ def bars(subject: Subject) -> list[dict[str, Any]]:
 def columns_of(subject: Subject) -> list[dict[str, str]]:
     """One line per column of a table: its name, what it holds, how much is missing."""
     return [
-        {"name": column.name, "held": held(column), "missing": f"{100 * column.missing.mean():.1f}%"}
+        {"name": column.name, "values": values_of(column), "missing": f"{100 * column.missing.mean():.1f}%"}
         for column in subject.seen[1][:COLUMNS]
     ]
 
 
-def held(column: Feature) -> str:
+def values_of(column: Feature) -> str:
     """The values of a column in a few words."""
     there = np.flatnonzero(~column.missing)
     if not len(there):

@@ -40,7 +40,7 @@ def evaluate(
     The run's own data, named again, is its own test part, not the rows that it has learned. Other data is encoded by the
     run's own columns: unseen categories and words have the code of what is unseen, pictures are brought to the run's size.
     Data without a test part is measured whole (`part` says so). `intervals` are the 95% intervals of the figures;
-    `signatures`, where a metric has variants (BLEU), say which one it is. `say` is told what makes the figures doubtful.
+    `signatures`, where a metric has variants (BLEU), say which one it is. `say` is told a warning about the figures.
     Raises UserError where the data does not fit the model.
     """
     found = opened(run)

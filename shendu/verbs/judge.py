@@ -83,7 +83,7 @@ def judge(
         "notes": notes(figures),
     }  # fmt: skip
     opened.folder.write("judge.json", result)
-    grid(beside(made, training[at.numpy()])).save(opened.path / "judge.png")
+    grid(with_nearest(made, training[at.numpy()])).save(opened.path / "judge.png")
     return result
 
 
@@ -246,7 +246,7 @@ def about(referee: Saved) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def beside(made: np.ndarray, training: np.ndarray) -> np.ndarray:
+def with_nearest(made: np.ndarray, training: np.ndarray) -> np.ndarray:
     """Drawn pictures, each followed by the training picture that is nearest to it."""
     pairs = np.stack([made[: len(training)][:PAIRS], training[:PAIRS]], 1)
     return pairs.reshape(-1, *made.shape[1:])

@@ -39,7 +39,7 @@ def predict(
     """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`, or several `values`).
 
     An input is what the run's kind of data is made of: a picture, recording or text file, a folder of them, a table
-    (its columns are found by name), a text, an array. `say` is told, once, what makes the answers doubtful. Raises
+    (its columns are found by name), a text, an array. `say` is told, once, a warning about the answers. Raises
     UserError.
     """
     return list(itertools.chain.from_iterable(predictions(run, *inputs, device=device, precision=precision, say=say)))
@@ -83,7 +83,7 @@ def write(
 def pieces(
     run: Saved | str | Path, inputs: tuple[Any, ...], device: str, precision: str, say: Callable[[str], None]
 ) -> Iterator[Answered]:
-    """The model's answers to all inputs, some thousand rows at a time; what makes them doubtful is said once."""
+    """The model's answers to all inputs, some thousand rows at a time; a warning about them is said once."""
     found = opened(run)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {found.path} INPUT")

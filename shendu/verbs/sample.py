@@ -120,11 +120,11 @@ def holed(path: Path, task: Task) -> tuple[Tensor, Tensor]:
 
     Raises UserError for a file that cannot be read, or has no transparent part.
     """
-    column = cast(Image, task.input)
-    seen = read_picture(path, replace(column, channels=4))[..., 3] >= OPAQUE
+    field = cast(Image, task.input)
+    seen = read_picture(path, replace(field, channels=4))[..., 3] >= OPAQUE
     if seen.all() or not seen.any():
         raise UserError(f"{path} is {'nowhere' if seen.all() else 'everywhere'} transparent; erase what is to be drawn")
-    return task.encode([read_picture(path, column)])["x"], torch.from_numpy(seen)[None, None]
+    return task.encode([read_picture(path, field)])["x"], torch.from_numpy(seen)[None, None]
 
 
 def settle(drawing: Callable[..., Any], how: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_breaks_off_several_times(tmp_path: Path, serve: Callable[..., Server]) 
 
 def test_a_half_file_is_not_fetched_twice(tmp_path: Path, serve: Callable[..., Server]) -> None:
     dying = serve(lambda handler, request: honest(handler, most=100_000 if request == 0 else 0))
-    with pytest.raises(UserError, match="gave up after 6 tries"):
+    with pytest.raises(UserError, match="gave up after 6 attempts"):
         get(tmp_path / "file.bin", dying)
     assert (tmp_path / "file.bin.part").read_bytes() == BODY[:100_000]
     server = serve(honest)
@@ -284,10 +284,10 @@ def test_the_range_is_refused(tmp_path: Path, serve: Callable[..., Server]) -> N
 
 def test_a_silent_server(tmp_path: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.05)
-    monkeypatch.setattr(download, "TRIES", 2)
+    monkeypatch.setattr(download, "ATTEMPTS", 2)
     done = threading.Event()
     server = serve(lambda handler, request: done.wait(2))
-    with pytest.raises(UserError, match="gave up after 2 tries: timed out"):
+    with pytest.raises(UserError, match="gave up after 2 attempts: timed out"):
         get(tmp_path / "file.bin", server)
     done.set()
 

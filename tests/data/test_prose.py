@@ -1,4 +1,4 @@
-"""Running text: its parts are stretches of it, several files are one text, and what is no text is named."""
+"""Running text: its parts are pieces of it, several files are one text, and what is no text is named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refused(path: Path, **how: str) -> str:
     return str(caught.value)
 
 
-def test_a_book_is_cut_into_stretches_between_characters(tmp_path: Path) -> None:
+def test_a_book_is_cut_into_pieces_between_characters(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     size = len(BOOK.encode())
     for cut in range(4):  # the end of a part falls on each byte of a character in turn
@@ -78,14 +78,14 @@ def test_a_short_text_is_learned_whole(tmp_path: Path) -> None:
     assert data.notes == ("note has only 12 bytes: none are set aside",)
 
 
-@pytest.mark.parametrize(("split", "held"), [("0.2", 480), ("last:300", 300)])
-def test_the_end_is_the_test_part(split: str, held: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("split", "held_out"), [("0.2", 480), ("last:300", 300)])
+def test_the_end_is_the_test_part(split: str, held_out: int, tmp_path: Path) -> None:
     text = "0123456789" * 240
     (tmp_path / "book.txt").write_text(text, encoding="utf-8")
     found = parts(data_module.open(tmp_path / "book.txt", split=split))
-    assert found["test"].decode() == text[-held:]
+    assert found["test"].decode() == text[-held_out:]
     assert b"".join(found.values()).decode() == text
-    assert len(found["validation"]) == round(0.05 * (2400 - held))
+    assert len(found["validation"]) == round(0.05 * (2400 - held_out))
 
 
 @pytest.mark.parametrize("split", ["2/5", "0.2@3"])

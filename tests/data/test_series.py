@@ -91,10 +91,10 @@ def test_what_is_learned_from_does_not_depend_on_the_test_part() -> None:
 def test_a_long_series_has_a_validation_part_apart_from_the_training_part() -> None:
     line = series.Line(np.arange(3000), np.arange(3000, dtype=np.float32), "month", 1)
     made = series.windowed(line, "t", "v", "x", Reading(), np_room)
-    train, held, test = (made.splits[part]["ahead"] for part in ("train", "validation", "test"))
-    assert train.max() < held.min()
-    assert held.max() < test.min()
-    assert len(held) > 250
+    train, held_out, test = (made.splits[part]["ahead"] for part in ("train", "validation", "test"))
+    assert train.max() < held_out.min()
+    assert held_out.max() < test.min()
+    assert len(held_out) > 250
 
 
 def test_split_off_leaves_a_series_as_it_is(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""BERT against Hugging Face's, and what it is trained on against its definition: pairs of stretches with words hidden."""
+"""BERT against Hugging Face's, and what it is trained on against its definition: pairs of segments with words hidden."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shendu.data.fields.text import Text
 from shendu.errors import UserError
 from shendu.objectives.masked import MaskedWords
 from shendu.sources.bucketed import Bucketed
-from shendu.sources.stretches import Codes, Stretches
+from shendu.sources.segments import Codes, Segments
 from shendu.systems.sequence import bert
 from shendu.tasks.classify import Classify
 
@@ -140,7 +140,7 @@ def test_padding_and_neighbours_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{"width": 128, "heads": 4}, {"width": 64, "heads": 2}])
-def test_heads_begin_with_the_places_beside(sizes: dict[str, int]) -> None:
+def test_heads_begin_with_neighbouring_places(sizes: dict[str, int]) -> None:
     """One looks one place back, one ahead, the next two two places: there is most of their weight."""
     encoder = small(words=500, length=40, **sizes).eval().encoder
     x = encoder.norm(encoder.words(torch.randint(2, 500, (20, 40))))
@@ -149,9 +149,9 @@ def test_heads_begin_with_the_places_beside(sizes: dict[str, int]) -> None:
         q, k, _ = encoder.blocks[0].attention.heads_of(x, encoder.turned)
     looked = (q @ k.mT / q.shape[3] ** 0.5).softmax(3).mean(0)
     for head, away in zip(looked, (-1, 1, -2, 2), strict=False):
-        beside = {by: float(head.diagonal(by).mean()) for by in range(-8, 9)}
-        assert max(beside, key=lambda by: beside[by]) == away
-        assert beside[away] > 0.4
+        shares = {by: float(head.diagonal(by).mean()) for by in range(-8, 9)}
+        assert max(shares, key=lambda by: shares[by]) == away
+        assert shares[away] > 0.4
 
 
 def test_of_long_texts_both_ends_are_read() -> None:
@@ -176,14 +176,14 @@ LENGTHS = [0, 1, 2, *([3, 5, 8, 13, 21, 34] * 20)]
 CODES = Codes(words=6000)
 
 
-def stretches(lengths: list[int] = LENGTHS, **more: Any) -> Stretches:
+def stream(lengths: list[int] = LENGTHS, **more: Any) -> Segments:
     """Word j of text i has the code 2 + 40 i + j, so that each code tells where it comes from."""
     rows = np.zeros((len(lengths), 40), np.int32)
     for i, length in enumerate(lengths):
         rows[i, :length] = 2 + 40 * i + np.arange(length)
     split = Split({"text": rows, "label": np.zeros(len(lengths), np.int64)}, more.pop("index", None))
     task = Classify({"x": Text(names=("a",) * 6000, length=40)}, {"y": Category(names=("a",))})
-    return Stretches(split, task, **{"column": "text", "codes": CODES, "length": 20, "hidden": 0.15, "batch_size": 16, **more})  # fmt: skip
+    return Segments(split, task, **{"column": "text", "codes": CODES, "length": 20, "hidden": 0.15, "batch_size": 16, **more})  # fmt: skip
 
 
 def whole(batch: dict[str, torch.Tensor]) -> list[list[int]]:
@@ -197,7 +197,7 @@ def whole(batch: dict[str, torch.Tensor]) -> list[list[int]]:
 
 def test_pairs_are_what_they_are_said_to_be() -> None:
     """Brute force over many samples: marks, segments, neighbours within a text, and the share of strangers."""
-    source = stretches()
+    source = stream()
     batch = source.batch(At(0, 20 * len(LENGTHS)))
     others, firsts = [], set()
     for row, segments, other in zip(whole(batch), batch["segments"].tolist(), batch["other"].tolist(), strict=True):
@@ -225,7 +225,7 @@ def test_pairs_are_what_they_are_said_to_be() -> None:
 
 
 def test_places_shares_and_words_that_are_hidden() -> None:
-    source = stretches([34] * 140)
+    source = stream([34] * 140)
     batch = source.batch(At(0, 4000))
     assert batch["x"].shape == (4000, 20)
     assert batch["places"].shape == batch["words"].shape == (4000, round(0.15 * 17))
@@ -245,7 +245,7 @@ def test_places_shares_and_words_that_are_hidden() -> None:
 
 def test_only_words_with_vectors_are_guessed() -> None:
     """Rare words are read as the unknown one; of a text that has no other there is nothing to guess."""
-    batch = stretches([34, 34, 34, 34], codes=Codes(words=42), length=20).batch(At(0, 400))
+    batch = stream([34, 34, 34, 34], codes=Codes(words=42), length=20).batch(At(0, 400))
     words = batch["words"]
     assert set(words[words != MASKED].tolist()) <= set(range(2, 42))
     assert (batch["x"] < 45).all()
@@ -257,7 +257,7 @@ def test_only_words_with_vectors_are_guessed() -> None:
 
 def test_each_sample_depends_on_seed_and_number_alone() -> None:
     """Slices of a batch hold the rows of the whole one, whatever they are padded to."""
-    source, batch = stretches(), stretches().batch(At(32, 16))
+    source, batch = stream(), stream().batch(At(32, 16))
     for start, size in ((32, 5), (37, 1), (38, 10)):
         part = source.batch(At(start, size))
         at = slice(start - 32, start - 32 + size)
@@ -265,7 +265,7 @@ def test_each_sample_depends_on_seed_and_number_alone() -> None:
             wide = nn.functional.pad(part[name], (0, batch[name].shape[1] - part[name].shape[1]), value=filler)
             assert torch.equal(wide, batch[name][at]), name
         assert torch.equal(part["other"], batch["other"][at])
-    later, other = source.batch(At(32 + len(LENGTHS) * 16, 16)), stretches(seed=1).batch(At(32, 16))
+    later, other = source.batch(At(32 + len(LENGTHS) * 16, 16)), stream(seed=1).batch(At(32, 16))
     assert whole(later) != whole(batch)
     assert whole(other) != whole(batch)
 
@@ -273,7 +273,7 @@ def test_each_sample_depends_on_seed_and_number_alone() -> None:
 def test_strangers_are_the_next_in_length() -> None:
     """All of them come up, a text itself never does; of equal lengths it is chance that says which are next, not their order."""
     lengths = [3] * 200 + [9] * 200
-    source, u = stretches(lengths), (torch.arange(1000) + 0.5) / 1000
+    source, u = stream(lengths), (torch.arange(1000) + 0.5) / 1000
     found = {row: set(source.strangers(torch.full((1000,), row), u).tolist()) for row in (0, 150, 200, 399)}
     for row, strangers in found.items():
         assert len(strangers) == 20
@@ -281,7 +281,7 @@ def test_strangers_are_the_next_in_length() -> None:
         assert all(lengths[other] >= lengths[row] for other in strangers)
         assert max(strangers) - min(strangers) > 100
     for few in ([5, 5], [5, 7, 9]):
-        some = stretches(few)
+        some = stream(few)
         for row in range(len(few)):
             assert set(some.strangers(torch.full((1000,), row), u).tolist()) == set(range(len(few))) - {row}
 
@@ -295,7 +295,7 @@ def test_short_and_uneven_texts_leave_little_padding(kind: str) -> None:
     texts = (np.arange(lengths.max()) < lengths[:, None]) * np.int32(5)
     task = Classify({"x": Text(names=("a",) * 10, length=texts.shape[1])}, {"y": Category(names=("a",))})
     split = Split({"text": texts, "label": np.zeros(rows, np.int64)})
-    source = Stretches(split, task, column="text", codes=Codes(words=12), length=256, hidden=0.15, batch_size=32)
+    source = Segments(split, task, column="text", codes=Codes(words=12), length=256, hidden=0.15, batch_size=32)
     batches = [source.batch(At(start, 32)) for start in range(0, 2 * rows, 32)]
     assert sum(int((b["x"] == 0).sum()) for b in batches) <= 0.1 * sum(b["x"].numel() for b in batches)
     other = torch.cat([b["other"] for b in batches])
@@ -303,11 +303,11 @@ def test_short_and_uneven_texts_leave_little_padding(kind: str) -> None:
 
 
 def test_a_single_text_has_no_strangers() -> None:
-    assert not stretches([34]).batch(At(0, 50))["other"].any()
+    assert not stream([34]).batch(At(0, 50))["other"].any()
 
 
 def test_rows_of_a_split_are_the_ones_it_picks() -> None:
-    batch = stretches([34] * 8, index=np.array([2, 5])).batch(At(0, 40))
+    batch = stream([34] * 8, index=np.array([2, 5])).batch(At(0, 40))
     assert {(code - 2) // 40 for row in whole(batch) for code in row if code < CODES.words} == {2, 5}
 
 
@@ -317,7 +317,7 @@ def test_rows_of_a_split_are_the_ones_it_picks() -> None:
 def test_each_term_is_counted_over_its_own_units() -> None:
     """Brute force: every place's logits, one by one; what is not hidden and has no neighbour does not count."""
     model = small(words=200, dropout=0.0).double()
-    batch = stretches([0, 1, 5, 8, 13], codes=Codes(words=200), length=12, hidden=0.4).batch(At(0, 5))
+    batch = stream([0, 1, 5, 8, 13], codes=Codes(words=200), length=12, hidden=0.4).batch(At(0, 5))
     objective = MaskedWords()
     found = objective(model, batch, torch.tensor(0))
     units = objective.units(batch)
@@ -343,7 +343,7 @@ def test_each_term_is_counted_over_its_own_units() -> None:
 
 def test_nothing_to_guess_is_no_loss_and_no_gradient() -> None:
     model = small(dropout=0.0)
-    batch = stretches([0, 0], codes=Codes(words=20), length=12).batch(At(0, 2))
+    batch = stream([0, 0], codes=Codes(words=20), length=12).batch(At(0, 2))
     found = MaskedWords()(model, batch, torch.tensor(0))
     assert {name: float(value.detach()) for name, value in found.sums.items()} == {"masked": 0.0, "next": 0.0}
     sum(found.sums.values(), torch.tensor(0.0)).backward()
@@ -361,7 +361,7 @@ def test_two_stages_or_one() -> None:
     recipe = opinions()
     assert [stage.name for stage in recipe.stages] == ["pretrain", "fine-tune"]
     assert [stage.steps for stage in recipe.stages] == [6, 30]
-    assert isinstance(recipe.stages[0].source(recipe.model.build()), Stretches)
+    assert isinstance(recipe.stages[0].source(recipe.model.build()), Segments)
     assert isinstance(recipe.stages[1].source(recipe.model.build()), Bucketed)
     assert recipe.settings["pretrain_steps"] == 6
     alone = opinions(pretrain=False)

@@ -114,16 +114,16 @@ def test_noise_is_as_quiet_as_said_and_each_samples_own() -> None:
     assert torch.equal(drawn(x[20:], how, first=20), drawn(x, how)[20:])
 
 
-def test_specmask_hides_a_band_and_a_stretch() -> None:
+def test_specmask_hides_a_band_and_a_span() -> None:
     x = torch.ones(200, 1, 12, 30)
     u = augment.draws(torch.arange(200), 9)
     masked = augment.specmask(x, u, 6)[:, 0]
-    bands, stretches = (masked == 0).all(2), (masked == 0).all(1)
-    for hidden in (bands, stretches):
+    bands, spans = (masked == 0).all(2), (masked == 0).all(1)
+    for hidden in (bands, spans):
         widths = hidden.sum(1)
         assert set(widths.tolist()) == set(range(7))
         edges = hidden.int().diff(dim=1).abs().sum(1) + hidden[:, 0].int() + hidden[:, -1].int()
         assert set(edges.tolist()) == {0, 2}
-    assert torch.equal(masked == 0, bands[:, :, None] | stretches[:, None])
+    assert torch.equal(masked == 0, bands[:, :, None] | spans[:, None])
     everything = torch.full((1, DRAWS), 1 - 2**-24)
     assert not augment.specmask(x[:1], everything, 99).any()

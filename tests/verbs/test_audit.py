@@ -443,7 +443,7 @@ def test_copies_share_a_fold() -> None:
 
 
 def test_suspicion_is_zero_where_labels_are_drawn_from_the_probabilities() -> None:
-    """As many rows as expected: what is found is then no more than doubt."""
+    """As many rows as expected: what is found is then no more than uncertainty."""
     draw = torch.Generator().manual_seed(0)
     shares = (3 * torch.randn(20_000, 4, generator=draw)).softmax(1)
     labels = torch.multinomial(shares, 1, generator=draw)[:, 0]

@@ -22,7 +22,6 @@ from shendu.cli import cli
 from shendu.errors import UserError
 from shendu.verbs import judge as verb
 from shendu.verbs.judge import (
-    beside,
     frechet,
     judge,
     moments,
@@ -31,6 +30,7 @@ from shendu.verbs.judge import (
     precision_recall,
     recognised,
     square_root,
+    with_nearest,
 )
 from shendu.verbs.sample import sample
 
@@ -148,7 +148,7 @@ def test_the_few_that_are_looked_at_are_from_all_over() -> None:
 
 def test_pairs_stand_side_by_side() -> None:
     made, training = np.zeros((5, 2, 2, 1), np.uint8), np.full((5, 2, 2, 1), 9, np.uint8)
-    assert beside(made, training)[:, 0, 0, 0].tolist() == [0, 9] * 5
+    assert with_nearest(made, training)[:, 0, 0, 0].tolist() == [0, 9] * 5
 
 
 # ---- the verb

@@ -484,7 +484,7 @@ def test_words_that_were_never_learned_are_said_once(
     assert RUSSIAN in out
 
 
-def test_figures_on_texts_of_another_language_are_doubted(films: Run, tmp_path: Path) -> None:
+def test_figures_on_texts_of_another_language_come_with_a_warning(films: Run, tmp_path: Path) -> None:
     said: list[str] = []
     english = opinions_in(tmp_path / "english", "a fine film", "a dull film")
     russian = opinions_in(tmp_path / "russian", "хороший фильм a", RUSSIAN)

@@ -301,7 +301,7 @@ def test_digits_page_has_every_section_and_is_rebuilt_to_the_byte(tmp_path: Path
 def test_four_rows_without_a_test_part(tmp_path: Path) -> None:
     page = trained(tmp_path, "mlp", "xor", steps=60)
     assert "Training accuracy" in page.body
-    assert "No rows were held back" in page.body
+    assert "No rows were held out" in page.body
     assert "x[0]" in page.body
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import shendu
-from shendu import cli
+from shendu import cli, registry
 from shendu import published as weights
 from shendu.errors import UserError
 from shendu.systems.sequence import lstm
@@ -28,6 +28,8 @@ from shendu.systems.vision import lenet, mobilenet, resnet, vgg
 from shendu.verbs import convert_weights as converting
 from shendu.verbs.convert_weights import convert_weights
 
+for module in (lstm, lenet, mobilenet, resnet, vgg):  # as registry.load gives them
+    registry.whole(module)
 NET = lenet.Config()
 
 

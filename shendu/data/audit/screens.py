@@ -83,8 +83,8 @@ def foretells_class(codes: np.ndarray, labels: np.ndarray, learn: np.ndarray) ->
     usual = np.bincount(labels[learn], minlength=classes).argmax()
     counts = np.bincount(codes[learn] * classes + labels[learn], minlength=size * classes).reshape(size, classes)
     guess = np.where(counts.any(axis=1), counts.argmax(axis=1), usual)
-    held, truth = codes[~learn], labels[~learn]
-    return float((guess[held] == truth).mean()), float((truth == usual).mean())
+    held_out, truth = codes[~learn], labels[~learn]
+    return float((guess[held_out] == truth).mean()), float((truth == usual).mean())
 
 
 def foretells_number(codes: np.ndarray, target: np.ndarray, learn: np.ndarray) -> float:
@@ -93,9 +93,9 @@ def foretells_number(codes: np.ndarray, target: np.ndarray, learn: np.ndarray) -
     count = np.bincount(codes[learn], minlength=size)
     sums = np.bincount(codes[learn], target[learn], minlength=size)
     guess = np.where(count > 0, sums / np.maximum(count, 1), usual)
-    held = target[~learn]
-    total = np.square(held - held.mean()).sum()
-    return float(1 - np.square(held - guess[codes[~learn]]).sum() / total) if total else 0.0
+    held_out = target[~learn]
+    total = np.square(held_out - held_out.mean()).sum()
+    return float(1 - np.square(held_out - guess[codes[~learn]]).sum() / total) if total else 0.0
 
 
 def is_row_number(values: np.ndarray) -> bool:

@@ -184,7 +184,7 @@ def out_of_fold(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
 def probabilities(scores: Tensor, labels: Tensor) -> Tensor:
     """Scores [N, K] -> probabilities, by the one temperature that makes the labels likeliest (Guo et al. 2017).
 
-    It is found twice, the second time without the labels that the first makes suspicious: they would teach it doubt.
+    It is found twice, the second time without the labels that the first makes suspicious: they would teach it to be unsure.
     """
     shares = _tempered(scores, labels, torch.ones_like(labels, dtype=torch.bool))
     kept = torch.ones_like(labels, dtype=torch.bool)
@@ -200,7 +200,7 @@ def _tempered(scores: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
 
 def suspicious(shares: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
     """(rows whose label is far below its class's threshold while another class is above its own, that class, how many
-    such rows the model's own doubt explains); the worst rows come first.
+    such rows the model's own uncertainty explains); the worst rows come first.
 
     A class's threshold is the mean probability that its own rows give it. Were the probabilities the truth, as many rows
     would be found as the probabilities of such labels add up to.

@@ -26,7 +26,7 @@ def cutout(x: Tensor, u: Tensor, size: int) -> Tensor:
 
 
 def specmask(x: Tensor, u: Tensor, most: int) -> Tensor:
-    """One band and one stretch of zeros (the mean, after normalising) per spectrogram. x float [B, 1, M, T]."""
+    """One band and one span of zeros (the mean, after normalising) per spectrogram. x float [B, 1, M, T]."""
     hidden = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
     for dim, width, start in ((2, u[:, 2], u[:, 3]), (3, u[:, 4], u[:, 5])):
         size = x.shape[dim]

@@ -24,7 +24,7 @@ KINDS = {
     "cutout": "set an N by N square to the mean (cutout:8; DeVries & Taylor 2017)",
     "delay": "begin up to N seconds earlier or later (delay:0.1)",
     "noise": "add white noise N to N + 30 decibels below the recording (noise:20)",
-    "specmask": "set a band of up to N mels and a stretch of up to N frames to the mean (specmask:8; Park et al. 2019)",
+    "specmask": "set a band of up to N mels and a span of up to N frames to the mean (specmask:8; Park et al. 2019)",
     "mixup": "blend with another sample, share from Beta(N, N) (mixup:0.2; Zhang et al. 2018)",
     "cutmix": "paste a box of another sample, area from Beta(N, N), classes by area (cutmix:1; Yun et al. 2019)",
 }

@@ -22,7 +22,7 @@ PICTURES_MOST = 100_000
 """Pictures that are compared with each other."""
 EXCESS, SPARE = 2.0, 5
 """Labels are found wrong where more than so many times, and so many more, are suspicious than the judging model's own
-doubt explains."""
+uncertainty explains."""
 
 
 def check_copies(subject: Subject) -> Iterator[Finding]:
@@ -143,9 +143,9 @@ def check_classes(subject: Subject) -> Iterator[Finding]:
         )
     counts = {name: found["train"] for name, found in subject.counts.items()}
     for part in [part for part in subject.rows if part != "train"]:
-        held = {name: found[part] for name, found in subject.counts.items()}
-        strange = [name for name, rows in held.items() if rows and not counts[name]]
-        absent = [name for name, rows in held.items() if counts[name] and not rows]
+        theirs = {name: found[part] for name, found in subject.counts.items()}
+        strange = [name for name, rows in theirs.items() if rows and not counts[name]]
+        absent = [name for name, rows in theirs.items() if counts[name] and not rows]
         if strange:
             yield Finding(
                 "error",
@@ -225,6 +225,6 @@ def check_labels(subject: Subject) -> Iterator[Finding]:
         len(found),
         f"{len(found):,} of {len(rows):,} labels look wrong to a small model that was trained without them",
         f"look at them, the worst first, and correct those that are wrong; the model is right in {right:.1f}% of the "
-        f"rows, and its own doubt explains about {expected:.0f} of these",
+        f"rows, and its own uncertainty explains about {expected:.0f} of these",
         tuple(examples),
     )

@@ -109,15 +109,15 @@ def through_arrays(decoded: Decoded, name: str, source: str = "") -> Dataset:
 def in_memory(decoded: Decoded, name: str) -> Dataset:
     """A data set that is never written to the disk, and so cannot be reopened. Raises UserError."""
     check(decoded, name)
-    return _held(replace(decoded, fields=fitted(decoded)), name)
+    return _as_dataset(replace(decoded, fields=fitted(decoded)), name)
 
 
 def as_encoded(decoded: Decoded, name: str) -> Dataset:
     """Data that is encoded by a run's fields, which stay as they were fitted on its own rows."""
-    return _held(decoded, name, name)
+    return _as_dataset(decoded, name, name)
 
 
-def _held(decoded: Decoded, name: str, source: str = "") -> Dataset:
+def _as_dataset(decoded: Decoded, name: str, source: str = "") -> Dataset:
     splits = {part: Split(columns) for part, columns in decoded.splits.items()}
     return Dataset(
         name=name, source=source, hash="", fields=decoded.fields, splits=splits, inputs=decoded.inputs,
@@ -148,9 +148,9 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
         storage = {key + part: how for key, field in fields.items() for part, how in field.storage().items()}
         splits = {
             split: Split(
-                {key: _map(folder / f"{split}.{key}.npy", held["rows"], storage[key]) for key in held["columns"]}
+                {key: _map(folder / f"{split}.{key}.npy", kept["rows"], storage[key]) for key in kept["columns"]}
             )
-            for split, held in about["splits"].items()
+            for split, kept in about["splits"].items()
         }
         return Dataset(
             name=name or about["name"],
@@ -328,8 +328,8 @@ def _write(folder: Path, name: str, decode: Callable[[Room], Decoded]) -> None:
             else:
                 path.unlink(missing_ok=True)
                 _save(path, values.astype(storage[key].dtype, copy=False))
-    held = {split: {"rows": decoded.rows(split), "columns": list(columns)} for split, columns in splits.items()}
-    about = {"version": VERSION, "name": name, **_describe(replace(decoded, fields=fitted(decoded))), "splits": held}
+    kept = {split: {"rows": decoded.rows(split), "columns": list(columns)} for split, columns in splits.items()}
+    about = {"version": VERSION, "name": name, **_describe(replace(decoded, fields=fitted(decoded))), "splits": kept}
     with (folder / "dataset.json").open("wb") as file:
         file.write(json.dumps(about, indent=1).encode())
         _sync(file)

@@ -22,10 +22,10 @@ from shendu.errors import UserError
 CHUNK = 1 << 16
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
-TRIES = 6
+ATTEMPTS = 6
 """Connections to one mirror."""
 PAUSE = 0.5
-"""Seconds before the second try; doubled for each further one, 8 at most."""
+"""Seconds before the second attempt; doubled for each further one, 8 at most."""
 PASSING = (408, 425, 429)
 """Answers below 500 that may be another one a moment later."""
 
@@ -102,7 +102,7 @@ def _from_mirror(url: str, job: _Job) -> str:
 def _collect(url: str, job: _Job) -> None:
     """Fills the part up to the file's size, over several connections where one breaks; raises _Refused."""
     fault = ""
-    for attempt in range(TRIES):
+    for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(min(PAUSE * 2 ** (attempt - 1), 8))
         if job.there() > job.size:
@@ -126,7 +126,7 @@ def _collect(url: str, job: _Job) -> None:
         except (http.client.HTTPException, OSError) as error:
             fault = _one_line(error) or type(error).__name__
     if job.there() != job.size:
-        raise _Refused(f"gave up after {TRIES} tries: {fault}")
+        raise _Refused(f"gave up after {ATTEMPTS} attempts: {fault}")
 
 
 def _stream(url: str, job: _Job) -> None:
@@ -153,7 +153,7 @@ def _offset(answer: Any, start: int, job: _Job) -> int:
     if answer.status == 206:
         stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
         if not stated or int(stated[1]) != start:
-            job.part.unlink(missing_ok=True)  # so that the next try asks for the whole file
+            job.part.unlink(missing_ok=True)  # so that the next attempt asks for the whole file
             raise OSError("answered with a part of the file that was not asked for")
         total = stated[2]
     elif answer.status == 200:

@@ -84,14 +84,14 @@ def _plain_jpeg(data: bytes) -> Size | None:
     return None
 
 
-def _decoded_jpeg(data: bytes, column: Image) -> Picture | None:
-    """A plain JPEG's pixels; one much larger than the column is decoded at 1/2, 1/4 or 1/8 of its size. None: not plain."""
+def _decoded_jpeg(data: bytes, field: Image) -> Picture | None:
+    """A plain JPEG's pixels; one much larger than the field is decoded at 1/2, 1/4 or 1/8 of its size. None: not plain."""
     import PIL.Image as Pillow
 
     if (plain := _plain_jpeg(data)) is None:
         return None
     height, width, gray = plain
-    share = min(int(height / (GAP * column.height)), int(width / (GAP * column.width)))
+    share = min(int(height / (GAP * field.height)), int(width / (GAP * field.width)))
     scale = next(s for s in (8, 4, 2, 1) if share >= s or s == 1)
     mode = "L" if gray else "RGB"
     try:
@@ -100,20 +100,20 @@ def _decoded_jpeg(data: bytes, column: Image) -> Picture | None:
         return None  # damaged: Pillow's own reader says how
 
 
-def read_picture(data: bytes | Path, column: Image) -> np.ndarray:
-    """A picture (a file, or its bytes) as the column stores it; raises UserError where it cannot be read."""
+def read_picture(data: bytes | Path, field: Image) -> np.ndarray:
+    """A picture (a file, or its bytes) as the field stores it; raises UserError where it cannot be read."""
     what = "the picture" if isinstance(data, bytes) else str(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pixels(data if isinstance(data, bytes) else data.read_bytes(), column)
+            return pixels(data if isinstance(data, bytes) else data.read_bytes(), field)
     except Exception as error:  # Pillow's plugins raise anything on damaged bytes
         raise UserError(f"cannot read {what}: {reason(error)}; give a PNG, JPEG or other picture file") from error
 
 
-def pixels(data: bytes, column: Image) -> np.ndarray:
+def pixels(data: bytes, field: Image) -> np.ndarray:
     """uint8 [height, width, channels]; raises anything on damaged bytes."""
-    return fit_picture(_decoded_jpeg(data, column) or _open(data), column.stored)
+    return fit_picture(_decoded_jpeg(data, field) or _open(data), field.stored)
 
 
 def reason(error: Exception) -> str:
@@ -123,16 +123,16 @@ def reason(error: Exception) -> str:
     return "cut short" if "truncated" in text.lower() else text or type(error).__name__
 
 
-def alike(data: bytes, column: Image) -> np.ndarray | None:
-    """The pixels of a picture that has the column's size, and is gray where the column is; None for another one."""
+def alike(data: bytes, field: Image) -> np.ndarray | None:
+    """The pixels of a picture that has the field's size, and is gray where the field is; None for another one."""
     plain = _plain_jpeg(data)
     height, width, gray = plain or probe(data)
-    if (height, width, 1 if gray else 3) != column.stored:
+    if (height, width, 1 if gray else 3) != field.stored:
         return None
-    picture = _decoded_jpeg(data, column) if plain else None
-    return pixels(data, column) if picture is None else _stored(picture, column)
+    picture = _decoded_jpeg(data, field) if plain else None
+    return pixels(data, field) if picture is None else _stored(picture, field)
 
 
-def _stored(picture: Picture, column: Image) -> np.ndarray:
-    """The pixels of a picture of the column's size and mode."""
-    return np.frombuffer(picture.tobytes(), np.uint8).reshape(column.stored)
+def _stored(picture: Picture, field: Image) -> np.ndarray:
+    """The pixels of a picture of the field's size and mode."""
+    return np.frombuffer(picture.tobytes(), np.uint8).reshape(field.stored)

@@ -1,6 +1,6 @@
 """The decode worker: thousands of small pictures, decoded by a second process beside this one.
 
-Threads only wait for the interpreter's lock where a picture takes some microseconds to decode. The other process is
+Threads only wait for the interpreter's lock where a picture takes some microseconds to decode. The worker is
 given bytes and returns pixels; what it cannot decode, or cannot be started for, is decoded here.
 """
 
@@ -37,12 +37,12 @@ def pays(tree: Tree, names: list[str]) -> bool:
 
 
 class Worker:
-    """A second process; `decode` blocks until it has answered, and raises OSError where there is none."""
+    """The worker as this process sees it; `decode` blocks until it has answered, and raises OSError where there is none."""
 
-    def __init__(self, column: Image) -> None:
-        self.column = column
+    def __init__(self, field: Image) -> None:
+        self.field = field
         self.process: subprocess.Popen[bytes] | None
-        words = [sys.executable, "-c", _START, str(Path(__file__).parents[3]), *map(str, column.stored)]
+        words = [sys.executable, "-c", _START, str(Path(__file__).parents[3]), *map(str, field.stored)]
         try:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -59,32 +59,32 @@ class Worker:
             self.process.communicate()
 
     def decode(self, chunk: Chunk) -> tuple[bytes, np.ndarray]:
-        """(1 or 0 for each picture: decoded, or not as the column says; pixels uint8 [n, *stored])."""
+        """(1 or 0 for each picture: decoded, or not as the field says; pixels uint8 [n, *stored])."""
         if not (self.process and self.process.stdin and self.process.stdout):
             raise OSError("there is no decode worker")
         to, back = self.process.stdin, self.process.stdout
         to.write(struct.pack(f"<{len(chunk) + 1}I", len(chunk), *(len(data) for _, data in chunk)))
         to.write(b"".join(data for _, data in chunk))
         to.flush()
-        shape = (len(chunk), *self.column.stored)
+        shape = (len(chunk), *self.field.stored)
         answer = back.read(len(chunk) + int(np.prod(shape)))
         if len(answer) < len(chunk) + np.prod(shape):
-            raise OSError("the decoding process ended")
+            raise OSError("the decode worker ended")
         return answer[: len(chunk)], np.frombuffer(answer, np.uint8, offset=len(chunk)).reshape(shape)
 
 
 def serve() -> None:
-    """In the second process: pictures come in as counts, sizes and bytes, until there are no more."""
+    """In the decode worker: pictures come in as counts, sizes and bytes, until there are no more."""
     height, width, channels = map(int, sys.argv[2:5])
-    column = Image(height=height, width=width, channels=channels)
+    field = Image(height=height, width=width, channels=channels)
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(4):
         count = struct.unpack("<I", head)[0]
         sizes = struct.unpack(f"<{count}I", source.read(4 * count))
-        pixels, good = np.zeros((count, *column.stored), np.uint8), bytearray(count)
+        pixels, good = np.zeros((count, *field.stored), np.uint8), bytearray(count)
         for i, size in enumerate(sizes):
             try:
-                found = alike(source.read(size), column)
+                found = alike(source.read(size), field)
             except Exception:  # the one who asked will find out why
                 continue
             if found is not None:
@@ -97,12 +97,12 @@ def serve() -> None:
 def each(
     tree: Tree,
     names: list[str],
-    column: Image,
+    field: Image,
     work: Callable[[bytes], Any],
     done: Callable[[str, Any], None],
     reason: Callable[[Exception], str],
 ) -> None:
-    """As `layout.each`, for pictures that are as the column says; the worker takes a chunk whenever it is idle."""
+    """As `layout.each`, for pictures that are as the field says; the worker takes a chunk whenever it is idle."""
 
     def here(chunk: Chunk) -> None:
         for entry, data in chunk:
@@ -121,7 +121,7 @@ def each(
             done(chunk[i][0], pixels[i]) if ok else here([chunk[i]])
 
     waiting: list[tuple[Chunk, Future[tuple[bytes, np.ndarray]]]] = []
-    with Worker(column) as worker, ThreadPoolExecutor(1) as pool:
+    with Worker(field) as worker, ThreadPoolExecutor(1) as pool:
         for chunk in _chunks(tree, names, lambda entry, error: done(entry, reason(error))):
             if waiting and not waiting[0][1].done():
                 here(chunk)

@@ -124,7 +124,7 @@ def _search(entry: Known, data_dir: str | Path | None) -> dict[str, Path] | None
     if entry.make:
         return {}
     for place in places:
-        for folder in (place / entry.name, place / entry.beside, place):
+        for folder in (place / entry.name, place / entry.within, place):
             if files := entry.look(entry, folder):
                 return files
     downloads = {file: _downloads(entry.name) / file.filename for file in entry.files}

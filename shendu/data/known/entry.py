@@ -51,7 +51,7 @@ class Known:
     classes: tuple[str, ...] = ()
     licence: str
     home: str = ""
-    beside: str = ""
+    within: str = ""
     """The set whose folder it may lie in."""
     part: str = ""
     """How the file of an archive's part is called: aclImdb*.tar.gz."""

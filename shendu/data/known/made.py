@@ -129,15 +129,15 @@ def chirps(rows: int = 240, rate: int = 8_000, seconds: float = 0.3) -> dict[str
 
     from shendu import chance
 
-    column = Audio(rate=rate, length=round(rate * seconds))
+    field = Audio(rate=rate, length=round(rate * seconds))
     middle, phase, loud = chance.uniform(torch.arange(rows), 3, 1).double().numpy().T[..., None]
-    noise = chance.uniform(torch.arange(rows), column.length, 2).double().numpy()
+    noise = chance.uniform(torch.arange(rows), field.length, 2).double().numpy()
     label = np.arange(rows) % 3
-    octaves = (label - 1)[:, None] * np.linspace(-0.5, 0.5, column.length)
+    octaves = (label - 1)[:, None] * np.linspace(-0.5, 0.5, field.length)
     turns = np.cumsum(600 * 2 ** (1.8 * middle + octaves) / rate, axis=1) + phase
     x = (np.sin(2 * np.pi * turns) + 0.1 * (2 * noise - 1)) * 10 ** (-1.5 * loud) * 0.9
     return {
-        "fields": {"recording": column, "label": Category(names=("falling", "steady", "rising"))},
+        "fields": {"recording": field, "label": Category(names=("falling", "steady", "rising"))},
         "splits": {"train": {"recording": np.rint(x * 32767).astype(np.int16), "label": label.astype(np.int64)}},
         "inputs": ("recording",),
         "targets": ("label",),
@@ -201,10 +201,10 @@ def opinions(rows: int = 400) -> dict[str, Any]:
         strict=True,
     )
     texts = [f"{opening}, the {thing} was {no}{what}! {closing}" for opening, thing, no, what, closing in words]
-    column, _ = column_of(texts)
+    field, _ = column_of(texts)
     return {
-        "fields": {"text": column, "label": Category(names=("bad", "good"))},
-        "splits": {"train": {"text": column.encode(texts), "label": good.astype(np.int64)}},
+        "fields": {"text": field, "label": Category(names=("bad", "good"))},
+        "splits": {"train": {"text": field.encode(texts), "label": good.astype(np.int64)}},
         "inputs": ("text",),
         "targets": ("label",),
         "notes": (),
@@ -222,15 +222,15 @@ def motifs(rows: int = 400, length: int = 24, motif: str = "TGACGT") -> dict[str
 
     from shendu import chance
 
-    column = Sequence(letters=tuple("ACGT"), length=length)
+    field = Sequence(letters=tuple("ACGT"), length=length)
     u = chance.uniform(torch.arange(rows), length + 1, 4).numpy()
     bases = (1 + np.floor(4 * u[:, :length])).astype(np.uint8)
     label = np.arange(rows) % 2
     starts = np.floor(u[:, length] * (length - len(motif) + 1)).astype(np.int64)
     for i, letter in enumerate(motif):
-        bases[label == 1, starts[label == 1] + i] = 1 + column.letters.index(letter)
+        bases[label == 1, starts[label == 1] + i] = 1 + field.letters.index(letter)
     return {
-        "fields": {"bases": column, "label": Category(names=("absent", "present"))},
+        "fields": {"bases": field, "label": Category(names=("absent", "present"))},
         "splits": {"train": {"bases": bases, "label": label.astype(np.int64)}},
         "inputs": ("bases",),
         "targets": ("label",),

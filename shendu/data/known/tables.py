@@ -60,7 +60,7 @@ SETS: tuple[Known, ...] = (
     ),
     Known(
         name="uci-promoters",
-        summary="promoters of E. coli genes and other stretches, 106 sequences of 57 bases, 2 classes",
+        summary="promoters of E. coli genes and other pieces of DNA, 106 sequences of 57 bases, 2 classes",
         kind="table",
         files=(
             local(

@@ -36,7 +36,7 @@ def _multi30k(source: str, target: str) -> Known:
         files=tuple(local(key, *file) for key, file in MULTI30K.items()),
         licence="none stated; sentences derive from Flickr30k's captions (cite Elliott et al. 2016)",
         home="https://github.com/multi30k/dataset",
-        beside="multi30k",
+        within="multi30k",
     )
 
 

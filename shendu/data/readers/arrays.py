@@ -99,12 +99,12 @@ def decoded(arrays: Mapping[str, Any], name: str) -> Decoded:
             counts = [f"{len(v):,} rows" if v.ndim else "a single value" for v in (rows, targets)]
             raise UserError(f"{name} has {counts[0]} in {x} but {counts[1]} in {y}: both must have one row per sample")
     names = {split: f"{x} of {name}" for split, x, _ in keys}
-    column, inputs, notes = _inputs({split: x for split, (x, _) in splits.items()}, names)
+    field, inputs, notes = _inputs({split: x for split, (x, _) in splits.items()}, names)
     names = {split: f"{y} of {name}" for split, _, y in keys}
     kind, targets_of = _targets({split: y for split, (_, y) in splits.items()}, names)
-    input, target = "image" if isinstance(column, Image) else "x", "label" if isinstance(kind, Category) else "y"
+    input, target = "image" if isinstance(field, Image) else "x", "label" if isinstance(kind, Category) else "y"
     return Decoded(
-        fields={input: column, target: kind},
+        fields={input: field, target: kind},
         splits={split: {input: inputs[split], target: targets_of[split]} for split in splits},
         inputs=(input,),
         targets=(target,),
@@ -168,10 +168,10 @@ def _inputs(
         if first.shape[3] in (1, 3, 4):
             return _image(arrays)
         if first.shape[1] in (1, 3) and min(first.shape[2:]) > 4:
-            column, turned, _ = _image({split: x.transpose(0, 2, 3, 1) for split, x in arrays.items()})
+            field, turned, _ = _image({split: x.transpose(0, 2, 3, 1) for split, x in arrays.items()})
             channels, height, width = first.shape[1:]
             note = f"x of shape [N, {channels}, {height}, {width}] read as pictures, channels moved last"
-            return column, turned, (note,)
+            return field, turned, (note,)
     numbers = {split: _floats(x, what[split]) for split, x in arrays.items()}
     return Number(shape=shape), numbers, ()
 
@@ -268,8 +268,8 @@ def _load(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.nda
         if dtype.hasobject:
             raise UserError(f"{path} needs pickle for {info.filename}, which could run any code: save numbers or text")
         promised, header = math.prod(shape) * dtype.itemsize, file.tell()
-        held = info.file_size - header
-        if promised != held or info.file_size > min(info.compress_size * _DEFLATE_MOST + 64, _BYTES_MOST):
-            raise ValueError(f"{info.filename} promises {promised:,} bytes, has {held:,}")
+        there = info.file_size - header
+        if promised != there or info.file_size > min(info.compress_size * _DEFLATE_MOST + 64, _BYTES_MOST):
+            raise ValueError(f"{info.filename} promises {promised:,} bytes, has {there:,}")
     with archive.open(info) as file:
         return np.lib.format.read_array(file, allow_pickle=False)

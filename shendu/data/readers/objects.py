@@ -61,5 +61,5 @@ def parts_of(raw: Any) -> dict[str, Any] | None:
             else None
         )
     if isinstance(raw, tuple | list) and len(raw) == 2 and frames.is_table(raw[0]):
-        return {"train": frames.beside(*raw)}
+        return {"train": frames.with_targets(*raw)}
     return None

@@ -54,20 +54,20 @@ class Omniglot(Reader):
 
 def decoded(files: dict[str, Path], name: str) -> Decoded:
     """From the archives `small1`, `small2` and `runs`; raises UserError for what is missing in them or cannot be read."""
-    column = Image(height=SIDE, width=SIDE, channels=1)
+    field = Image(height=SIDE, width=SIDE, channels=1)
     train = _background([Zip(files["small1"]), Zip(files["small2"])], name)
     test = _runs(Zip(files["runs"]), files["runs"])
     names = tuple(dict.fromkeys(label for rows in (train, test) for _, _, label in rows))
     code = {label: i for i, label in enumerate(names)}
     splits = {
         part: {
-            "image": _pictures(rows, column, name),
+            "image": _pictures(rows, field, name),
             "label": np.array([code[label] for _, _, label in rows], np.int64),
         }
         for part, rows in (("train", train), ("test", test))
     }
     return Decoded(
-        fields={"image": column, "label": Category(names=names)}, splits=splits, inputs=("image",), targets=("label",)
+        fields={"image": field, "label": Category(names=names)}, splits=splits, inputs=("image",), targets=("label",)
     )
 
 
@@ -100,9 +100,9 @@ def _runs(tree: Tree, path: Path) -> Rows:
     return rows
 
 
-def _pictures(rows: Rows, column: Image, name: str) -> np.ndarray:
+def _pictures(rows: Rows, field: Image, name: str) -> np.ndarray:
     """uint8 [N, SIDE, SIDE, 1]: ink on paper as it was drawn, made smaller with antialiasing."""
-    images, bad = np.zeros((len(rows), *column.stored), np.uint8), {}
+    images, bad = np.zeros((len(rows), *field.stored), np.uint8), {}
     for tree in {id(tree): tree for tree, _, _ in rows}.values():
         place = {entry: i for i, (other, entry, _) in enumerate(rows) if other is tree}
 
@@ -112,6 +112,6 @@ def _pictures(rows: Rows, column: Image, name: str) -> np.ndarray:
             else:
                 images[place[entry]] = found
 
-        each(tree, list(place), lambda data: read_picture(data, column), keep, str)
+        each(tree, list(place), lambda data: read_picture(data, field), keep, str)
     refuse(bad, name, "picture", skip_bad=False)
     return images

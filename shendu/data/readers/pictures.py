@@ -27,7 +27,7 @@ _LIMIT = f"the shorter side at most {SIDE_MOST}"
 
 
 class Pictures(ClassFolders):
-    """Pictures of any size, brought to one."""
+    """Pictures of any size in class folders, brought to one."""
 
     name = "pictures"
     field = "image"
@@ -72,18 +72,18 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
     """In one pass where all pictures are as the first one, else in two: sizes, then pixels."""
     notes: list[str] = []
     bad: dict[str, str] = {}
-    column = _first(tree, laid.names())
-    images = _decoded(tree, laid.splits, column, room, bad, same=True) if column else None
+    field = _first(tree, laid.names())
+    images = _decoded(tree, laid.splits, field, room, bad, same=True) if field else None
     rows = laid.splits
-    if column is None or images is None:
+    if field is None or images is None:
         bad.clear()
         sizes = _sizes(tree, laid.names(), bad)
         refuse(bad, name, "picture", skip_bad)
         if not sizes:
             raise UserError(f"{name} has no readable picture: {first(bad)}")
-        column, notes = _common(list(sizes.values()))
+        field, notes = _common(list(sizes.values()))
         rows = {split: [row for row in entries if row[0] in sizes] for split, entries in rows.items()}
-        images = _decoded(tree, rows, column, room, bad) or {}
+        images = _decoded(tree, rows, field, room, bad) or {}
     refuse(bad, name, "picture", skip_bad)
     if len(bad) == len(laid.names()):
         raise UserError(f"{name} has no readable picture: {first(bad)}")
@@ -97,7 +97,7 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
         splits[split] = {"image": array if good.all() else array[good], "label": labels[good]}
     if bad:
         notes.append(skipped(bad, "picture"))
-    fields: dict[str, Field] = {"image": column, "label": Category(names=classes) if classes else Number()}
+    fields: dict[str, Field] = {"image": field, "label": Category(names=classes) if classes else Number()}
     return Decoded(fields=fields, splits=splits, inputs=("image",), targets=("label",), notes=(*laid.notes, *notes))
 
 
@@ -106,7 +106,7 @@ class _Different(Exception):
 
 
 def _first(tree: Tree, names: list[str]) -> Image | None:
-    """The column of pictures that are all as the first one; None where that one is large or cannot be read."""
+    """The field of pictures that are all as the first one; None where that one is large or cannot be read."""
     try:
         height, width, gray = picture.probe(next(read() for _, read in tree.each(names[:1])))
     except Exception:  # Pillow's plugins raise anything on damaged bytes
@@ -131,7 +131,7 @@ def _sizes(tree: Tree, names: list[str], bad: dict[str, str]) -> dict[str, Size]
 def _decoded(
     tree: Tree,
     rows: dict[str, list[tuple[str, str]]],
-    column: Image,
+    field: Image,
     room: Room,
     bad: dict[str, str],
     same: bool = False,
@@ -141,12 +141,12 @@ def _decoded(
     images: dict[str, np.ndarray] = {}
     for split, entries in rows.items():
         if entries:
-            images[split] = room(split, "image", (len(entries), *column.stored))
+            images[split] = room(split, "image", (len(entries), *field.stored))
             plain = np.asarray(images[split])
             places.update({entry: (plain, i) for i, (entry, _) in enumerate(entries)})
 
     def work(data: bytes) -> np.ndarray | None:
-        return picture.alike(data, column) if same else picture.pixels(data, column)
+        return picture.alike(data, field) if same else picture.pixels(data, field)
 
     def put(entry: str, found: Any) -> None:
         if found is None:
@@ -159,7 +159,7 @@ def _decoded(
 
     try:
         if same and worker.pays(tree, list(places)):
-            worker.each(tree, list(places), column, work, put, picture.reason)
+            worker.each(tree, list(places), field, work, put, picture.reason)
         else:
             each(tree, list(places), work, put, picture.reason)
     except _Different:
@@ -176,9 +176,9 @@ def _common(sizes: list[Size]) -> tuple[Image, list[str]]:
     if len(kinds) == 1:
         height, width = kinds.pop()
         down = side / min(height, width)
-        column = Image(height=max(1, round(height * down)), width=max(1, round(width * down)), channels=channels)
-        note = f"pictures of {height}×{width} pixels brought to {column.height}×{column.width}: {_LIMIT}"
-        return column, [note] if down < 1 else []
+        field = Image(height=max(1, round(height * down)), width=max(1, round(width * down)), channels=channels)
+        note = f"pictures of {height}×{width} pixels brought to {field.height}×{field.width}: {_LIMIT}"
+        return field, [note] if down < 1 else []
     small, large = min(kinds, key=lambda k: k[0] * k[1]), max(kinds, key=lambda k: k[0] * k[1])
     note = (
         f"pictures of {len(kinds):,} sizes ({small[0]}×{small[1]} to {large[0]}×{large[1]} pixels) brought to "

@@ -1,6 +1,6 @@
 """Running text from one .txt file, or from several joined.
 
-A part of it is a contiguous stretch: the first nine tenths are learned from, and what is measured comes after them.
+A part of it is a contiguous piece: the first nine tenths are learned from, and what is measured comes after them.
 """
 
 from __future__ import annotations
@@ -149,12 +149,16 @@ def _cut(data: bytes, name: str, split: str, shares: Mapping[str, float]) -> tup
     """The parts of one text, cut between characters, and a note of what was set aside."""
     size = len(data)
     if split:
-        held = _held(split, size)
-        if not 0 < held < size - 1:
+        held_out = _held_out(split, size)
+        if not 0 < held_out < size - 1:
             raise UserError(
                 f"{name} has {size:,} bytes, and --split {split} leaves no training text; use a share like 0.1"
             )
-        shares = {"train": 0.95 * (1 - held / size), "validation": 0.05 * (1 - held / size), "test": held / size}
+        shares = {
+            "train": 0.95 * (1 - held_out / size),
+            "validation": 0.05 * (1 - held_out / size),
+            "test": held_out / size,
+        }
     elif size < SMALLEST_TO_SPLIT:
         return {"train": data}, f"{name} has only {size:,} bytes: none are set aside"
     ends, total = [0], 0.0
@@ -174,7 +178,7 @@ def _between(data: bytes, at: int) -> int:
     return at
 
 
-def _held(split: str, size: int) -> int:
+def _held_out(split: str, size: int) -> int:
     if "/" in split or "@" in split:
         raise UserError(
             f"--split {split} would take pieces from the middle of a text; write it like --split 0.1 or last:5000"

@@ -26,13 +26,13 @@ from shendu.field import Field
 RATE_MOST = 16_000
 """Hz: recordings are stored at no higher rate; it holds all of speech."""
 SECONDS_LEAST, SECONDS_MOST = 0.25, 10.0
-"""How long the stored recordings may be; of longer ones the loudest stretch is kept."""
+"""How long the stored recordings may be; of longer ones the loudest part is kept."""
 COVERED = 98.0
 """Percent of the training recordings that are stored in full."""
 
 
 class Recordings(ClassFolders):
-    """Recordings of any rate and length, brought to one."""
+    """Recordings of any rate and length in class folders, brought to one."""
 
     name = "recordings"
     field = "audio"
@@ -52,9 +52,9 @@ class Recordings(ClassFolders):
         return sound.fitted(recording.read_recording(path, field.rate), field.length)
 
 
-def row(data: bytes, column: Audio) -> np.ndarray:
+def row(data: bytes, field: Audio) -> np.ndarray:
     """A file's beginning as it is stored: int16 [length]. Raises ValueError."""
-    return sound.fitted(recording.decoded(data, column.rate), column.length)
+    return sound.fitted(recording.decoded(data, field.rate), field.length)
 
 
 def decoded(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
@@ -74,13 +74,13 @@ def decoded(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = Fals
     if not headers:
         raise UserError(f"{name} has no readable recording: {first(bad)}")
     train = [headers[entry] for entry, _ in laid.splits["train"] if entry in headers]
-    column, notes = _common(list(headers.values()), train or list(headers.values()))
+    field, notes = _common(list(headers.values()), train or list(headers.values()))
     rows = {split: [(e, label) for e, label in entries if e in headers] for split, entries in laid.splits.items()}
     places: dict[str, tuple[np.ndarray, int]] = {}
     recordings: dict[str, np.ndarray] = {}
     for split, entries in rows.items():
         if entries:
-            recordings[split] = room(split, "recording", (len(entries), column.length), column.dtype)
+            recordings[split] = room(split, "recording", (len(entries), field.length), field.dtype)
             plain = np.asarray(recordings[split])
             places.update({entry: (plain, i) for i, (entry, _) in enumerate(entries)})
     silent = []
@@ -94,7 +94,7 @@ def decoded(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = Fals
         array, i = places[entry]
         array[i] = found
 
-    each(tree, list(places), lambda data: row(data, column), put, recording.reason, HEAD)
+    each(tree, list(places), lambda data: row(data, field), put, recording.reason, HEAD)
     refuse(bad, name, "recording", skip_bad)
     if len(silent) == len(places) - len(bad.keys() & places.keys()):
         raise UserError(f"{name} holds nothing but silence, {printable(min(silent))} to begin with: record it again")
@@ -108,7 +108,7 @@ def decoded(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = Fals
         splits[split] = {"recording": array if good.all() else array[good], "label": labels[good]}
     if bad:
         notes.append(skipped(bad, "recording"))
-    fields: dict[str, Field] = {"recording": column, "label": Category(names=classes)}
+    fields: dict[str, Field] = {"recording": field, "label": Category(names=classes)}
     return Decoded(fields=fields, splits=splits, inputs=("recording",), targets=("label",), notes=(*laid.notes, *notes))
 
 

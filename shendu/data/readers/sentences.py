@@ -56,7 +56,7 @@ class Found:
 
 
 class Sentences(Reader):
-    """Parallel text files; a sentence is given as it is, or as a file of such."""
+    """Parallel text files of two languages; a sentence is given as it is, or as a file of such."""
 
     name = "sentences"
 
@@ -161,8 +161,8 @@ def decoded(files: Mapping[str, Path], source: str, target: str, notes: tuple[st
     return Decoded(fields=fields, splits=splits, inputs=(SOURCE,), targets=(TARGET,), notes=notes)
 
 
-def _column(path: Path, beside: Path) -> Ragged:
-    return Ragged.of(read_lines(path, f"{path.name} and {beside.name}"), Sentence.dtype)
+def _column(path: Path, other: Path) -> Ragged:
+    return Ragged.of(read_lines(path, f"{path.name} and {other.name}"), Sentence.dtype)
 
 
 def _check_lines(one: Path, lines: int, other: Path, others: int) -> None:

@@ -125,10 +125,12 @@ def _share_letters(columns: list[Cells]) -> bool:
     if not all(word.isalpha() for alphabet in alphabets for word in alphabet):
         return False
     core = {word for word in set.union(*alphabets) if sum(word in a for a in alphabets) > len(columns) / 2}
-    held = [column.coded.counts[[word in core for word in column.coded.words]].sum() for column in columns]
+    covered = [column.coded.counts[[word in core for word in column.coded.words]].sum() for column in columns]
     there = [column.coded.counts.sum() for column in columns]
     return (
-        len(core) >= CORE and sum(held) >= SURE * sum(there) and all(len(core & a) >= len(core) / 2 for a in alphabets)
+        len(core) >= CORE
+        and sum(covered) >= SURE * sum(there)
+        and all(len(core & a) >= len(core) / 2 for a in alphabets)
     )
 
 

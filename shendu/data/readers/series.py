@@ -425,15 +425,15 @@ def windowed(
     """Every window of a line, stride 1, and the values after it; the last rows are the test part. Raises UserError."""
     rows, season = len(line.values), reading.season or season_of(line.unit, line.every)
     horizon = reading.horizon or season
-    held = _held(reading.split, rows, horizon, season, where)
-    before = rows - held
+    held_out = _held_out(reading.split, rows, horizon, season, where)
+    before = rows - held_out
     window = min(2 * max(season, horizon), before - horizon - FEWEST + 1)
     if window < 2:
-        shorter = (rows - FEWEST - 1) // (1 if reading.split else 2) - (held if reading.split else 0)
+        shorter = (rows - FEWEST - 1) // (1 if reading.split else 2) - (held_out if reading.split else 0)
         cure = f"a shorter one like --horizon {shorter}" if 0 < shorter < horizon else "add earlier rows"
         raise UserError(
-            f"{where} has {rows:,} rows, too few for a horizon of {horizon} and a test part of {held}: "
-            f"{horizon + held + FEWEST + 1:,} are needed, or {cure}"
+            f"{where} has {rows:,} rows, too few for a horizon of {horizon} and a test part of {held_out}: "
+            f"{horizon + held_out + FEWEST + 1:,} are needed, or {cure}"
         )
     column = Series(
         window=window, horizon=horizon, time=time, value=value, unit=line.unit, every=line.every, season=season,
@@ -450,7 +450,7 @@ def windowed(
         *notes,
         f"one row per {step}, so a season is {season} {'step' if season == 1 else 'steps'}; the last {window} values are read and "
         f"the next {horizon} forecast (others: --season N, --horizon N)",
-        f"the last {held} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
+        f"the last {held_out} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
         "(another: --split last:N); no window that is learned from reaches into it",
     )
     fields: dict[str, Field] = {"window": column, "ahead": Number(shape=(horizon,))}
@@ -459,7 +459,7 @@ def windowed(
     )
 
 
-def _held(split: str, rows: int, horizon: int, season: int, where: str) -> int:
+def _held_out(split: str, rows: int, horizon: int, season: int, where: str) -> int:
     """How many of the last rows are the test part: two seasons, at most a quarter, at least one horizon."""
     if not split:
         return max(horizon, min(2 * season, rows // 4))
@@ -467,13 +467,13 @@ def _held(split: str, rows: int, horizon: int, season: int, where: str) -> int:
         raise UserError(
             f"--split {split} would draw rows from the middle of a series; write it like --split last:24 or 0.2"
         )
-    held = int(split.removeprefix("last:")) if split.startswith("last:") else round(float(split) * rows)
-    if held < horizon:
+    held_out = int(split.removeprefix("last:")) if split.startswith("last:") else round(float(split) * rows)
+    if held_out < horizon:
         raise UserError(
-            f"a horizon of {horizon} is longer than the test part of {where}, its last {held} rows: "
-            f"write --split last:{horizon} or more, or --horizon {max(1, held)}"
+            f"a horizon of {horizon} is longer than the test part of {where}, its last {held_out} rows: "
+            f"write --split last:{horizon} or more, or --horizon {max(1, held_out)}"
         )
-    return held
+    return held_out
 
 
 def _naive(values: np.ndarray, season: int) -> float:

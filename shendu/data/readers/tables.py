@@ -114,9 +114,9 @@ def decoded(found: Loaded, reading: Reading, room: cache.Room, published: Publis
     names = tables["train"].column_names
     target = rows.labelled(tables, where, reading, found.comma, facts)
     goal, notes = target.goal, (*found.notes, *target.notes)
-    if held := media.column_of(tables["train"]):
+    if medium := media.column_of(tables["train"]):
         others = {part: table.drop_columns([target.name]) for part, table in tables.items()}
-        tree, laid = media.planned(others, held, goal, where)
+        tree, laid = media.planned(others, medium, goal, where)
         door = {"picture": pictures.decoded, "recording": recordings.decoded}[laid.kind]
         made = door(tree, laid, where["train"], room, reading.skip_bad)
         return replace(made, notes=(*notes, *made.notes))

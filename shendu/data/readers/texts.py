@@ -33,7 +33,7 @@ WORDS_MOST, SHARE_WHOLE = 1024, 0.98
 
 
 class Texts(ClassFolders):
-    """Texts in any encoding; a word that is no path is a text itself."""
+    """Texts in any encoding in class folders; a word that is no path is a text itself."""
 
     name = "texts"
     field = "text"

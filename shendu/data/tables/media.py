@@ -30,8 +30,8 @@ def column_of(table: pa.Table) -> str:
 def _is_file(kind: pa.DataType) -> bool:
     if not pa.types.is_struct(kind) or {kind.field(i).name for i in range(kind.num_fields)} != {"bytes", "path"}:
         return False
-    held = kind.field("bytes").type
-    return pa.types.is_binary(held) or pa.types.is_large_binary(held) or pa.types.is_null(held)
+    inside = kind.field("bytes").type
+    return pa.types.is_binary(inside) or pa.types.is_large_binary(inside) or pa.types.is_null(inside)
 
 
 class Rows:

@@ -106,19 +106,19 @@ class Construct(Objective):
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data that is no truth table of zeros and ones with two classes."""
-    column, table = data.fields[data.input], data.splits["train"].column(data.input)
+    field, table = data.fields[data.input], data.splits["train"].column(data.input)
     binary = set(table.reshape(-1)[:100_000].tolist()) <= {0, 1}
-    if not isinstance(column, Number) or len(column.shape) != 1 or not binary or len(data.classes) != 2:
+    if not isinstance(field, Number) or len(field.shape) != 1 or not binary or len(data.classes) != 2:
         raise UserError(
             f"a McCulloch-Pitts neuron needs inputs of 0 and 1 and two classes, {data.name} is not of that kind; try: and, or, not, xor"
         )
-    if column.shape[0] > MOST_INPUTS:
+    if field.shape[0] > MOST_INPUTS:
         raise UserError(
-            f"all units of {column.shape[0]} inputs are too many to try (at most {MOST_INPUTS}); use perceptron"
+            f"all units of {field.shape[0]} inputs are too many to try (at most {MOST_INPUTS}); use perceptron"
         )
     net, how = settle(choices, Config(), Training(steps=0), given=("inputs",))
-    net = Config(inputs=column.shape[0])
-    task = Classify({"x": replace(column, mean=(), std=())}, {"y": data.fields[data.target]})
+    net = Config(inputs=field.shape[0])
+    task = Classify({"x": replace(field, mean=(), std=())}, {"y": data.fields[data.target]})
     stage = Stage(
         objective=lambda model: Construct(),
         source=lambda model: task.held_out(data, "train"),

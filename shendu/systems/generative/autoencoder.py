@@ -228,7 +228,7 @@ class Autoencoder(nn.Module):
         """x [B, C, H, W] -> reconstructions, a map of the rows' codes, and what codes of two numbers stand for."""
         code = self.encode(x)
         found = {
-            "Rows and their reconstructions": codes.beside(x, self.decode(code))[:32],
+            "Rows and their reconstructions": codes.side_by_side(x, self.decode(code))[:32],
             "Rows at the places of their codes": codes.placed(x, code),
             "Between the codes of two rows": self.decode(codes.between(code)),
         }
@@ -337,18 +337,18 @@ FEW, LARGE, NARROW = 10_000, 4096, 256
 
 def usual(data: Dataset, shape: tuple[int, ...], kind: str) -> tuple[Config, Training, Learning, tuple[str, ...]]:
     """What suits the rows (and a kind that was asked for), with the reasons for what was decided."""
-    column, rows = data.fields[data.input], len(data.splits["train"])
+    field, rows = data.fields[data.input], len(data.splits["train"])
     notes: tuple[str, ...] = ()
     net, more = Config(shape=shape), Learning()
     how = Training(epochs=40, batch_size=128, lr=1e-3, schedule="one-cycle")
     if rows < FEW:
         net, how = replace(net, hidden=(256, 32)), replace(how, steps=1000, batch_size=64, lr=3e-3)
         more = replace(more, pretrain_steps=100, pretrain_lr=3e-3)
-    if isinstance(column, Image):
+    if isinstance(field, Image):
         if not kind and math.prod(shape) > LARGE:
             kind, notes = "convolutional", (f"kind=convolutional, since a picture has {math.prod(shape):,} values",)
     else:
-        net, notes = table(column, net)
+        net, notes = table(field, net)
         kind = kind or "denoising"
         more = replace(more, corruption=0.1)
     match kind:
@@ -364,14 +364,14 @@ def usual(data: Dataset, shape: tuple[int, ...], kind: str) -> tuple[Config, Tra
     return net, how, more, notes
 
 
-def table(column: Any, net: Config) -> tuple[Config, tuple[str, ...]]:
+def table(field: Any, net: Config) -> tuple[Config, tuple[str, ...]]:
     """Layers for rows of numbers and categories: a code of half as many numbers as there are columns."""
     numeric: tuple[int, ...] = ()
     coded: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
-    if isinstance(column, Row):
-        numeric, coded = column.numeric, tuple((at, size) for at, size in column.coded if size <= WIDEST)
-        out = [f.name for f in column.columns if f.kind == "text" or len(f.names) > WIDEST]
+    if isinstance(field, Row):
+        numeric, coded = field.numeric, tuple((at, size) for at, size in field.coded if size <= WIDEST)
+        out = [f.name for f in field.columns if f.kind == "text" or len(f.names) > WIDEST]
         notes = (f"not looked at, since they are texts or have too many values: {', '.join(out)}",) if out else ()
         if not numeric and not coded:
             raise UserError("no column is a number, a date or a category of few values; autoencoder reads those")

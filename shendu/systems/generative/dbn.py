@@ -418,11 +418,11 @@ def before(data: Dataset, task: Task, net: Config, how: Training, more: Pretrain
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Stages pretrain-1, pretrain-2, …, wake-sleep and fine-tune; pretrain=false leaves all but the last one out."""
     check_reads("dbn", data, "image")
-    column, rows = data.fields[data.input], len(data.splits["train"])
-    assert isinstance(column, Image)
-    unit = replace(column, mean=(0.0,) * column.channels, std=(255.0,) * column.channels)
+    field, rows = data.fields[data.input], len(data.splits["train"])
+    assert isinstance(field, Image)
+    unit = replace(field, mean=(0.0,) * field.channels, std=(255.0,) * field.channels)
     task = Classify({"x": unit}, {"y": data.fields[data.target]}, can=["draw", "views"])
-    net = Config(shape=column.shape, classes=len(data.classes))
+    net = Config(shape=field.shape, classes=len(data.classes))
     how = Training(
         epochs=30,
         batch_size=100,

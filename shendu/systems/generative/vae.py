@@ -219,9 +219,9 @@ class VAE(nn.Module):
         y = F.one_hot(self.bounds(x).argmax(1), self.told).float() if self.told else None
         mean, _ = self.encode(black, y)
         found = {
-            "Rows in black and white and their reconstructions": codes.beside(black, self.decode(mean, y).sigmoid())[
-                :32
-            ],
+            "Rows in black and white and their reconstructions": codes.side_by_side(
+                black, self.decode(mean, y).sigmoid()
+            )[:32],
             "Rows at the places of their codes": codes.placed(x, mean),
         }
         if y is None:

@@ -233,7 +233,7 @@ class VQVAE(nn.Module):
     def views(self, x: Tensor) -> dict[str, Tensor]:
         """x [B, C, H, W] -> rows beside what their codes bring back."""
         back = self.decoder(self.vectors(self.codes(x))).clamp(0, 1)
-        return {"Rows and what their codes bring back": pictures.beside(x, back)[:32]}
+        return {"Rows and what their codes bring back": pictures.side_by_side(x, back)[:32]}
 
 
 class Quantising(Objective):

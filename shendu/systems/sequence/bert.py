@@ -1,7 +1,7 @@
 """BERT (2018): a network reads without being taught first, by filling in hidden words, and then learns any task from little.
 
 A language model that goes from left to right sees half of a sentence. Here some words are hidden and guessed from both
-sides, and two stretches are told apart that follow each other or do not; both need nobody's labels. The encoder of a
+sides, and two segments are told apart that follow each other or do not; both need nobody's labels. The encoder of a
 Transformer that was pretrained so is then fine-tuned whole, with one new layer, and was the best in eleven tasks at once.
 
 J. Devlin, M.-W. Chang, K. Lee, K. Toutanova: BERT: Pre-training of Deep Bidirectional Transformers for Language
@@ -47,7 +47,7 @@ from shendu.nn.recurrent import ends
 from shendu.objectives.masked import MaskedWords
 from shendu.recipes import Training, answers, check_reads, device_of, labelled, stage, supervised
 from shendu.sources.bucketed import Bucketed
-from shendu.sources.stretches import MARKS, Codes, Stretches
+from shendu.sources.segments import MARKS, Codes, Segments
 from shendu.tasks import Task
 
 DEVIATION, BASE, EPSILON = 0.02, 768, 1e-12
@@ -135,7 +135,7 @@ class BERT(nn.Module):
         if config.position == "rope":
             for part in self.encoder.modules():
                 if isinstance(part, SelfAttention):
-                    look_beside(part)
+                    look_at_neighbours(part)
 
     def forward(self, x: Tensor) -> Tensor:
         """x codes of words [B, L], 0 after the last -> logits or values [B, K]."""
@@ -153,8 +153,8 @@ class BERT(nn.Module):
         return words.masked_fill(at == 0, self.codes.begin).masked_fill(at == lengths[:, None] + 1, self.codes.end)
 
     def guess(self, x: Tensor, segments: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes x of two stretches [B, T] -> logits of the words at `places` [B, M]: [B, M, V]; and of whether the second
-        stretch follows the first or is from another text [B, 2]."""
+        """Codes x of two segments [B, T] -> logits of the words at `places` [B, M]: [B, M, V]; and of whether the second
+        segment follows the first or is from another text [B, 2]."""
         h = self.encoder(x, segments)
         asked = h.gather(1, places[..., None].expand(-1, -1, h.shape[2]))
         return self.heads.words(asked, self.encoder.words.weight), self.heads.next(self.encoder.pooled(h))
@@ -238,7 +238,7 @@ def begin(module: nn.Module, deviation: float) -> None:
 
 
 @torch.no_grad()
-def look_beside(attention: SelfAttention) -> None:
+def look_at_neighbours(attention: SelfAttention) -> None:
     """Heads begin with one place each: the one before, the one behind, two before, two behind, and so on.
 
     A key's bias points along the faster half of the rotations, a query's along the same turned by as many places, so that their
@@ -282,7 +282,7 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if LEFT_OUT.search(name):
             continue
         apart = APART.fullmatch(name)
-        three = [weights[other] for other in beside(apart) if other in weights] if apart else []
+        three = [weights[other] for other in all_three(apart) if other in weights] if apart else []
         if apart is None or len({tuple(part.shape) for part in three}) > 1 or len(three) < 3 or not t.dim():
             found[renamed(name)] = t
         elif apart[2] == "query":
@@ -300,7 +300,7 @@ def unusable(weights: Mapping[str, Tensor]) -> str:
     )
 
 
-def beside(apart: re.Match[str]) -> list[str]:
+def all_three(apart: re.Match[str]) -> list[str]:
     return [f"{apart[1]}.self.{part}.{apart[3]}" for part in ("query", "key", "value")]
 
 
@@ -338,14 +338,14 @@ def recipe(data: Dataset, **choices: Any) -> Recipe:
 
 
 def pretraining(data: Dataset, task: Task, net: Config, how: Training, more: Pretraining) -> Stage:
-    """Hidden words and following stretches of the training texts; their labels are not looked at."""
+    """Hidden words and following segments of the training texts; their labels are not looked at."""
     how = replace(how, epochs=more.pretrain_epochs, steps=more.pretrain_steps, lr=more.pretrain_lr)
     begun = stage(
         data, task, how, lambda model: MaskedWords(), name="pretrain", trains=("encoder", "heads"),
     )  # fmt: skip
 
     def source(model: nn.Module) -> Source:
-        return Stretches(
+        return Segments(
             data.splits["train"], task, column=data.input, codes=net.codes, length=net.length, hidden=more.masked,
             batch_size=begun.batch_size, seed=how.seed, device=device_of(model),
         )  # fmt: skip

@@ -8,12 +8,12 @@ B. Alipanahi, A. Delong, M. Weirauch, B. Frey: Predicting the sequence specifici
 deep learning. Nature Biotechnology 33, 2015.
 
 Deviations: (1) sequences that all have the same length are taken to be aligned, so a motif's best fit is asked for in each
-stretch of `pool` places; paper (and pool=0): in the whole sequence; (2) one strand; paper: optionally the better one of the
+window of `pool` places; paper (and pool=0): in the whole sequence; (2) one strand; paper: optionally the better one of the
 sequence and its reverse complement; (3) a network of one's own per member, `members` of them at once, each on its own loss;
 paper: one, the best of several trainings; (4) AdamW with a one-cycle schedule and fixed settings; paper: SGD with momentum,
 settings drawn at random; (5) dropout of the letters as well.
 
-Shape letters: B rows, A letters, L length, F filters, P stretches, M members, K classes or numbers.
+Shape letters: B rows, A letters, L length, F filters, P windows, M members, K classes or numbers.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ SMALL = 1000
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Aligned sequences keep their places. Raises UserError for what is no sequence of letters."""
     check_reads("deepbind", data, "sequence")
-    column = data.fields[data.input]
-    assert isinstance(column, Sequence)
+    field = data.fields[data.input]
+    assert isinstance(field, Sequence)
     task, rows = labelled(data), len(data.splits["train"])
-    letters, length = column.shape
+    letters, length = field.shape
     aligned = bool((data.splits["train"].column(data.input) != 0).all())
     net = Config(
         letters=letters, length=length, outputs=answers(task),

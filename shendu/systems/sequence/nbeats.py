@@ -37,7 +37,7 @@ from shendu.nn.dropout import Dropout
 from shendu.recipes import Training, check_reads, supervised
 
 SMALLEST_SPREAD = 0.02
-"""Of a window, in units of the whole series: a flat stretch is not blown up."""
+"""Of a window, in units of the whole series: a flat window is not blown up."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,11 +126,11 @@ class Members(Objective):
 def placed(data: Dataset) -> dict[str, Any]:
     """Where a row's numbers, codes and words stand; raises UserError for what is no table."""
     check_reads("tabm", data, "row", "number")
-    column = data.fields[data.input]
-    if isinstance(column, Row):
-        return {"numeric": column.numeric, "coded": column.coded, "texts": column.texts}
-    assert isinstance(column, Number)
-    return {"numeric": tuple(range(math.prod(column.shape)))}
+    field = data.fields[data.input]
+    if isinstance(field, Row):
+        return {"numeric": field.numeric, "coded": field.coded, "texts": field.texts}
+    assert isinstance(field, Number)
+    return {"numeric": tuple(range(math.prod(field.shape)))}
 
 
 EPOCHS, FEWEST, MOST = 15, 1000, 6000

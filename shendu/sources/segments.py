@@ -1,4 +1,4 @@
-"""Pairs of stretches of texts with some of their words hidden, as an endless stream: what masked pretraining reads.
+"""Pairs of segments of texts with some of their words hidden, as an endless stream: what masked pretraining reads.
 
 All of it is arithmetic on (seed, sample): which texts, where they are cut, which words are hidden. There is nothing to save.
 
@@ -25,9 +25,9 @@ AS_MASK, AS_ANY = 0.8, 0.1
 """Of the hidden words, so many become [MASK] and so many any word; the rest stay as they are, and are guessed all the same."""
 NEAR, NEAR_LEAST = 0.05, 20
 """A stranger is one of this share of the texts, those that are next in length (and of so many at least): with any text as
-a stranger, a short one would shorten the stretch, and its batch would be padding."""
+a stranger, a short one would shorten the segment, and its batch would be padding."""
 MARKS = 3
-"""[CLS] before both stretches, [SEP] after each."""
+"""[CLS] before both segments, [SEP] after each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class Codes:
         return x.masked_fill(x >= self.words, UNKNOWN)
 
 
-class Stretches:
+class Segments:
     """Samples start … start+size-1 of epochs through the texts; batches hold texts of similar length.
 
-    A sample is a stretch of at most `length` - 3 words of a text, cut in two; half of the time the second part is replaced by
+    A sample is a segment of at most `length` - 3 words of a text, cut in two; half of the time the second part is replaced by
     as many words of another text of about its length. A share `hidden` of the known words is to be guessed, at least one.
     Texts are codes of words [N, L] in `column`, 0 after the last.
     """
@@ -93,7 +93,7 @@ class Stretches:
 
     def batch(self, at: At, model: nn.Module | None = None) -> Batch:
         """`x` and `segments` int64 [B, T], `places` and `words` [B, M] (MASKED: a row has fewer), `other` [B] (0 the second
-        stretch follows, 1 it is from another text, MASKED: there is none)."""
+        segment follows, 1 it is from another text, MASKED: there is none)."""
         samples = torch.arange(at.start, at.start + at.size)
         x, segments, other = self.pairs(samples, self.texts.row_numbers(at.start, at.size))
         x, places, words = self.hide(samples, x)
@@ -101,7 +101,7 @@ class Stretches:
         return {name: t.to(self.device, non_blocking=True) for name, t in found.items()}
 
     def pairs(self, samples: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[CLS] first stretch [SEP] second stretch [SEP] of texts `rows` [B]: codes and segments [B, T], and `other` [B]."""
+        """[CLS] first segment [SEP] second segment [SEP] of texts `rows` [B]: codes and segments [B, T], and `other` [B]."""
         begin, cut, strange, swap, place = chance.uniform(samples, 5, self.seed, PAIR).double().unbind(1)
         words = self.texts.lengths["x"]
         there = words[rows]
@@ -129,7 +129,7 @@ class Stretches:
     def laid(
         self, rows: Tensor, first_from: Tensor, first: Tensor, of: Tensor, second_from: Tensor, second: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The words first_from … of texts `rows`, `first` of them, and the same of the second stretch, between the marks."""
+        """The words first_from … of texts `rows`, `first` of them, and the same of the second segment, between the marks."""
         at = torch.arange(int((first + second).max()) + MARKS)
         rows, first_from, first, of, second_from, second = (
             t[:, None] for t in (rows, first_from, first, of, second_from, second)
