@@ -9,13 +9,14 @@ import click
 
 from shendu import __version__
 from shendu.errors import Interrupted, UserError
-from shendu.registry import command, verbs
+from shendu.registry import verbs
+from shendu.told import command
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
 
 
 class Verbs(click.Group):
-    """The verbs in the order of a working day: listed by the text of their files, imported when they are called."""
+    """The verbs in the order of a working day: listed and described by the text of their files, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(verbs())
