@@ -10,7 +10,6 @@ import click
 from shendu import __version__
 from shendu.errors import Interrupted, UserError
 from shendu.registry import verbs
-from shendu.told import command
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
 
@@ -31,6 +30,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0].startswith("-"):
             return super().resolve_command(ctx, args)
+        from shendu.told import command  # not above: the list of all verbs does without
+
         return args[0], command(args[0]), args[1:]
 
 

@@ -15,11 +15,10 @@ import pytest
 from PIL import Image
 
 import shendu
-from shendu import Run, cli, registry
+from shendu import Run, cli, registry, told
 from shendu.errors import UserError
 from shendu.pages.display import PLAIN_EVERY, Display
 from shendu.run import Folder
-from shendu.told import Told
 from shendu.verbs.reproduce import chosen, ledger_command
 
 
@@ -390,10 +389,10 @@ sys.exit(any(name in sys.modules for name in ("torch", "pyarrow", "matplotlib"))
 @pytest.mark.parametrize("name", registry.verbs())
 def test_a_command_is_what_its_file_tells(name):
     """What is read of a verb's text is the command that its file holds, to the last default."""
-    told, own = cli.command(name), registry.command(name)
-    assert isinstance(told, Told)
-    assert [each.to_info_dict() for each in told.params] == [each.to_info_dict() for each in own.params]
-    assert told.help == inspect.cleandoc(own.help)
+    read, own = told.command(name), registry.command(name)
+    assert isinstance(read, told.Told)
+    assert [each.to_info_dict() for each in read.params] == [each.to_info_dict() for each in own.params]
+    assert read.help == inspect.cleandoc(own.help)
 
 
 def test_a_command_that_is_not_told_plainly_is_imported(monkeypatch, tmp_path):
@@ -401,7 +400,7 @@ def test_a_command_that_is_not_told_plainly_is_imported(monkeypatch, tmp_path):
     odd = tmp_path / "runs.py"
     odd.write_text(verb.path.read_text().replace('default="runs"', 'default=str("runs")'))
     monkeypatch.setattr(registry, "verbs", lambda: {"runs": dataclasses.replace(verb, path=odd)})
-    assert cli.command("runs") is registry.command("runs")
+    assert told.command("runs") is registry.command("runs")
 
 
 def test_runs_are_dated_folders_by_default(monkeypatch, tmp_path):
