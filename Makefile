@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/data
 WORKERS ?= 2
 
-.PHONY: demo setup test test-data test-faults test-gpu bench check docs clean
+.PHONY: demo setup test test-processors test-data test-faults test-gpu bench check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/shendu train lenet digits
@@ -15,6 +15,9 @@ setup: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not data and not faults and not gpu"
+
+test-processors: $(VENV)/.dev
+	WORKERS=$(WORKERS) $(BIN)/python tests/processors.py
 
 test-data: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "no data sets in $(DATA); give their folder: make test-data DATA=DIR"; exit 2; }

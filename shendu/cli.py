@@ -9,13 +9,13 @@ import click
 
 from shendu import __version__
 from shendu.errors import Interrupted, UserError
-from shendu.registry import command, verbs
+from shendu.registry import verbs
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
 
 
 class Verbs(click.Group):
-    """The verbs in the order of a working day: listed by the text of their files, imported when they are called."""
+    """The verbs in the order of a working day: listed and described by the text of their files, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(verbs())
@@ -30,6 +30,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0].startswith("-"):
             return super().resolve_command(ctx, args)
+        from shendu.told import command  # not above: the list of all verbs does without
+
         return args[0], command(args[0]), args[1:]
 
 

@@ -154,9 +154,13 @@ class Verb:
     """A verb that exists as a file: `command` in it is what the command line calls."""
 
     name: str
-    module: str
+    path: Path
     summary: str
     order: int
+
+    @property
+    def module(self) -> str:
+        return f"shendu.verbs.{self.path.stem}"
 
 
 @functools.cache
@@ -168,7 +172,7 @@ def verbs(root: Path = HOUSE / "verbs") -> dict[str, Verb]:
         if said := _COMMAND.search(text):
             place = _ORDER.search(text)
             name, summary = path.stem.replace("_", "-"), " ".join(said[1].split())
-            found.append(Verb(name, f"shendu.verbs.{path.stem}", summary, int(place[1]) if place else 1000))
+            found.append(Verb(name, path, summary, int(place[1]) if place else 1000))
     return {verb.name: verb for verb in sorted(found, key=lambda verb: verb.order)}
 
 

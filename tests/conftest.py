@@ -30,10 +30,10 @@ if importlib.util.find_spec("timm"):
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of the tests' own, one thread (figures must not depend on the machine), and no connection outwards."""
+    """A cache of the tests' own, one thread unless OMP_NUM_THREADS says otherwise, and no connection outwards."""
     os.environ.setdefault("SHENDU_CACHE", str(tmp_path_factory.mktemp("cache")))
     os.environ["MPLCONFIGDIR"] = os.environ["SHENDU_CACHE"]
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     connect = socket.socket.connect
 
     def local(self: socket.socket, address: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 import shendu
-from shendu import Run, cli
+from shendu import Run, cli, registry, told
 from shendu.errors import UserError
 from shendu.pages.display import PLAIN_EVERY, Display
 from shendu.run import Folder
@@ -355,16 +357,50 @@ def test_python_names_the_same_mistakes(tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def silent(code: str, *words: str) -> int:
+    """Exit code of some code in a process of its own, whose output nobody wants."""
+    done = subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True, timeout=60)
+    return done.returncode
+
+
 def test_help_and_import_do_not_load_torch():
     code = "import sys, shendu; from shendu.cli import cli; cli.main({}, standalone_mode=False); sys.exit(bool({} & {{*sys.modules}}))"
     heavy = {"torch", "rich", "numpy", "importlib.metadata"}
     for words, absent in ((["--help"], heavy), (["runs", "--help"], heavy), (["list"], {"torch"})):
-        assert (
-            subprocess.run(
-                [sys.executable, "-c", code.format(words, absent)], check=False, stdout=subprocess.DEVNULL
-            ).returncode
-            == 0
-        )
+        assert silent(code.format(words, absent)) == 0
+
+
+def test_no_help_of_a_verb_and_no_mistake_in_its_options_waits_for_torch():
+    code = """
+import sys
+from shendu import cli, registry
+for verb in registry.verbs():
+    for word, code in (("--help", 0), ("--no-such-option", 2)):
+        sys.argv = ["shendu", verb, word]
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert end.code == code, (verb, word)
+sys.exit(any(name in sys.modules for name in ("torch", "pyarrow", "matplotlib")))
+"""
+    assert silent(code) == 0
+
+
+@pytest.mark.parametrize("name", registry.verbs())
+def test_a_command_is_what_its_file_tells(name):
+    """What is read of a verb's text is the command that its file holds, to the last default."""
+    read, own = told.command(name), registry.command(name)
+    assert isinstance(read, told.Told)
+    assert [each.to_info_dict() for each in read.params] == [each.to_info_dict() for each in own.params]
+    assert read.help == inspect.cleandoc(own.help)
+
+
+def test_a_command_that_is_not_told_plainly_is_imported(monkeypatch, tmp_path):
+    verb = registry.verbs()["runs"]
+    odd = tmp_path / "runs.py"
+    odd.write_text(verb.path.read_text().replace('default="runs"', 'default=str("runs")'))
+    monkeypatch.setattr(registry, "verbs", lambda: {"runs": dataclasses.replace(verb, path=odd)})
+    assert told.command("runs") is registry.command("runs")
 
 
 def test_runs_are_dated_folders_by_default(monkeypatch, tmp_path):
