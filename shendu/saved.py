@@ -95,6 +95,11 @@ class Saved:
         weights = self.path / "model.safetensors"
         if stored is None or not weights.exists():
             raise self.unfinished()
+        if stored["system"] != self.recipe["system"]:
+            raise UserError(
+                f"{self.path / 'config.json'} describes a network of {stored['system']}, recipe.json one of "
+                f"{self.recipe['system']}; restore the run's folder"
+            )
         model = config.from_json(self.code.Config, stored["config"]).build()
         try:
             tensors = unaliased(load_file(weights), stored["aliases"])

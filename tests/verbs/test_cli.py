@@ -255,7 +255,12 @@ def test_damaged_files_of_a_run_are_one_line(monkeypatch, capsys, run, tmp_path)
         ("recipe.json", b"[]", "holds no JSON object"),
         ("recipe.json", b'{"system": "lenet"}', "lacks 'data'"),
         ("config.json", b'{"system": "lenet"}', "lacks 'config'"),
-        ("config.json", b'{"system": "lennet", "config": {}}', "unknown system 'lennet'; did you mean 'lenet'?"),
+        (
+            "config.json",
+            b'{"system": "lennet", "config": {}}',
+            "describes a network of lennet, recipe.json one of lenet",
+        ),
+        ("recipe.json", b'{"system": "lennet", "data": {}}', "unknown system 'lennet'; did you mean 'lenet'?"),
         ("model.safetensors", whole[:20_000], "cannot be read"),
         ("model.safetensors", other, "holds other weights than config.json describes"),
     ]:
