@@ -115,7 +115,16 @@ def settle(choices: dict[str, Any], *configs: Any, given: tuple[str, ...] = ()) 
             raise UserError(f"unknown setting '{key}'{near(key, known)}")
         i = known[key]
         taken[i][key] = convert(key, value, hints(type(configs[i]))[key])
+        other = _instead_of(configs[i], key)
+        if other and other not in choices:
+            taken[i][other] = next(f.default for f in dataclasses.fields(configs[i]) if f.name == other)
     return tuple(dataclasses.replace(config, **new) for config, new in zip(configs, taken, strict=True))
+
+
+def _instead_of(config: Any, key: str) -> str:
+    """The setting that one takes the place of, so that a person's word is not overruled by what a system usually does."""
+    found: str = next(f.metadata.get("instead_of", "") for f in dataclasses.fields(config) if f.name == key)
+    return found
 
 
 def parse_settings(words: typing.Iterable[str]) -> dict[str, str]:

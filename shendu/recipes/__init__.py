@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ from shendu.tasks.regress import Regress
 class Training:
     """How a network is trained; every system has its own defaults, every field can be set from the command line."""
 
-    epochs: float = 10
+    epochs: float = field(default=10, metadata={"instead_of": "steps"})
     """Passes over the training rows."""
     steps: int = 0
     """Optimiser steps; above 0 it overrides epochs."""
@@ -284,6 +284,7 @@ def selection(how: Training, metrics: dict[str, Metric]) -> str:
 def check_augment(how: Training, data: Dataset) -> None:
     chosen = augment.of(how.augment, data.fields[data.input])
     if chosen.mixes and not classes_of(data):
+        what = data.fields[data.target].words if data.target in data.fields else "none"
         raise UserError(
-            f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has none as its target; leave it out"
+            f"{'mixup' if chosen.mixup else 'cutmix'} blends classes, and {data.name} has {what} as its target; leave it out"
         )

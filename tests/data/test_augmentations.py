@@ -351,5 +351,5 @@ def test_cutmix_is_for_pictures_with_classes() -> None:
     x: Any = pictures(3, 4, 4).numpy()
     fields = {"x": Image(height=4, width=4, channels=3), "y": Number()}
     data = Dataset("mine", "mine", "", fields, {"train": Split({"x": x})}, ("x",), ("y",))
-    with pytest.raises(UserError, match="cutmix blends classes, and mine has none as its target; leave it out"):
+    with pytest.raises(UserError, match="cutmix blends classes, and mine has numbers as its target; leave it out"):
         check_augment(Training(augment=("cutmix:1",)), data)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shendu import config
 from shendu.errors import UserError
+from shendu.recipes import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +84,14 @@ def test_settings_are_words_with_an_equals_sign() -> None:
     for wrong in ("lr", "=3"):
         with pytest.raises(UserError, match="--set key=value"):
             config.parse_settings([wrong])
+
+
+def test_a_person_who_gives_epochs_gets_epochs() -> None:
+    """Whatever number of steps a system usually takes; steps that are given as well count more."""
+    usual = Training(steps=1000)
+    (how,) = config.settle({"epochs": "2"}, usual)
+    assert (how.epochs, how.steps) == (2, 0)
+    (how,) = config.settle({"epochs": "2", "steps": "7"}, usual)
+    assert how.steps == 7
+    (how,) = config.settle({"lr": "0.1"}, usual)
+    assert how.steps == 1000
