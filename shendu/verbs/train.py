@@ -252,7 +252,7 @@ def wanted(
         if path is not None and path.is_dir() and not begun_only(path):
             raise UserError(f"{path} is not empty and no run; choose another folder with --out")
         if source is None:
-            like = f"shendu train {system} DATA" if system else "shendu train PATH, or shendu train lenet mnist"
+            like = f"shendu train {system} DATA" if system else "shendu train PATH, or shendu train SYSTEM DATA"
             raise UserError(f"train needs data: {like} (`shendu list` shows systems and data)")
         if system is not None:
             registry.entry(system)

@@ -415,13 +415,17 @@ def before(data: Dataset, task: Task, net: Config, how: Training, more: Pretrain
     return (*greedy, updown)
 
 
+CAN = ["draw", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Stages pretrain-1, pretrain-2, …, wake-sleep and fine-tune; pretrain=false leaves all but the last one out."""
     check_reads("dbn", data, "image")
     column, rows = data.fields[data.input], len(data.splits["train"])
     assert isinstance(column, Image)
     unit = replace(column, mean=(0.0,) * column.channels, std=(255.0,) * column.channels)
-    task = Classify({"x": unit}, {"y": data.fields[data.target]}, can=["draw", "views"])
+    task = Classify({"x": unit}, {"y": data.fields[data.target]}, can=CAN)
     net = Config(shape=column.shape, classes=len(data.classes))
     how = Training(
         epochs=30,
