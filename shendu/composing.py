@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shendu import parallel
+from shendu import parallel, registry
 from shendu.errors import UserError
 from shendu.nn.generate import generate
 from shendu.nn.halved import halved
@@ -53,7 +53,8 @@ def pieces(
     found = opened(run)
     if not writes(found):
         raise UserError(
-            f"{found.path} is a run of {found.recipe['system']}, which writes no text; train one that does: gpt, gpt2, lstm"
+            f"{found.path} is a run of {found.recipe['system']}, which writes no text; train one that does: "
+            f"{registry.able('step')}"
         )
     if not 1 <= n <= MOST:
         raise UserError(f"cannot write {n} texts; write it like --n 3 (at most {MOST:,})")

@@ -40,8 +40,6 @@ except ImportError as error:
     raise UserError("ShenduClassifier needs scikit-learn: pip install 'shendu[sklearn]'") from error
 
 PUBLIC = ("ShenduClassifier", "ShenduRegressor")
-WITH_GAPS = ("tabm",)
-"""Systems that learn from missing values as they are."""
 BATCH = 256
 """Rows are predicted in batches of this many, the last one filled up: a row's figures then do not depend on the others."""
 
@@ -49,14 +47,14 @@ BATCH = 256
 class _Table(BaseEstimator):
     """What both estimators share: X and y become a data set, a recipe of a system, and a model.
 
-    `system` is a system that reads tables; `steps`, `epochs`, `batch_size`, `lr` and all of `settings` are its own
-    (None: its default for this many rows); `time_limit` (seconds, or 90s, 10m) bounds fitting; `random_state` is the
-    seed. A tenth of the rows is set aside to choose the best weights.
+    `system` is a system that reads tables (None: the one that suits them); `steps`, `epochs`, `batch_size`, `lr` and all of
+    `settings` are its own (None: its default for this many rows); `time_limit` (seconds, or 90s, 10m) bounds fitting;
+    `random_state` is the seed. A tenth of the rows is set aside to choose the best weights.
     """
 
     def __init__(
         self,
-        system: str = "tabm",
+        system: str | None = None,
         *,
         steps: int | None = None,
         epochs: float | None = None,
@@ -72,9 +70,18 @@ class _Table(BaseEstimator):
         self.settings, self.time_limit, self.device = settings, time_limit, device
         self.random_state, self.verbose = random_state, verbose
 
+    @property
+    def _name(self) -> str:
+        return self.system or registry.suited(Row.kind)[0]
+
+    @property
+    def _gaps(self) -> bool:
+        """Whether missing values are learned from as they are: by the system that suits tables."""
+        return self._name == registry.suited(Row.kind)[0]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.system in WITH_GAPS
+        tags.input_tags.allow_nan = self._gaps
         return tags
 
     def fit(self, X: Any, y: Any) -> _Table:
@@ -82,7 +89,7 @@ class _Table(BaseEstimator):
         column, inputs, targets = self._checked(X, y)
         goal = self._goal(targets)
         dataset = _dataset(column, inputs, goal, self._codes(targets)).split_off(parts=("validation",))
-        recipe = registry.load(self.system).recipe(dataset, **self._choices())
+        recipe = registry.load(self._name).recipe(dataset, **self._choices())
         self.model_, steps = _trained(recipe, self.device, config.duration(self.time_limit), self.verbose)
         self.task_, self.config_, self.n_iter_ = recipe.task, recipe.model, steps
         return self
@@ -92,7 +99,7 @@ class _Table(BaseEstimator):
         check_is_fitted(self)
         folder = Folder(path)
         folder.prepare()
-        name, kept = registry.entry(self.system).name, own.about(self.system) if own.is_file(self.system) else None
+        name, kept = registry.entry(self._name).name, own.about(self._name) if own.is_file(self._name) else None
         folder.write(
             "recipe.json",
             {"system": name, "own": kept, "estimator": type(self).__name__, "choices": self._choices()},
@@ -138,7 +145,7 @@ class _Table(BaseEstimator):
             targets = column_or_1d(np.asarray(y), warn=True)
             column = rows.inputs(frames.from_object(X))
             return column, column.parse(X)[""], self._targets(targets)
-        gaps = self.system in WITH_GAPS
+        gaps = self._gaps
         X, targets = validate_data(
             self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=np.float32, y_numeric=self._numeric,
             ensure_min_samples=2,

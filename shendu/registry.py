@@ -51,12 +51,26 @@ class Entry:
     @functools.cached_property
     def suits(self) -> dict[str, str]:
         """What it is trained on where no system is named -> why: a field's kind, after the task where it must be named."""
-        found = [
-            node.value
-            for node in self._tree.body
-            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["SUITS"]
-        ]
-        return ast.literal_eval(found[0]) if found else {}
+        found: dict[str, str] = self._says("SUITS", {})
+        return found
+
+    @functools.cached_property
+    def can(self) -> tuple[str, ...]:
+        """What its models can do besides answering, in one form of it or another (see `shendu.tasks.Task.can`)."""
+        return tuple(self._says("CAN", ()))
+
+    @functools.cached_property
+    def spelled(self) -> dict[str, str]:
+        """How words begin that stand for it and one of its choices -> the choice: `shendu train timm:resnet18 DATA`."""
+        found: dict[str, str] = self._says("SPELLED", {})
+        return found
+
+    def _says(self, word: str, usual: Any) -> Any:
+        """The plain value that its file gives a word at the top."""
+        for node in self._tree.body:
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [word]:
+                return ast.literal_eval(node.value)
+        return usual
 
     @functools.cached_property
     def _tree(self) -> ast.Module:
@@ -78,8 +92,12 @@ def systems(root: Path = ROOT) -> dict[str, Entry]:
 
 
 def spelled(word: str) -> tuple[str, dict[str, str]]:
-    """A person's word for a system -> its name and the choices in the word: timm:resnet18 is a backbone of that name."""
-    return ("backbone", {"name": word}) if word.startswith(("timm:", "hf:")) else (word, {})
+    """A person's word for a system -> its name and the choices in the word: timm:resnet18 is a network of that name."""
+    for known in systems().values() if ":" in word else ():
+        for beginning, choice in known.spelled.items():
+            if word.startswith(beginning):
+                return known.name, {choice: word}
+    return word, {}
 
 
 def entry(name: str) -> Entry:
@@ -115,6 +133,11 @@ def suited(kind: str) -> tuple[str, str]:
     """
     found = {word: (entry.name, why) for entry in systems().values() for word, why in entry.suits.items()}
     return found[kind]
+
+
+def able(word: str) -> str:
+    """Names of the systems whose models can do it (draw, inpaint, step, embed, …), as a message lists them."""
+    return ", ".join(entry.name for entry in systems().values() if word in entry.can)
 
 
 def suits() -> list[str]:

@@ -120,10 +120,12 @@ class Dataset:
         """Names of the target's classes; raises UserError where the target is no category."""
         field = self.fields.get(self.target)
         if field is None:
-            raise UserError(f"{self.name} has no target, so no classes; use a system that learns without: autoencoder")
+            raise UserError(
+                f"{self.name} has no target, so no classes; use a system that learns without (`shendu list`)"
+            )
         if not isinstance(field, Category):
             raise UserError(
-                f"{self.name} has a number as its target, not classes; use a regression system: linear, mlp"
+                f"{self.name} has a number as its target, not classes; leave the system out to have one chosen, or see `shendu list`"
             )
         return field.names
 

@@ -261,7 +261,7 @@ def check_own_loss(how: Training) -> None:
     """Raises UserError where a loss is chosen for a system that has its own."""
     given = [name for name, on in (("loss", how.loss != "auto"), ("label_smoothing", how.label_smoothing)) if on]
     if given:
-        raise UserError(f"this system's loss is its own: leave {' and '.join(given)} out, or use mlp, lenet, resnet")
+        raise UserError(f"this system's loss is its own: leave {' and '.join(given)} out")
 
 
 SMOOTHED = ("cross-entropy", "bce")

@@ -25,7 +25,7 @@ FEW, SHORT = 2000, 100_000
 
 def recurrent(system: str, data: Dataset, net: Settings, choices: dict[str, Any]) -> Recipe:
     """Texts' classes or numbers, or running text; raises UserError for other data."""
-    check_reads(system, data, "text", "prose")
+    check_reads(system, data, Text.kind, Prose.kind)
     return (writing if data.fields[data.input].kind == Prose.kind else reading)(data, net, choices)
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import shendu.run
+from shendu import registry
 from shendu.errors import UserError
 from shendu.options import AS_JSON, DEVICE, OPENS, emit
 from shendu.saved import Saved
@@ -89,7 +90,8 @@ def comparing(run: Saved | str | Path) -> Saved:
     opened = Saved.of(run)
     if "embedding" not in opened.task.answers():
         raise UserError(
-            f"{opened.path} is a run of {opened.recipe['system']}, which compares nothing; train face or siamese"
+            f"{opened.path} is a run of {opened.recipe['system']}, which compares nothing; train one that does: "
+            f"{registry.able('embed')}"
         )
     return opened
 

@@ -99,7 +99,7 @@ def check(opened: Saved, referee: Saved, n: int) -> None:
         shape = "x".join(map(str, mine.input.stored))
         raise UserError(
             f"--judge {referee.path} is no classifier of pictures of {shape}; train one: "
-            f"shendu train resnet9 {opened.recipe['data']['given']}"
+            f"shendu train {opened.recipe['data']['given']}"
         )
     if n < FEWEST:
         raise UserError(f"{n} pictures say nothing about a distribution; write it like --n 10000 (at least {FEWEST})")
@@ -139,7 +139,7 @@ class Sight:
         layers = [module for module in self.predictor.model.modules() if isinstance(module, nn.Linear)]
         if not layers:
             raise UserError(
-                f"--judge {referee.path} ends in no linear layer, whose input would be its features; use lenet, resnet9"
+                f"--judge {referee.path} ends in no linear layer, whose input would be its features; give another classifier"
             )
         self.seen: list[Tensor] = []
         self.last = layers[-1]

@@ -17,7 +17,7 @@ import torch
 from PIL import Image as Picture
 from torch import Tensor
 
-from shendu import chance, composing, config, parallel
+from shendu import chance, composing, config, parallel, registry
 from shendu.core import Draws
 from shendu.data.fields.image import Image
 from shendu.data.files.picture import read_picture
@@ -86,7 +86,8 @@ def drawn(
     task, model = run.task, parallel.place(run.model, parallel.choose_device(device))
     if "draw" not in task.can or not task.input.pictured:
         raise UserError(
-            f"{run.path} is a run of {run.recipe['system']}, which draws no pictures; train one that does: vae, gan, diffusion"
+            f"{run.path} is a run of {run.recipe['system']}, which draws no pictures; train one that does: "
+            f"{registry.able('draw')}"
         )
     if not 1 <= n <= MOST:
         raise UserError(f"cannot draw {n} pictures; write it like --n 64 (at most {MOST:,})")
@@ -102,7 +103,9 @@ def filled(
     """Frames of n pictures [N, C, H, W] whose known part is the file's; raises UserError for what cannot be filled in."""
     model = parallel.place(run.model, parallel.choose_device(device))
     if "inpaint" not in run.task.can or not 1 <= n <= MOST:
-        raise UserError(f"--inpaint is for runs of diffusion, up to {MOST:,} pictures; leave it out for {run.path}")
+        raise UserError(
+            f"--inpaint is for runs of {registry.able('inpaint')}, up to {MOST:,} pictures; leave it out for {run.path}"
+        )
     x, known = holed(path, run.task)
     place = device_of(model)
     x, known = (t.expand(n, *run.task.shape).to(place) for t in (x, known))

@@ -306,7 +306,7 @@ def wanted(
             raise UserError(f"{path} is not empty and no run; choose another folder with --out")
         if source is None:
             like = (
-                f"shendu train {named_as(system)} DATA" if system else "shendu train PATH, or shendu train lenet mnist"
+                f"shendu train {named_as(system)} DATA" if system else "shendu train PATH, or shendu train SYSTEM DATA"
             )
             raise UserError(f"train needs data: {like} (`shendu list` shows systems and data)")
         made = None if system is None else made_by(system, loss)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 import shendu
+from shendu import registry
 
 ROOT = Path(shendu.__file__).parent
 FILES = {
@@ -32,7 +34,7 @@ ALLOWED = {
     "recipes": LEARNS, "systems": LEARNS - {"parallel"}, "loop": BASE | {"parallel", "metrics", "run", "loop"},
     "predictor": BASE | {"data", "metrics", "parallel", "tasks"},
     "saved": BASE | {"own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": BASE | {"registry", "run", "saved", "tasks"},
-    "composing": PARTS | {"parallel", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
+    "composing": PARTS | {"parallel", "registry", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
     "estimator": BASE | {"own", "data", "registry", "parallel", "run", "loop", "saved", "predictor"},
     "verbs": BASE | FINISHED | {"own", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
     "told": {"options", "registry"}, "cli": {"errors", "registry", "told", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
@@ -223,6 +225,93 @@ def test_the_count_of_questions_knows_plain_values() -> None:
     asked = "isinstance(x, Image)\nisinstance(x, str | Image)\nhasattr(x, 'y')\ntype(x)\nmatch x:\n  case Image():\n    pass"
     assert len(probes(ast.parse(asked))) == 5
     assert not probes(ast.parse("isinstance(x, str | Path)\nisinstance(x, (list, tuple))\ntype(self)\nx.type(y)"))
+
+
+NAMED = {
+    ("optim.py", "linear"): "a schedule",
+    ("objectives/losses.py", "linear"): "the shape of a loss",
+    ("verbs/judge.py", "linear"): "a layer",
+}
+"""(file of shared code, word that is also a system's name) -> what it names there."""
+CHOSEN = {"estimator.py": "it makes the data set of a table of its own", "verbs/sample.py": "a picture with holes"}
+"""Shared files that take a kind of field or task by its class."""
+
+
+def sayings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Every string of a file that is no docstring."""
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str) and not isinstance(node, ast.Expr):
+                yield child
+
+
+def named(tree: ast.Module, names: Iterable[str]) -> set[str]:
+    """The names that stand as words in a file's strings: `lenet` in "lenet, resnet9", not in "lenet.py"."""
+    found = re.compile(rf"(?<![\w/.:-])({'|'.join(map(re.escape, names))})(?![\w/-]|\.\w)")
+    return {word for each in sayings(tree) for word in found.findall(each.value)}
+
+
+def asked(tree: ast.Module, names: Iterable[str]) -> set[str]:
+    """The names that a file compares something with, or looks up by."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        inner = [node] if isinstance(node, ast.Compare | ast.MatchValue) else []
+        inner += [node.slice] if isinstance(node, ast.Subscript) else []
+        inner += node.args if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(ASKING) else []
+        found |= {
+            n.value
+            for each in inner
+            for n in ast.walk(each)
+            if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        }
+    return found & set(names)
+
+
+ASKING = ("check_reads", "kind_of", "suited")
+"""Functions whose arguments are kinds."""
+
+
+def shared_but(*rooms: str) -> dict[str, ast.Module]:
+    return {name: tree for name, tree in FILES.items() if not name.startswith(("systems/", *rooms))}
+
+
+def test_shared_code_names_no_system() -> None:
+    """What a message recommends is asked of the registry. A command's examples are documentation: they stand in docstrings."""
+    known = registry.systems()
+    found = {(name, word) for name, tree in shared_but().items() for word in named(tree, known)}
+    assert found == set(NAMED)
+
+
+def test_shared_code_names_no_task_and_no_kind_of_field() -> None:
+    """Neither to ask what something is nor to look it up; a reader knows its fields, and a task is its own file."""
+    tasks, fields = (
+        [path.stem for path in (ROOT / room).glob("*.py") if path.stem[0] != "_"] for room in ("tasks", "data/fields")
+    )
+    assert not {(name, word) for name, tree in shared_but("tasks/", "data/").items() for word in asked(tree, tasks)}
+    found = {(name, word) for name, tree in shared_but("data/").items() for word in asked(tree, fields)}
+    assert found == {("nn/recurrent.py", "prose")}, "a setting of the network: whether it answers at each word"
+
+
+def test_shared_code_takes_no_kind_by_its_class() -> None:
+    """Recipes are what systems of one kind share, and so name it."""
+    kinds = ("shendu.data.fields.", "shendu.tasks.")
+    taken = {
+        name
+        for name, tree in shared_but("tasks/", "data/", "recipes/").items()
+        for module, _ in imports(Runs().visit(copy.deepcopy(tree)))
+        if module.startswith(kinds)
+    }
+    assert taken == set(CHOSEN)
+
+
+def test_names_are_seen_in_messages_and_comparisons() -> None:
+    tree = ast.parse(
+        '"""lenet"""\nx = f"{a}; train lenet or mlp, as lenet.py has it"\ny = x.kind == "image"\nz = t["row"]'
+    )
+    assert named(tree, ("lenet", "mlp", "as")) == {"lenet", "mlp", "as"}
+    assert named(ast.parse('x = "systems/lenet.py"'), ("lenet",)) == set()
+    assert asked(tree, ("image", "row", "lenet")) == {"image", "row"}
+    assert asked(ast.parse('check_reads(system, data, "text")'), ("text",)) == {"text"}
 
 
 def test_no_file_imports_itself_through_others() -> None:

@@ -249,6 +249,17 @@ def test_task_comes_back_from_its_file(name: str, form: dict[str, Any], bench: A
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_file_says_what_its_models_can(name: str, bench: Any) -> None:
+    """In one form or another: messages recommend systems by it. Going on from a text needs running text, not the small data."""
+    found = [bench.recipe(name, **form).task for form in FORMS.get(name, ({},))]
+    able = {word for task in found for word in task.can} | {"embed" for task in found if "embedding" in task.answers()}
+    said = registry.entry(name).can
+    assert sorted(said) == list(said)
+    assert able <= set(said)
+    assert set(said) - able <= {"step"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_suits_kinds_of_fields(name: str) -> None:
     """Each kind stands alone, or after the task that a person has to name."""
     for word, why in registry.entry(name).suits.items():

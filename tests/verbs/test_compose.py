@@ -100,9 +100,8 @@ def test_another_systems_run_writes_nothing(tmp_path: Path) -> None:
     other = shendu.train("mlp", "xor", out=tmp_path / "xor", steps=2, quiet=True)
     with pytest.raises(UserError) as caught:
         compose(other, prompt="x")
-    assert (
-        str(caught.value) == f"{other.path} is a run of mlp, which writes no text; train one that does: gpt, gpt2, lstm"
-    )
+    said = f"{other.path} is a run of mlp, which writes no text; train one that does: gpt, gpt2, gru, lstm, rnn"
+    assert str(caught.value) == said
 
 
 def test_texts_are_weighed(run: Run, tmp_path: Path) -> None:

@@ -415,13 +415,17 @@ def before(data: Dataset, task: Task, net: Config, how: Training, more: Pretrain
     return (*greedy, updown)
 
 
+CAN = ["draw", "views"]
+"""What the network does besides."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Stages pretrain-1, pretrain-2, …, wake-sleep and fine-tune; pretrain=false leaves all but the last one out."""
     check_reads("dbn", data, "image")
     field, rows = data.fields[data.input], len(data.splits["train"])
     assert isinstance(field, Image)
     unit = replace(field, mean=(0.0,) * field.channels, std=(255.0,) * field.channels)
-    task = Classify({"x": unit}, {"y": data.fields[data.target]}, can=["draw", "views"])
+    task = Classify({"x": unit}, {"y": data.fields[data.target]}, can=CAN)
     net = Config(shape=field.shape, classes=len(data.classes))
     how = Training(
         epochs=30,

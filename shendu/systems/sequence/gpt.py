@@ -192,6 +192,10 @@ def training(net: Config) -> Training:
     return how
 
 
+CAN = ("step",)
+"""On running text it writes on."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small network over characters, by Muon at a rate that rises for a tenth of the steps and falls to 0."""
     check_reads("gpt", data, "prose")

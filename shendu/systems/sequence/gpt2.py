@@ -222,6 +222,10 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
+CAN = ("step",)
+"""On running text it writes on."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """A small network over pieces of the text; with a published tokenizer (tokenizer=FOLDER) the network of that folder."""
     check_reads("gpt2", data, "prose")

@@ -66,6 +66,10 @@ class Config(Settings):
     cell = GRU
 
 
+CAN = ("step",)
+"""On running text it writes on."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Texts' classes or numbers; of running text, what comes next. Raises UserError for other data."""
     return recurrent("gru", data, Config(), choices)

@@ -90,6 +90,10 @@ class Config(Settings):
     cell = LSTM
 
 
+CAN = ("step",)
+"""On running text it writes on."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Texts' classes or numbers; of running text, what comes next. Raises UserError for other data."""
     return recurrent("lstm", data, Config(), choices)

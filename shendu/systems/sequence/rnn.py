@@ -61,6 +61,10 @@ class Config(Settings):
     cell = RNN
 
 
+CAN = ("step",)
+"""On running text it writes on."""
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Texts' classes or numbers; of running text, what comes next. Raises UserError for other data."""
     return recurrent("rnn", data, Config(), choices)

@@ -37,6 +37,7 @@ from shendu.recipes import Training, check_reads, supervised
 PRESENTED = 270_000
 """Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
 USE = "timm:resnet18 DATA"
+SPELLED = {"timm:": "name", "hf:": "name"}
 """How a person names such a network."""
 LEAST = 32
 """Pixels a side that a network sees at least. Halving a single one is also where oneDNN's gradients in bf16 are wrong."""

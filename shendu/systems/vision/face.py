@@ -149,6 +149,9 @@ def with_margin(cosine: Tensor, person: Tensor, margin: float) -> Tensor:
     return cosine.scatter(1, person[:, None], torch.where(right > limit, turned, beyond))
 
 
+CAN = ("embed",)
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures below 8 pixels a side."""
     check_reads("face", data, "image")

@@ -145,6 +145,9 @@ class Prototypical(Objective):
         return Loss({"loss": (losses * asked).sum()}, {"accuracy": (logits.argmax(1) == group)[asked].float().mean()})
 
 
+CAN = ("embed",)
+
+
 def recipe(data: Dataset, **choices: Any) -> Recipe:
     """Raises UserError for data without pictures or classes, and for pictures below 8 pixels a side."""
     check_reads("siamese", data, "image")
