@@ -13,9 +13,10 @@ import click
 
 from shendu import registry
 from shendu.errors import UserError
+from shendu.machine import machine
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, emit, only_given, table
 from shendu.run import write_json
-from shendu.verbs.train import machine, train
+from shendu.verbs.train import train
 
 ORDER = 150
 PUBLIC = ("reproduce",)

@@ -32,11 +32,12 @@ ALLOWED = {
     "sources": BASE | {"sources", "data"}, "pages": PARTS | {"metrics", "parallel", "run", "pages"},
     "tasks": PARTS | {"data", "sources", "metrics", "parallel", "pages", "tasks"},
     "recipes": LEARNS, "systems": LEARNS - {"parallel"}, "loop": BASE | {"parallel", "metrics", "run", "loop"},
-    "predictor": BASE | {"data", "metrics", "parallel", "tasks"},
+    "predictor": BASE | {"data", "metrics", "parallel", "tasks"}, "machine": {"parallel", "__init__"},
+    "order": BASE | {"own", "registry", "data", "machine", "published", "recipes", "run", "saved", "__init__"},
     "saved": BASE | {"own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": BASE | {"registry", "run", "saved", "tasks"},
     "composing": PARTS | {"parallel", "registry", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
     "estimator": BASE | {"own", "data", "registry", "parallel", "run", "loop", "saved", "predictor"},
-    "verbs": BASE | FINISHED | {"own", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
+    "verbs": BASE | FINISHED | {"own", "order", "machine", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
     "told": {"options", "registry"}, "cli": {"errors", "registry", "told", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
