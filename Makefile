@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/data
 WORKERS ?= 2
 
-.PHONY: demo setup test test-processors test-data test-faults test-gpu bench check docs clean
+.PHONY: demo setup test test-all test-processors test-data test-faults test-gpu bench check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/shendu train lenet digits
@@ -14,6 +14,9 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev
 
 test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not data and not faults and not gpu"
+
+test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not data and not faults and not gpu"
 
 test-processors: $(VENV)/.dev

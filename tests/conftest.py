@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,8 +177,39 @@ def one_line() -> Callable[[BaseException], str]:
     return check
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+REPRESENTATIVES = ("mlp", "lenet", "gpt", "vae", "tabm")
+"""Systems whose contracts ./check runs where shared code was changed: all of them take too long before a commit."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--touched", action="store_true", help="of each system's tests those that the changes touch")
+
+
+def touched() -> set[str]:
+    """Systems whose files differ from the last commit; the representatives as well where other code does."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    asked = (("diff", "--name-only", "HEAD"), ("ls-files", "--others", "--exclude-standard", "--full-name", ":/"))
+    files = {line for words in asked for line in subprocess.check_output([*git, *words], text=True).splitlines()}
+    own = {f"shendu/systems/{entry.family}/{entry.path.name}": entry.name for entry in registry.systems().values()}
+    shared = any(name.startswith(("shendu/", "tests/")) for name in files - own.keys())
+    return {own[name] for name in files & own.keys()} | set(REPRESENTATIVES if shared else ())
+
+
+def untouched(item: pytest.Item, systems: set[str]) -> bool:
+    """Whether a test is of a system alone, and of none of these."""
+    name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+    if item.path.parent.name == "systems":
+        name = item.path.stem.removeprefix("test_").replace("_", "-")
+    return name in registry.systems() and name not in systems
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Contracts of the system whose networks are another library's: where that is not installed they are skipped."""
+    if config.getoption("--touched"):
+        systems = touched()
+        left = [item for item in items if untouched(item, systems)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not untouched(item, systems)]
     if importlib.util.find_spec("timm"):
         return
     for item in items:

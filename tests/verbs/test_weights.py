@@ -123,6 +123,7 @@ def test_batchnorm_counters_may_lack(tmp_path: Path) -> None:
     assert weights.load_published(resnet, net, stored(tmp_path / "w.safetensors", tensors)).keys() == tensors.keys()
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_name_it(tmp_path: Path, one_line: Any) -> None:
     path = stored(tmp_path / "w.safetensors", state(resnet.Config(depth=20)))
     text = refused(one_line, path)
@@ -146,6 +147,7 @@ def test_a_network_that_refuses_the_file_is_not_recommended(
     assert refused(one_line, path, picky, resnet.Config()) == "FILE is of no use"
 
 
+@pytest.mark.slow
 def test_the_likely_network_is_found_among_all(tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "candidates", EVERY)
     path = stored(tmp_path / "w.safetensors", state(mobilenet.Config(version=2, classes=7)))
@@ -195,6 +197,7 @@ def test_a_rename_that_fails_on_foreign_names_is_no_traceback(tmp_path: Path, on
     assert "1 extra (stem)" in refused(one_line, path, library(picky))
 
 
+@pytest.mark.slow
 def test_what_must_be_set_for_a_file_to_fit(tmp_path: Path) -> None:
     path = stored(tmp_path / "w.safetensors", state(resnet.Config(depth=32, classes=100)))
     assert weights.settings(resnet, resnet.Config(), path) == {"depth": 32}
@@ -298,6 +301,7 @@ def test_a_run_without_a_checkpoint_asks_for_the_same_file(tmp_path: Path, one_l
     )
 
 
+@pytest.mark.slow
 def test_the_file_settles_the_network(tmp_path: Path) -> None:
     file = stored(tmp_path / "w.safetensors", state(resnet.Config(depth=32, channels=1, classes=100)))
     said: list[str] = []
