@@ -23,7 +23,9 @@ def hints(cls: Any) -> dict[str, Any]:
 def to_json(config: Any) -> Any:
     """A dataclass (nested ones too) as what JSON can hold; infinity, for which it has no word, as text."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {
+            f.name: to_json(value) for f in dataclasses.fields(config) if _said(f, value := getattr(config, f.name))
+        }
     if isinstance(config, float) and not math.isfinite(config):
         return str(config)
     if isinstance(config, list | tuple):
@@ -31,6 +33,11 @@ def to_json(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: to_json(item) for key, item in config.items()}
     return config
+
+
+def _said(field: dataclasses.Field[Any], value: Any) -> bool:
+    """False of what few have, and this one has not (`metadata={"rare": True}`)."""
+    return not field.metadata.get("rare") or value != field.default
 
 
 def from_json(cls: Any, values: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from torch import nn
 
 from shendu import config, own, parallel, registry
 from shendu.core import Recipe
-from shendu.data import frames
+from shendu.data import frames, offsets
 from shendu.data.column import Column
 from shendu.data.dataset import Dataset
 from shendu.data.fields.category import Category
@@ -34,12 +34,14 @@ from shendu.saved import Saved, save_model
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import assert_all_finite
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
     raise UserError("ShenduClassifier needs scikit-learn: pip install 'shendu[sklearn]'") from error
 
 PUBLIC = ("ShenduClassifier", "ShenduRegressor")
+FLOATS = (np.float64, np.float32)
 BATCH = 256
 """Rows are predicted in batches of this many, the last one filled up: a row's figures then do not depend on the others."""
 
@@ -88,7 +90,7 @@ class _Table(BaseEstimator):
         """Learns y from X [rows, columns]; raises ValueError for what cannot be learned."""
         column, inputs, targets = self._checked(X, y)
         goal = self._goal(targets)
-        dataset = _dataset(column, inputs, goal, self._codes(targets)).split_off(parts=("validation",))
+        dataset = _dataset(column, inputs, goal, self._codes(targets, goal)).split_off(parts=("validation",))
         recipe = registry.load(self._name).recipe(dataset, **self._choices())
         self.model_, steps = _trained(recipe, self.device, config.duration(self.time_limit), self.verbose)
         self.task_, self.config_, self.n_iter_ = recipe.task, recipe.model, steps
@@ -147,11 +149,20 @@ class _Table(BaseEstimator):
             return column, column.parse(X)[""], self._targets(targets)
         gaps = self._gaps
         X, targets = validate_data(
-            self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=np.float32, y_numeric=self._numeric,
+            self, X, y, ensure_all_finite="allow-nan" if gaps else True, dtype=FLOATS, y_numeric=self._numeric,
             ensure_min_samples=2,
         )  # fmt: skip
-        fields = tuple(Column(name=f"x{i}", kind="number") for i in range(X.shape[1]))
-        return Row(columns=fields) if gaps else Number(shape=X.shape[1:]), X, self._targets(targets)
+        away = offsets.found(X)
+        each = away or (0.0,) * X.shape[1]
+        fields = tuple(Column(name=f"x{i}", kind="number", offset=each[i]) for i in range(X.shape[1]))
+        field: Field = Row(columns=fields) if gaps else Number(shape=X.shape[1:], offset=away)
+        return field, self._stored(X, field), self._targets(targets)
+
+    def _stored(self, X: np.ndarray, field: Field) -> np.ndarray:
+        """Rows as they are stored; raises ValueError for numbers that float32 cannot hold."""
+        found = offsets.without(X, field.offset, X.shape[1:])
+        assert_all_finite(found, allow_nan=self._gaps, input_name="X")
+        return found
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Outputs [rows, classes] or [rows, 1] in the target's unit."""
@@ -161,7 +172,8 @@ class _Table(BaseEstimator):
             validate_data(self, X, skip_check_array=True, reset=False)
             stored = field.parse(X)[""]
         else:
-            stored = validate_data(self, X, ensure_all_finite="allow-nan", dtype=np.float32, reset=False)
+            rows_of = validate_data(self, X, ensure_all_finite="allow-nan", dtype=FLOATS, reset=False)
+            stored = self._stored(rows_of, field)
         predictor, found = Predictor(self.task_, self.model_, self.device, "fp32"), []
         for start in range(0, len(stored), BATCH):
             piece = stored[start : start + BATCH]
@@ -186,7 +198,7 @@ class ShenduClassifier(ClassifierMixin, _Table):
     def _goal(self, targets: np.ndarray) -> Field:
         return Category(names=tuple(map(str, self.classes_.tolist())))
 
-    def _codes(self, targets: np.ndarray) -> np.ndarray:
+    def _codes(self, targets: np.ndarray, goal: Field) -> np.ndarray:
         return np.searchsorted(self.classes_, targets)
 
     def _labels(self) -> dict[str, Any]:
@@ -219,10 +231,10 @@ class ShenduRegressor(RegressorMixin, _Table):
         return values
 
     def _goal(self, targets: np.ndarray) -> Field:
-        return Number()
+        return Number(offset=offsets.found(targets[:, None]))
 
-    def _codes(self, targets: np.ndarray) -> np.ndarray:
-        return targets.astype(np.float32)
+    def _codes(self, targets: np.ndarray, goal: Field) -> np.ndarray:
+        return offsets.without(targets, goal.offset)
 
     def _labels(self) -> dict[str, Any]:
         return {"columns": self.n_features_in_}

@@ -110,6 +110,18 @@ class Field:
         """How many of a row's numbers make a second, where it has a time."""
         return 1.0
 
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """What was taken away of each number of a row, or of all of them, before it was stored as float32; empty: nothing."""
+        return ()
+
+    def plain(self, stored: np.ndarray) -> np.ndarray:
+        """Stored numbers [N, …] or of one row, as a person knows them: with the offset, which makes them float64."""
+        if not self.offset:
+            return stored
+        away = np.array(self.offset, np.float64)
+        return stored.astype(np.float64) + (away.reshape(self.stored) if len(away) > 1 else away[0])
+
     def storage(self) -> dict[str, Storage]:
         """Stored part -> how."""
         return {"": Storage(self.dtype, self.stored, self.ragged)}

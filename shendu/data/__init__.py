@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from shendu import config
+from shendu.data import offsets
 from shendu.data.dataset import Dataset, Split
 from shendu.data.fields.category import Category
 from shendu.data.files import archive, cache, layout
@@ -266,12 +267,23 @@ def as_fields(data: Dataset, fields: dict[str, Field]) -> Dataset:
         if isinstance(field, Category) and isinstance(mine, Category) and field.names != mine.names:
             has[called[name]] = mine
             splits = {part: _renumbered(split, name, field, mine, data.name) for part, split in splits.items()}
+        if mine is not None and field == mine and field.offset != mine.offset:
+            has[called[name]] = mine
+            splits = {part: _shifted(split, name, field, mine) for part, split in splits.items()}
     splits = {
         part: Split({storage[key]: values for key, values in split.columns.items()}, split.index)
         for part, split in splits.items()
     }
     inputs, targets = (tuple(called.get(name, name) for name in names) for names in (data.inputs, data.targets))
     return replace(data, fields=has, splits=splits, inputs=inputs, targets=targets)
+
+
+def _shifted(split: Split, name: str, theirs: Field, mine: Field) -> Split:
+    """Numbers less the run's offset instead of their own."""
+    if name not in split.columns:
+        return split
+    values = offsets.without(theirs.plain(split.columns[name]), mine.offset, mine.stored)
+    return Split({**split.columns, name: values}, split.index)
 
 
 def _renumbered(split: Split, name: str, theirs: Category, mine: Category, where: str) -> Split:

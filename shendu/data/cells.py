@@ -5,13 +5,14 @@ Work is done per column, and on its distinct values where it cannot be done on n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shendu.data import offsets
 from shendu.data.column import CODED, DATE, MISSING, NAMED, UNSEEN, Column
 from shendu.errors import UserError
 
@@ -299,15 +300,22 @@ def _halves(words: pa.Array, n: int) -> np.ndarray:
     )
 
 
-def dates(cells: Cells, form: str) -> np.ndarray:
-    """float32 [N, 6]: days since 2000-01-01, sine and cosine of the year and of the week, share of the day."""
+def days(cells: Cells, form: str) -> np.ndarray:
+    """float64 [N]: days since 2000-01-01, NaN where a value is missing or is no date of this form."""
+    when = moments_of(cells, form)
+    seconds = (when - _FIRST).astype(np.float64)
+    return np.where(np.isnat(when), np.nan, seconds) / 86_400
+
+
+def dates(cells: Cells, form: str, offset: float = 0.0) -> np.ndarray:
+    """float32 [N, 6]: days since 2000-01-01 less an offset, sine and cosine of the year and of the week, share of the day."""
     when = moments_of(cells, form)
     there = ~np.isnat(when)
     seconds = np.where(there, when, _FIRST).astype("datetime64[s]").astype(np.int64) - _FIRST.astype(np.int64)
     days, rest = np.divmod(seconds, 86_400)
     distinct, at = np.unique(days, return_inverse=True)
     found = np.empty((len(when), DATE), np.float32)
-    found[:, 0] = days + rest / 86_400
+    found[:, 0] = days + rest / 86_400 - offset
     found[:, 1:5] = _turns(distinct)[at]
     found[:, 5] = rest / 86_400
     found[~there] = np.nan
@@ -363,6 +371,15 @@ def word_ids(cells: Cells, field: Column) -> np.ndarray:
     return cells.coded.spread(per_value, 0)
 
 
+def with_offset(cells: Cells, field: Column) -> Column:
+    """A column of numbers or dates with the offset that its training values need."""
+    if field.kind not in ("number", "date"):
+        return field
+    values = days(cells, field.form) if field.kind == "date" else numbers(cells, field.form)
+    (away,) = offsets.found(values[:, None]) or (0.0,)
+    return replace(field, offset=away) if away else field
+
+
 def stored(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N, width] of a column; raises UserError where nothing in it is what the field holds."""
     if not cells.is_plain:
@@ -373,7 +390,10 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
         return codes(cells, field)[:, None]
     if field.kind == "text":
         return word_ids(cells, field)
-    found = dates(cells, field.form) if field.kind == "date" else numbers(cells, field.form).astype(np.float32)[:, None]
+    if field.kind == "date":
+        found = dates(cells, field.form, field.offset)
+    else:
+        found = offsets.without(numbers(cells, field.form), (field.offset,))[:, None]
     assert found.shape[1] == (DATE if field.kind == "date" else 1)
     if len(cells) and np.isnan(found[:, 0]).all():
         first = next((i for i in np.flatnonzero(cells.coded.codes >= 0)[:1]), None)

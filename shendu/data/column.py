@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["number", "category", "boolean", "ordered", "date", "text"]
@@ -25,6 +25,8 @@ class Column:
     """text: words kept per row."""
     form: str = ""
     """How values are written: a date's format, `,` for numbers with a decimal comma; empty: the usual way."""
+    offset: float = field(default=0.0, compare=False, metadata={"rare": True})
+    """Of numbers, and of a date's days: taken away before they are stored, where float32 would lose their digits."""
 
     @property
     def width(self) -> int:

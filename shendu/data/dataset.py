@@ -109,6 +109,7 @@ class Dataset:
 
     @property
     def mean(self) -> tuple[float, ...]:
+        """Of the input's numbers as they are stored: what the field's `offset` took away is not in it."""
         return self.fields[self.input].statistics().get("mean", (0.0,))
 
     @property

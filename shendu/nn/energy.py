@@ -39,10 +39,10 @@ def contrast(machine: Machine, rows: Sides, dreams: Sides, share: float = 1.0) -
     Both are (visible states [B, V], probabilities of the hidden units given them [B, H]), held constant, under which the
     energy has the gradient of the free energy. The two sums of pairs are one matrix product, and no other is needed.
     """
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(rows[0].device.type, enabled=False):  # what was learned differs little
         visible = torch.cat([dreams[0], rows[0]])
         hidden = torch.cat([share * dreams[1], -rows[1]])
-        slopes = ((hidden.T @ visible).float(), share * dreams[0].sum(0) - rows[0].sum(0), hidden.sum(0))
+        slopes = (hidden.T @ visible, share * dreams[0].sum(0) - rows[0].sum(0), hidden.sum(0))
     parameters = (machine.weight, machine.visible, machine.hidden)
     return torch.stack([torch.dot(p.flatten(), s.flatten()) for p, s in zip(parameters, slopes, strict=True)]).sum()
 

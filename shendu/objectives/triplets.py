@@ -16,10 +16,19 @@ from shendu.core import Batch, Loss, Objective
 MINING = ("hard", "semi-hard")
 
 
+def distances(z: Tensor) -> Tensor:
+    """z [B, D] -> Euclidean distances of all pairs [B, B], in float32, of float64 in float64; equal rows pull nowhere.
+
+    Of differences, and outside of autocast: |a|² + |b|² - 2ab has no digit left of rows that are nearly equal.
+    """
+    z = z if z.dtype == torch.float64 else z.float()
+    with torch.autocast(z.device.type, enabled=False):
+        return torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def squared_distances(z: Tensor) -> Tensor:
-    """z [B, D] -> squared Euclidean distances of all pairs [B, B], float32 or float64 as z is."""
-    squares = z.square().sum(1)
-    return (squares[:, None] + squares - 2 * z @ z.T).clamp(min=0)
+    """The squares of `distances`."""
+    return distances(z).square()
 
 
 def same_class(y: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +39,7 @@ def same_class(y: Tensor) -> tuple[Tensor, Tensor]:
 
 def hard(z: Tensor, y: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     """Per row with its farthest of its class and its nearest of another: (loss [B], which rows have both, bool [B])."""
-    d = (squared_distances(z) + 1e-12).sqrt()
+    d = distances(z)
     same, other = same_class(y)
     farthest = d.masked_fill(~same, -torch.inf).amax(1)
     nearest = d.masked_fill(~other, torch.inf).amin(1)
@@ -72,6 +81,6 @@ class Triplet(Objective):
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
         mined = hard if self.mining == "hard" else semi_hard
-        losses, there = mined(model(batch["x"]).float(), batch["y"], self.margin)
+        losses, there = mined(model(batch["x"]), batch["y"], self.margin)
         active = (losses.detach() > 0).sum() / there.sum().clamp(min=1)
         return Loss({"loss": losses.sum()}, {"active": active})

@@ -111,7 +111,18 @@ def number_axis(axis: Any, most: int = 5) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: brief(v)))
+
+    def label(value: float, _: int | None = None) -> str:
+        low, high = axis.get_view_interval()
+        if not 0 < high - low < 1e-4 * max(abs(low), abs(high)):
+            return brief(value)
+        unit = 10.0 ** math.ceil(math.log10(high - low))
+        base = math.floor(low / unit) * unit  # what all ticks share stands at the axis' end
+        formatter.set_offset_string(f"+ {base:,.10g}")
+        return brief(round(value - base, 12))
+
+    formatter = FuncFormatter(label)
+    axis.set_major_formatter(formatter)
 
 
 def brief(value: float) -> str:

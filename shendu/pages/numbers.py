@@ -54,12 +54,12 @@ def sections(rows: Tensor, count: int = 0) -> list[Section]:
 
 
 def forecasts(
-    rows: Tensor, windows: Tensor, ahead: Tensor, truth: Tensor, told: list[Told], season: int, part: str
+    rows: Tensor, windows: np.ndarray, ahead: Tensor, truth: Tensor, told: list[Told], season: int, part: str
 ) -> Section:
     """Some forecasts, each with the window [W] before it, what came then [H] and the last season repeated."""
     lines = []
     for row, window, said, true, words in zip(rows.tolist(), windows, ahead, truth, told, strict=True):
-        history, forecast, came = (t.reshape(-1).numpy() for t in (window, said, true))
+        history, forecast, came = window.reshape(-1), said.reshape(-1).numpy(), true.reshape(-1).numpy()
         naive = np.resize(history[-season:], len(came))
         drawn = line(history, came, forecast, naive, f"forecast{row}")
         lines.append({"line": drawn, "row": row, "sure": words.sure})

@@ -62,7 +62,9 @@ class Forecast(Regress):
         rows = torch.tensor(sorted(list(dict.fromkeys([0, last, *worst]))[:SHOWN]))
         stored, outputs, batch = again(rows)
         told, season = self.tell(outputs, batch, stored), self.input.season  # type: ignore[attr-defined]
-        drawn = numbers.forecasts(rows, stored["x"], outputs["value"], outputs["truth"], told, season, part)
+        drawn = numbers.forecasts(
+            rows, self.input.plain(stored["x"].numpy()), outputs["value"], outputs["truth"], told, season, part
+        )
         return [*numbers.sections(both, measured.count), drawn]
 
     def named(self, outputs: Outputs, count: int) -> Outputs:

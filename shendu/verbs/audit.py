@@ -169,12 +169,13 @@ def values_of(column: Feature) -> str:
         share = 100 * times[usual] / len(there)
         return f"{len(values):,} values, most often {column.show(there[at[usual]])} ({share:.0f}%)"
     low, middle, high = np.quantile(column.values[there], [0, 0.5, 1])
-    return f"{figure(low)} to {figure(high)}, median {figure(middle)}"
+    low, middle, high = (figure(value, column) for value in (low, middle, high))
+    return f"{low} to {high}, median {middle}"
 
 
-def figure(value: float) -> str:
+def figure(value: float, column: Feature) -> str:
     """Whole numbers with all of their digits."""
-    return f"{value:,.0f}" if value == round(value) and abs(value) < WHOLE else f"{value:.6g}"
+    return f"{value:,.0f}" if value == round(value) and abs(value) < WHOLE else column.written(value)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -231,4 +232,9 @@ def words_of(row: dict[str, Any]) -> list[str]:
         return [
             f"{v:.6g}" if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else v for v in row.values()
         ]
-    return [row["input"], ", ".join(f"{value:.6g}" for value in row.get("values", [row.get("value")]))]
+    return [row["input"], ", ".join(map(number, row.get("values", [row.get("value")])))]
+
+
+def number(value: float) -> str:
+    """To six digits; with all of them where it is no float32, since those are the digits that differ."""
+    return f"{value:.6g}" if float(np.float32(value)) == value or not math.isfinite(value) else f"{value:.15g}"

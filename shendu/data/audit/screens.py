@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from shendu import chance
+from shendu.data import offsets
 from shendu.data.column import NAMED
 
 BINS = 100
@@ -20,7 +21,7 @@ SEED = 20261122
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of the input by itself: numbers float32 [N] (NaN: missing), or codes of `names` (0: missing)."""
+    """One column of the input by itself: numbers [N] (NaN: missing), float64 beside an offset, or codes of `names` (0: missing)."""
 
     name: str
     values: np.ndarray
@@ -31,13 +32,18 @@ class Feature:
     def missing(self) -> np.ndarray:
         return self.values == 0 if self.names else np.isnan(self.values)
 
+    def written(self, value: float, digits: int = 6) -> str:
+        """A number of about its size; those with an offset differ in their last digits."""
+        far = self.values.dtype == np.float64
+        return offsets.written(value, float(np.nanstd(self.values))) if far else f"{value:.{digits}g}"
+
     def show(self, row: int) -> str:
         """A value for the eye."""
         value = self.values[row]
         if self.missing[row]:
             return "missing"
         if not self.names:
-            return f"{value:.6g}"
+            return self.written(value)
         return self.names[int(value) - NAMED] if value >= NAMED else "a value that the training part lacks"
 
 

@@ -95,8 +95,8 @@ def _outliers(subject: Subject, rows: np.ndarray, columns: list[Feature]) -> Ite
     examples = []
     for column in (c for c in columns if not c.names):
         for at in screens.far_out(column.values).tolist():
-            low, high = np.nanquantile(column.values, [0.05, 0.95])
-            text = f"{column.name} = {column.show(at)} in {subject.name(rows[at])} (nine tenths lie in {low:.4g} to {high:.4g})"
+            low, high = (column.written(end, 4) for end in np.nanquantile(column.values, [0.05, 0.95]))
+            text = f"{column.name} = {column.show(at)} in {subject.name(rows[at])} (nine tenths lie in {low} to {high})"
             examples.append(Example(text, (int(rows[at]),)))
     if examples:
         yield Finding(

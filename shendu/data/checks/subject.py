@@ -76,8 +76,10 @@ class Subject:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """int64 [N] classes, or float32 [N, …]."""
-        return np.concatenate([split.column(self.data.target) for split in self.data.splits.values()])
+        """int64 [N] classes, or numbers [N, …]."""
+        return self.target.plain(
+            np.concatenate([split.column(self.data.target) for split in self.data.splits.values()])
+        )
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -118,11 +120,10 @@ class Subject:
 
     def label(self, row: int) -> str:
         target = self.targets[row]
-        return (
-            self.classes[int(target)]
-            if self.classes
-            else ", ".join(f"{value:.4g}" for value in np.atleast_1d(target)[:6])
-        )
+        if self.classes:
+            return self.classes[int(target)]
+        whole = Feature("", self.targets)
+        return ", ".join(whole.written(value, 4) for value in np.atleast_1d(target)[:6])
 
     def drawn(self, most: int, among: np.ndarray) -> np.ndarray:
         """At most so many of some rows, in ascending order."""

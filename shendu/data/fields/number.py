@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data import moments
+from shendu.data import moments, offsets
 from shendu.errors import UserError
 from shendu.field import Field, Values, array_of, spread
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shendu.field import Batch
 
 
@@ -31,8 +34,10 @@ class Number(Field):
 
     shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
-    """Per element, over the training rows."""
+    """Per element, over the training rows, of what is stored."""
     std: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    offset: tuple[float, ...] = field(default=(), compare=False, repr=False, metadata={"rare": True})
+    """Per element: taken away before numbers are stored, where float32 would lose their digits."""
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -56,6 +61,23 @@ class Number(Field):
         x = own[""].flatten(1) if own[""].dim() > 1 else own[""][:, None]
         return {"": (x * fit["std"] + fit["mean"]).reshape(-1, *self.shape)}
 
+    def told(self, stored: Tensor) -> Tensor:
+        """Restored numbers [B, *shape] as a person knows them: with the offset, in float64; on the CPU where a device has none."""
+        if not self.offset:
+            return stored
+        return _double(stored) + self._away(stored)
+
+    def untold(self, told: Tensor) -> Tensor:
+        """And back, float32."""
+        return (told - self._away(told)).float() if self.offset else told
+
+    def _away(self, like: Tensor) -> Tensor:
+        """Made anew each time: a float64 buffer could not be moved onto a device that has no float64."""
+        import torch
+
+        device = "cpu" if like.device.type == "mps" else like.device
+        return torch.tensor(self.offset, dtype=torch.float64, device=device).reshape(self.shape)
+
     def parse(self, values: Any) -> Values:
         """From numbers [N, *shape], or from one row of them."""
         array = array_of(values)
@@ -65,23 +87,30 @@ class Number(Field):
             raise UserError(
                 f"the model takes rows of shape {list(self.shape)}, this input has shape {list(array.shape)}"
             )
-        array = array.astype(np.float32)
+        array = offsets.without(array, self.offset, self.shape)
         if not np.isfinite(array).all():
             raise UserError("the input holds NaN or infinity; replace them first")
         return {"": array}
 
     def show(self, own: dict[str, np.ndarray]) -> str:
-        numbers = own[""].reshape(-1).tolist()
-        return ", ".join(f"{v:.4g}" for v in numbers[:6]) + (", …" if len(numbers) > 6 else "")
+        numbers = self.plain(own[""]).reshape(-1).tolist()
+        each = zip(numbers, self.statistics()["std"], strict=True)
+        words = [offsets.written(v, std) if self.offset else f"{v:.4g}" for v, std in islice(each, 6)]
+        return ", ".join(words) + (", …" if len(numbers) > 6 else "")
 
     @property
     def feature_count(self) -> int:
         return max(1, math.prod(self.shape))
 
     def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
-        flat = own[""].reshape(len(own[""]), -1)
+        flat = self.plain(own[""]).reshape(len(own[""]), -1)
         for i in range(flat.shape[1]):
             yield name if flat.shape[1] == 1 else f"{name}[{i}]", flat[:, i], ()
 
     def example(self, n: int) -> Batch:
         return {"": spread(n, self.shape, self.statistics())}
+
+
+def _double(t: Tensor) -> Tensor:
+    """In float64, with its gradient."""
+    return (t.cpu() if t.device.type == "mps" else t).double()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data import moments
+from shendu.data import moments, offsets
 from shendu.data.column import CODED, NAMED, Column
 from shendu.errors import UserError, near
 from shendu.field import Field, Values, spread
@@ -52,6 +52,15 @@ class Row(Field):
     def stored(self) -> tuple[int, ...]:
         return (sum(field.width for field in self.columns),)
 
+    @cached_property
+    def offset(self) -> tuple[float, ...]:
+        """Per position; empty where no column has any."""
+        if not any(column.offset for column in self.columns):
+            return ()
+        return tuple(
+            o for column in self.columns for o in (column.offset, *(0.0,) * (column.width - 1))[: column.width]
+        )
+
     @property
     def numeric(self) -> tuple[int, ...]:
         """Positions of real numbers; a date has six."""
@@ -90,7 +99,7 @@ class Row(Field):
         Other columns are let be. Raises UserError for one that is missing, or that holds something else than in training.
         """
         if isinstance(values, np.ndarray) or hasattr(values, "detach"):
-            return {"": self._as_stored(np.asarray(values, np.float32))}
+            return {"": self._as_stored(np.asarray(values))}
         from shendu.data import cells, frames
 
         table = frames.from_object(values)
@@ -112,7 +121,7 @@ class Row(Field):
                 f"the model takes stored rows of {self.stored[0]} numbers, this array has shape {list(array.shape)}; "
                 "give a table or dicts, whose columns are found by name"
             )
-        return rows
+        return offsets.without(rows, self.offset, self.stored)
 
     @property
     def feature_count(self) -> int:
@@ -121,7 +130,8 @@ class Row(Field):
     def features(self, name: str, own: Values) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
         for column, start in zip(self.columns, self.starts, strict=True):
             if column.kind != "text":
-                yield column.name, own[""][:, start], column.names
+                values = own[""][:, start]
+                yield column.name, values.astype(np.float64) + column.offset if column.offset else values, column.names
 
     def taken_apart(self, x: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, int], ...], tuple[Tensor, ...]]:
         codes = tuple((x[:, position], size) for position, size in self.coded)
@@ -143,13 +153,13 @@ class Row(Field):
 
     def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
         """`age = 39`, …"""
-        placed = zip(self.columns, self.starts, strict=True)
-        return [f"{c.name} = {_shown(c, own[''][s : s + c.width])}" for c, s in placed]
+        placed, std = zip(self.columns, self.starts, strict=True), self.statistics()["std"]
+        return [f"{c.name} = {_shown(c, own[''][s : s + c.width], std[s])}" for c, s in placed]
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         """`age=39, workclass=State-gov, …`, the first eight columns."""
-        placed = list(zip(self.columns, self.starts, strict=True))
-        words = [f"{f.name}={_shown(f, own[''][s : s + f.width])}" for f, s in placed[:_SHOWN]]
+        placed, std = list(zip(self.columns, self.starts, strict=True)), self.statistics()["std"]
+        words = [f"{f.name}={_shown(f, own[''][s : s + f.width], std[s])}" for f, s in placed[:_SHOWN]]
         return ", ".join(words) + (", …" if len(placed) > _SHOWN else "")
 
     def example(self, n: int) -> Batch:
@@ -164,11 +174,17 @@ class Row(Field):
         return {"": x}
 
 
-def _shown(field: Column, values: np.ndarray) -> str:
+def _shown(field: Column, values: np.ndarray, std: float) -> str:
     if field.kind == "number":
-        return "missing" if np.isnan(values[0]) else f"{values[0]:.6g}"
+        if np.isnan(values[0]):
+            return "missing"
+        return offsets.written(float(values[0]) + field.offset, std) if field.offset else f"{values[0]:.6g}"
     if field.kind == "date":
-        return "missing" if np.isnan(values[0]) else str(np.datetime64("2000-01-01") + int(np.floor(values[0])))
+        return (
+            "missing"
+            if np.isnan(values[0])
+            else str(np.datetime64("2000-01-01") + int(np.floor(values[0] + field.offset)))
+        )
     words = [_named(field, int(code)) for code in values if field.kind != "text" or code]
     return " ".join(words) or "missing"
 

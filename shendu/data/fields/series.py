@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from shendu.data import moments
+from shendu.data import moments, offsets
 from shendu.errors import UserError
 from shendu.field import Field, Values, array_of, spread
 
@@ -42,6 +42,8 @@ class Series(Field):
     mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Of all values of the training windows together: a window's places are of one kind."""
     std: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    offset: tuple[float, ...] = field(default=(), compare=False, repr=False, metadata={"rare": True})
+    """One for all values: taken away before they are stored, where float32 would lose their digits."""
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -68,13 +70,14 @@ class Series(Field):
                 f"the model reads the last {self.window} values of a series, or windows [n, {self.window}]; "
                 f"this input has shape {list(array.shape)}"
             )
-        array = array.astype(np.float32)
+        array = offsets.without(array, self.offset)
         if not np.isfinite(array).all():
             raise UserError("the input holds NaN or infinity; replace them first")
         return {"": array}
 
     def show(self, own: dict[str, np.ndarray]) -> str:
-        return "…, " + ", ".join(f"{value:.4g}" for value in own[""][-6:].tolist())
+        (std,), last = self.statistics()["std"], self.plain(own[""])[-6:].tolist()
+        return "…, " + ", ".join(offsets.written(v, std) if self.offset else f"{v:.4g}" for v in last)
 
     def example(self, n: int) -> Batch:
         return {"": spread(n, self.stored, self.statistics())}

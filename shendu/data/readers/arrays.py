@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from shendu.data import offsets
 from shendu.data.class_folders import ARRAYS, files_of
 from shendu.data.fields.category import Category
 from shendu.data.fields.image import Image
@@ -143,7 +144,8 @@ def _plain(values: Any, what: str) -> np.ndarray:
     """A NumPy array of numbers, booleans or text."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).numpy()
+        half = values.is_floating_point() and values.element_size() < 4
+        values = (values.float() if half else values).numpy()
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -172,8 +174,17 @@ def _inputs(
             channels, height, width = first.shape[1:]
             note = f"x of shape [N, {channels}, {height}, {width}] read as pictures, channels moved last"
             return field, turned, (note,)
-    numbers = {split: _floats(x, what[split]) for split, x in arrays.items()}
-    return Number(shape=shape), numbers, ()
+    return *_numbers(arrays, what, shape), ()
+
+
+def _numbers(
+    arrays: dict[str, np.ndarray], what: dict[str, str], shape: tuple[int, ...]
+) -> tuple[Field, dict[str, np.ndarray]]:
+    """Real numbers, less the offset that the training part needs."""
+    train = arrays["train"]
+    offset = offsets.found(train.reshape(len(train), -1)) if train.dtype.kind != "U" else ()
+    numbers = {split: _floats(x, what[split], offset, shape) for split, x in arrays.items()}
+    return Number(shape=shape, offset=offset), numbers
 
 
 def _image(arrays: dict[str, np.ndarray]) -> tuple[Field, dict[str, np.ndarray], tuple[str, ...]]:
@@ -197,11 +208,10 @@ def _row_shape(arrays: dict[str, np.ndarray], what: dict[str, str]) -> tuple[int
     return wanted
 
 
-def _floats(array: np.ndarray, what: str) -> np.ndarray:
+def _floats(array: np.ndarray, what: str, offset: offsets.Offset, shape: tuple[int, ...]) -> np.ndarray:
     if array.dtype.kind == "U":
         raise UserError(f"{what} is text: give numbers")
-    with np.errstate(over="ignore"):  # what overflows is reported below
-        values = np.ascontiguousarray(array, np.float32)
+    values = offsets.without(array, offset, shape)
     start = 0
     for part in chunks(values):
         finite = np.isfinite(part)
@@ -216,7 +226,7 @@ def _targets(arrays: dict[str, np.ndarray], what: dict[str, str]) -> tuple[Field
     arrays = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.items()}
     shape = _row_shape(arrays, what)
     if arrays["train"].dtype.kind == "f":
-        return Number(shape=shape), {split: _floats(y, what[split]) for split, y in arrays.items()}
+        return _numbers(arrays, what, shape)
     if shape:
         raise UserError(f"{what['train']} has rows of shape {list(shape)}: give one class per row, such as y.argmax(1)")
     values = np.unique(arrays["train"])

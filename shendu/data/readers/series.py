@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shendu import config
+from shendu.data import offsets
 from shendu.data.class_folders import ARRAYS
 from shendu.data.fields.number import Number
 from shendu.data.fields.series import Series, Unit
@@ -116,7 +117,7 @@ def check_one(found: Mapping[str, Path], name: str) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A series in the order of time: values float32 [T] and their times as whole numbers of units, `every` apart."""
+    """A series in the order of time: values float64 [T] and their times as whole numbers of units, `every` apart."""
 
     ticks: np.ndarray
     values: np.ndarray
@@ -161,7 +162,7 @@ def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = Fa
             "what comes after (fill them in the table for another way)"
         )
         values = values[np.maximum.accumulate(np.where(missing, 0, np.arange(len(values))))]
-    return Line(ticks, values.astype(np.float32), unit, every, tuple(notes))
+    return Line(ticks, values, unit, every, tuple(notes))
 
 
 def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
@@ -344,7 +345,7 @@ def encoded(found: Loaded, fields: dict[str, Field]) -> cache.Decoded:
             raise UserError(
                 f"{where} has {len(line.values):,} rows, and a window with its forecast takes {width}: add earlier ones"
             )
-        both = np.lib.stride_tricks.sliding_window_view(line.values, width)
+        both = np.lib.stride_tricks.sliding_window_view(offsets.without(line.values, field.offset), width)
         splits[part] = {x: both[:, : field.window].copy(), y: both[:, field.window :].copy()}
     return cache.Decoded(fields=fields, splits=splits, inputs=(x,), targets=(y,), ordered=True)
 
@@ -435,16 +436,18 @@ def windowed(
             f"{where} has {rows:,} rows, too few for a horizon of {horizon} and a test part of {held_out}: "
             f"{horizon + held_out + FEWEST + 1:,} are needed, or {cure}"
         )
+    offset = offsets.found(line.values[:before, None])
+    values = offsets.without(line.values, offset)
     column = Series(
         window=window, horizon=horizon, time=time, value=value, unit=line.unit, every=line.every, season=season,
-        naive=_naive(line.values[:before], season),
+        naive=_naive(values[:before], season), offset=offset,
     )  # fmt: skip
     origins = {"train": (window, before - horizon + 1), "test": (before, rows - horizon + 1)}
     if origins["train"][1] - window >= ENOUGH:
         kept = (origins["train"][1] - window) // 10
         origins["validation"] = (origins["train"][1] - kept, origins["train"][1])
         origins["train"] = (window, origins["validation"][0] - horizon + 1)
-    splits = {part: _windows(line.values, column, *ends, part, room) for part, ends in origins.items()}
+    splits = {part: _windows(values, column, *ends, part, room) for part, ends in origins.items()}
     step = spoken(line.unit, line.every)
     notes = (
         *notes,
@@ -453,7 +456,7 @@ def windowed(
         f"the last {held_out} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
         "(another: --split last:N); no window that is learned from reaches into it",
     )
-    fields: dict[str, Field] = {"window": column, "ahead": Number(shape=(horizon,))}
+    fields: dict[str, Field] = {"window": column, "ahead": Number(shape=(horizon,), offset=offset * horizon)}
     return cache.Decoded(
         fields=fields, splits=splits, inputs=("window",), targets=("ahead",), ordered=True, notes=notes
     )

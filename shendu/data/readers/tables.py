@@ -231,13 +231,13 @@ def _target_name(free: list[str], names: list[str], where: str, reading: Reading
 
 def _targets(read: pa.Table, name: str, where: str, target: Field, comma: bool) -> tuple[np.ndarray, np.ndarray]:
     """(targets as they are stored, which rows have one)."""
-    from shendu.data import cells
+    from shendu.data import cells, offsets
     from shendu.data.tables.target import class_codes
 
     column = cells.Cells(name, read.column(name))
     form = cells.numbers_form(column, "," if comma else "")
     if not isinstance(target, Category):
-        values = cells.numbers(column, form).astype(np.float32)
+        values = offsets.without(cells.numbers(column, form), target.offset)
         return values, np.isfinite(values)
     names = list(target.names)
     codes, written = class_codes(column, names, _as_numbers(names), form, "")

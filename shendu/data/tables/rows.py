@@ -145,15 +145,18 @@ def columns_of(
     waiting = {part: dict(zip(table.column_names, table.columns, strict=True)) for part, table in tables.items()}
     tables.clear()
     judged: dict[str, Judged] = {}
+    fields: list[Column] = []
     columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
     for name in names:
         given = {part: Cells(name, found.pop(name)) for part, found in waiting.items() if name in found}
         judged[name] = judge(given["train"], said.get(name), comma)
         if field := judged[name].field:
+            field = cells.with_offset(given["train"], field)
+            fields.append(field)
             for part in waiting:
                 text = field.kind == "text"
                 columns[part].append(given[part] if text else _stored(given[part], field, where[part]))
-    return tuple(j.field for j in judged.values() if j.field), columns, explained(judged)
+    return tuple(fields), columns, explained(judged)
 
 
 def _stored(column: Cells, field: Column, where: str) -> np.ndarray:

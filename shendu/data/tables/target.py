@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shendu.data import cells
+from shendu.data import cells, offsets
 from shendu.data.cells import Cells
 from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
@@ -101,13 +101,14 @@ def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, 
             )
         there = ~np.isnan(found)
         kept[part] = None if there.all() else there
-        values[part] = found[there].astype(np.float32)
+        values[part] = found[there]
     train = values["train"]
     if train.min() == train.max():
         raise _constant(name, where["train"], f"{train[0]:g}")
+    offset = offsets.found(train[:, None])
     return Target(
-        column=Number(),
-        values=values,
+        column=Number(offset=offset),
+        values={part: offsets.without(found, offset) for part, found in values.items()},
         kept=kept,
         note=f"{name} is learned as a number, since {why} (else: --task classes)",
     )

@@ -104,7 +104,8 @@ class Boltzmann(nn.Module):
 
     def energy(self, s: Tensor) -> Tensor:
         """s [B, N] -> [B]; of independent units' means, their mean energy."""
-        return -(s @ self.weight.triu(1) * s).sum(1) - s @ self.bias
+        with torch.autocast(s.device.type, enabled=False):  # rows less dreams: half precision would round both first
+            return -(s @ self.weight.triu(1) * s).sum(1) - s @ self.bias
 
     def _part(self, s: Tensor, at: int) -> Tensor:
         """The energy of the units at, at+1, … among themselves, in states s [K, n] -> [K]."""

@@ -126,8 +126,9 @@ class Memory(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, ...] -> [B, 2]: energy per unit, and the share of units that are wrong after recall from the corrupted row."""
         s = signs(x.flatten(1))
-        wrong = (signs(self.recall(self.corrupted(s))) != s).float().mean(1)
-        return torch.stack([self.energy(s) / self.units, wrong], 1)
+        with torch.autocast(x.device.type, enabled=False):  # a state's energy is a small difference of large sums
+            wrong = (signs(self.recall(self.corrupted(s))) != s).float().mean(1)
+            return torch.stack([self.energy(s) / self.units, wrong], 1)
 
     def draw(self, n: int, label: Tensor | None = None, *, corrupt: float = 0.3) -> Iterator[Tensor]:
         """Frames [n, *shape] of recalling stored patterns (of the classes `label`) from a corrupted state."""

@@ -104,7 +104,7 @@ class DeepBind(nn.Module):
             return each.transpose(0, 1)
         if self.config.task == "numbers":
             return each.mean(0)
-        return each.log_softmax(-1).logsumexp(0) - math.log(len(each))
+        return each.float().log_softmax(-1).logsumexp(0) - math.log(len(each))
 
 
 class Members(Objective):

@@ -96,7 +96,7 @@ class TabM(nn.Module):
             return each.transpose(0, 1)
         if self.task == "numbers":
             return each.mean(0)
-        return each.log_softmax(-1).logsumexp(0) - math.log(len(each))
+        return each.float().log_softmax(-1).logsumexp(0) - math.log(len(each))
 
 
 class Members(Objective):

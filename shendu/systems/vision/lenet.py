@@ -193,8 +193,9 @@ class LeNet1998(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] -> minus the squared distances to the codes [B, K]."""
-        f6 = self.features(resized(x))
-        return -(f6.square().sum(1, keepdim=True) - 2 * f6 @ self.codes.T + self.codes.square().sum(1))
+        f6 = self.features(resized(x)).float()
+        with torch.autocast(f6.device.type, enabled=False):  # of a near code it is a difference of large sums
+            return -(f6.square().sum(1, keepdim=True) - 2 * f6 @ self.codes.T + self.codes.square().sum(1))
 
 
 class Discriminative(Objective):

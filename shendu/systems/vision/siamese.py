@@ -34,7 +34,7 @@ from shendu.core import Batch, Loss, Objective, Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.fields.image import Image
 from shendu.errors import UserError, unknown
-from shendu.objectives.triplets import MINING, Triplet, same_class, squared_distances
+from shendu.objectives.triplets import MINING, Triplet, distances, same_class, squared_distances
 from shendu.recipes import Training, check_reads
 from shendu.recipes.pairs import Groups, check_pictures, loss_of, paired
 
@@ -112,10 +112,10 @@ class Contrastive(Objective):
         return {"same": same.sum(), "other": other.sum()}
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        squared = squared_distances(model(batch["x"]).float())
+        d = distances(model(batch["x"]))
         same, other = same_class(batch["y"])
-        lack = (self.margin - (squared + 1e-12).sqrt()).clamp(min=0)
-        return Loss({"same": (squared * same).sum() / 2, "other": (lack.square() * other).sum() / 2})
+        lack = (self.margin - d).clamp(min=0)
+        return Loss({"same": (d.square() * same).sum() / 2, "other": (lack.square() * other).sum() / 2})
 
 
 class Prototypical(Objective):
@@ -134,7 +134,7 @@ class Prototypical(Objective):
         return {"loss": len(batch["y"]) * (self.per_class - 1)}
 
     def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        z, y = model(batch["x"]).float(), batch["y"]
+        z, y = model(batch["x"]), batch["y"]
         rows, k = torch.arange(len(y), device=y.device), self.per_class
         logits = -self.scale * squared_distances(z).view(len(y), -1, k)
         again = (y[:, None] == y[::k]) & (rows[:, None] // k != rows[::k] // k)
