@@ -9,6 +9,7 @@ import click
 
 from shendu import __version__
 from shendu.errors import Interrupted, UserError
+from shendu.own import told
 from shendu.registry import verbs
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
@@ -59,6 +60,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if not (line := told(error)):
+            raise
+        stop(line, EXIT_USER)
 
 
 def stop(message: str, code: int) -> None:

@@ -39,7 +39,7 @@ class Made(NamedTuple):
     """What recipe.json keeps of code that is a person's own."""
 
 
-def made_by(system: str | Path | nn.Module, loss: Any = "auto") -> Made:
+def made_by(system: str | Path | nn.Module, loss: Any = None) -> Made:
     """By a system's name, its file, or a module. Raises UserError."""
     if isinstance(system, type):
         raise UserError(
@@ -47,9 +47,15 @@ def made_by(system: str | Path | nn.Module, loss: Any = "auto") -> Made:
         )
     if isinstance(system, nn.Module):
         bare = Bare(system, loss)
+        function = {"loss": spelled(loss)} if loss else {}
         return Made(
-            bare.__name__, bare, str(bare.__doc__), {"module": f"{type(system).__module__}.{type(system).__qualname__}"}
+            bare.__name__,
+            bare,
+            str(bare.__doc__),
+            {"module": f"{type(system).__module__}.{type(system).__qualname__}", **function},
         )
+    if not isinstance(system, str):
+        raise UserError(f"a system cannot be of the type {type(system).__name__}: give a name, a file, or an nn.Module")
     entry = registry.entry(str(system))
     code = registry.load(str(system))
     return Made(entry.name, code, entry.summary, own.about(system) if own.is_file(system) else None)
@@ -96,6 +102,19 @@ class Order:
             self.made = made_by(system)
             dataset = replace(dataset, notes=(*dataset.notes, why))
         return dataset
+
+    def recipe(self, dataset: Dataset) -> Recipe:
+        """What the system makes of the data and the choices; raises UserError where a person's own makes none."""
+        assert self.made
+        try:
+            made = self.code.recipe(dataset, **self.choices)
+        except TypeError as error:
+            if self.made.own and error.__traceback__ and error.__traceback__.tb_next is None:  # the call itself
+                raise UserError(f"{self.system}: {error}; write it as recipe(data, **choices)") from error
+            raise
+        if not isinstance(made, Recipe):
+            raise UserError(f"{self.system}: recipe gives a {type(made).__name__}; let it return a shendu.core.Recipe")
+        return made
 
     def folder(self, dataset: Dataset) -> Folder:
         if self.path:
@@ -154,14 +173,18 @@ def wanted(
     path = Path(out) if out else None
     if isinstance(system, str) and source is None and system not in registry.systems() and not own.is_file(system):
         source, system = known_data(system), None
-    loss = choices.pop("loss") if isinstance(system, nn.Module) and "loss" in choices else "auto"
-    if callable(choices.get("loss")):
+    loss = choices.pop("loss") if callable(choices.get("loss")) else None
+    if isinstance(loss, type):
+        raise UserError(f"{loss.__name__} is a class: give a loss that is built, loss={loss.__name__}()")
+    if loss and not isinstance(system, nn.Module):
         raise UserError("a function as the loss is for an nn.Module: shendu.train(module, data, loss=function)")
     said = {key: value for key, value in choices.items() if key in config.hints(Reading)}
     settings = {key: value for key, value in choices.items() if key not in said}
     (reading,) = config.settle(said, Reading())
     if resume and not isinstance(resume, bool) and resume not in RESUME:
         path = Path(resume)
+        if not path.is_dir():
+            raise UserError(f"there is no folder {path}: check the path (`shendu runs` lists those under runs/)")
         if not (path / "recipe.json").exists():
             raise UserError(
                 f"{path} is no run that could be continued (it has no recipe.json); `shendu runs` lists those under runs/"
@@ -217,10 +240,21 @@ def named_as(system: Any) -> str:
     return type(system).__name__ if isinstance(system, nn.Module) else str(system)
 
 
+def spelled(loss: Any) -> str:
+    """A function's name, or that of its class."""
+    return str(getattr(loss, "__qualname__", type(loss).__name__))
+
+
 def made_again(path: Path, kept: dict[str, Any], system: Any, loss: Any) -> Made:
     """What a run that is continued is made by, as it is given now, or as the run has it. Raises UserError."""
     if isinstance(system, nn.Module):
-        return made_by(system, loss)
+        made, then = made_by(system, loss), (kept.get("own") or {}).get("loss", "a name")
+        now = (made.own or {}).get("loss", "a name")
+        if now != then:
+            raise UserError(f"{path} was begun with the loss {then}, not {now}; a resumed run keeps its settings")
+        return made
+    if system is None and "module" in (kept.get("own") or {}):
+        raise UserError(f"{path} holds no code; continue it with: {own.continued(path, kept['own'])}")
     if system is not None and not (own.is_file(system) and kept.get("own")):
         return made_by(system)
     code = Saved(path, file=system).code

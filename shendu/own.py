@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.abc
 import importlib.util
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ def _run(file: Path, text: str, sha256: str) -> ModuleType:
         _check(file, text, module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, UserError) or not isinstance(error, Exception):
+        if isinstance(error, UserError | KeyboardInterrupt):
             raise
         raise UserError(_where(file, error)) from error
     _loaded[sha256] = module
@@ -113,7 +114,14 @@ def _check(file: Path, text: str, module: ModuleType) -> None:
             raise UserError(f"{file}:{last}: the file ends without a {like}; write it {HOW}")
 
 
-def _where(file: Path, error: Exception) -> str:
+def told(error: BaseException) -> str:
+    """A mistake in a person's own file as a line, with the place in it that was reached last; empty where none was."""
+    files = {module.__file__ for module in _loaded.values()}
+    reached = [frame.filename for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return _where(Path(reached[-1]), error) if reached else ""
+
+
+def _where(file: Path, error: BaseException) -> str:
     """What went wrong in a file, with the last line of it that was run."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     why = str(error).split("\n")[0]
@@ -147,6 +155,7 @@ def opened(run: Path, kept: dict[str, str], file: str | Path | None = None, trus
     Raises UserError where nobody has given its file or trusts it, and where the text is another one by now.
     """
     files, trusting = _allowed.get()
+    option = f"--file {shlex.quote(kept['file'])}"
     given = [Path(each).expanduser().resolve() for each in (file, *files) if each]
     if kept["sha256"] in _loaded:
         return _loaded[kept["sha256"]]
@@ -157,13 +166,26 @@ def opened(run: Path, kept: dict[str, str], file: str | Path | None = None, trus
     if trust or trusting:
         text, sha256 = read(run / KEPT)
         if sha256 != kept["sha256"]:
-            raise UserError(f"{run / KEPT} is not the text that made the run; give the file with --file {kept['file']}")
+            raise UserError(f"{run / KEPT} is not the text that made the run; give the file with {option}")
         return _run((run / KEPT).resolve(), text, sha256)
-    if given:
+    if given and str(given[0]) == kept["file"]:
         raise UserError(
             f"{given[0]} has changed since {run} was trained by it; restore it, or open the text that the run keeps with --trust"
         )
+    if given:
+        raise UserError(
+            f"{given[0]} is not the file that made {run}, which was {kept['file']}; give that one, or --trust"
+        )
     raise UserError(
-        f"{run} was made by a file of code, {kept['file']}: give it with --file {kept['file']}, or open the text in "
-        f"{run / KEPT} with --trust"
+        f"{run} was made by a file of code: give it with {option}, or open the text in {run / KEPT} with --trust"
     )
+
+
+def continued(run: Path, kept: dict[str, str] | None) -> str:
+    """What goes on with a run: a command, with the file where one made it, or a call where a module did."""
+    if kept and "module" in kept:
+        name = kept["module"].rpartition(".")[2]
+        loss = f", loss={kept['loss']}" if "loss" in kept else ""
+        return f'shendu.train({name}(…), DATA{loss}, out="{run}", resume=True)'
+    more = f" --file {shlex.quote(kept['file'])}" if kept else ""
+    return f"shendu train --resume {shlex.quote(str(run))}{more}"

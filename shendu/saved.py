@@ -118,12 +118,15 @@ class Saved:
         return Predictor(self.task, self.model, device, precision)
 
     def damaged(self, weights: Path, why: str) -> UserError:
-        return UserError(
-            f"{weights} {why}; remove it, and have it made from the last checkpoint: shendu train --resume {self.path}"
-        )
+        return UserError(f"{weights} {why}; remove it, and have it made from the last checkpoint: {self.continued}")
 
     def unfinished(self) -> UserError:
-        return UserError(f"{self.path} is not finished; continue it with: shendu train --resume {self.path}")
+        return UserError(f"{self.path} is not finished; continue it with: {self.continued}")
+
+    @property
+    def continued(self) -> str:
+        """The command that goes on with it."""
+        return own.continued(self.path, self.recipe.get("own"))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"

@@ -203,7 +203,8 @@ class Session(State):
         except NonFinite as where:
             trouble.not_finite(self, self.at.total, f"{where.args[0]} was no longer finite")
         self.saved_at = time.monotonic()
-        self.save_after = max(SAVE_EVERY, (self.saved_at - began) / SAVE_SHARE)
+        if self.at.total:  # what lies at step 0 has cost nobody anything: the next one comes soon
+            self.save_after = max(SAVE_EVERY, (self.saved_at - began) / SAVE_SHARE)
 
     def pulse(self) -> None:
         """Between steps and while validating: ends the run, saved, where a signal has come."""

@@ -45,7 +45,8 @@ def not_finite(state: State, step: int, what: str) -> NoReturn:
     rate = state.optimizer.param_groups[0]["initial_lr"] if state.optimizer is not None else 0.0
     raise UserError(
         f"{what} at step {step:,}; the last good checkpoint is {newest or 'none'}; likely causes: a learning rate too "
-        f"high (try --lr {rate / 10:g}), bad values in the data, a logarithm or division of zero{skipping}"
+        f"high (try --lr {rate / 10:g}), bad values in the data (empty cells, where the network takes no NaN), a logarithm "
+        f"or division of zero{skipping}"
     )
 
 

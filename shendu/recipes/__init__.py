@@ -97,6 +97,10 @@ def labelled(data: Dataset) -> Task:
     """The task of data with a target: a forecast where the order of the rows means something, else classes or numbers."""
     if data.ordered:
         return Forecast.of(data)
+    if data.target not in data.fields:
+        raise UserError(
+            f"{data.name} has no target; name the column with --target, or use a system that learns without one"
+        )
     return (Classify if data.fields[data.target].classes else Regress).of(data)
 
 

@@ -10,6 +10,7 @@ import click
 
 from shendu.errors import UserError
 from shendu.options import AS_JSON, emit, table
+from shendu.own import continued
 
 ORDER = 130
 PUBLIC = ("list_runs",)
@@ -33,7 +34,7 @@ def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
             part = next(p for p in ("test", "validation", "train") if p in done["metrics"])
             row |= {"state": "finished", "part": part, "metrics": done["metrics"][part], "seconds": done["seconds"]}
         except (OSError, ValueError, KeyError, StopIteration):
-            row["state"] = f"unfinished: shendu train --resume {recipe.parent}"
+            row["state"] = f"unfinished: {continued(recipe.parent, made.get('own'))}"
         rows.append(row)
     return rows
 

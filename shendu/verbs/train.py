@@ -104,7 +104,7 @@ def train(
     order = wanted(system, data, out, resume, choices, data_dir, weights)
     dataset = order.open()
     module, name = order.code, order.system
-    recipe = module.recipe(dataset, **order.choices)
+    recipe = order.recipe(dataset)
     if order.reading.task == "anomaly" and "anomaly" not in recipe.task.answers():
         raise UserError(f"{name} learns a target, and --task anomaly has none; leave {name} out")
     if order.weights and not order.expected_hash:
@@ -126,11 +126,11 @@ def train(
             finish(folder, name, dataset, recipe, setup, model, at, display, began + limit if limit else math.inf)
         except Interrupted as why:
             raise Interrupted(
-                f"{why}; everything is saved, continue with: shendu train --resume {folder.path}", why.signal
+                f"{why}; everything is saved, continue with: {Saved(folder.path).continued}", why.signal
             ) from None
         except KeyboardInterrupt:  # the second one, or one while the final figures are taken
             raise Interrupted(
-                f"stopped at once; continue from the last checkpoint with: shendu train --resume {folder.path}",
+                f"stopped at once; continue from the last checkpoint with: {Saved(folder.path).continued}",
                 signal.SIGINT,
             ) from None
         except UserError:
@@ -138,6 +138,10 @@ def train(
                 folder.path, "recipe.json", "env.json", own.KEPT
             ):  # what cannot be built leaves no run behind
                 shutil.rmtree(folder.path)
+            raise
+        except Exception:
+            if not order.expected_hash and all(path.name == "step-00000000" for path in folder.checkpoints()):
+                shutil.rmtree(folder.path)  # a mistake in a person's code: nothing was learned
             raise
     return handed_back(system, Run(folder.path, module=system)) if isinstance(system, nn.Module) else Run(folder.path)
 

@@ -38,7 +38,7 @@ ALLOWED = {
     "composing": PARTS | {"parallel", "registry", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
     "estimator": BASE | {"own", "data", "registry", "parallel", "run", "loop", "saved", "predictor"},
     "verbs": BASE | FINISHED | {"own", "order", "machine", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
-    "told": {"options", "registry"}, "cli": {"errors", "registry", "told", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
+    "told": {"options", "registry"}, "cli": {"errors", "own", "registry", "told", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
 ROOMS = {

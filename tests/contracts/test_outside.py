@@ -168,7 +168,7 @@ def test_a_run_is_opened_where_its_code_is_given_or_trusted(
         file.write("\nprint('something else')\n")
     with pytest.raises(UserError, match="not the text that made the run"):
         _ = shendu.Run(moved, trust=True).model
-    with pytest.raises(UserError, match="has changed since"):
+    with pytest.raises(UserError, match="is not the file that made"):
         _ = shendu.Run(run.path, file=moved / "system.py").model
 
 
@@ -325,6 +325,113 @@ def test_a_table_alone_is_data(tmp_path: Path) -> None:
     assert run.result["metrics"]["test"]["accuracy"] > 0.9
 
 
+def mistaken(tmp_path: Path, wrong: str, right: str) -> Path:
+    """The file of scenes with a mistake in it."""
+    text = FILE.read_text().replace('kind = "find"', 'kind = "mistaken"')
+    assert right in text
+    file = tmp_path / "mistaken.py"
+    file.write_text(text.replace(right, wrong))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ("task = Find.off(data)", "task = Find.of(data)", "AttributeError"),
+        ("return None", "return recipe_of(data, net, how, task, (stage(data, task, how, lambda model: Cells()),))", "let it return a shendu.core.Recipe"),
+        ("def recipe(data: Dataset, choices: Any = 0) -> Recipe:", "def recipe(data: Dataset, **choices: Any) -> Recipe:", "write it as recipe(data, **choices)"),
+        ("cells = model(batch['z']).float()", 'cells = model(batch["x"]).float()', "KeyError"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_ones_own_code_is_one_line_and_leaves_nothing(
+    wrong: str,
+    right: str,
+    said: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, out = mistaken(tmp_path, wrong, right), tmp_path / "r"
+    words = ("train", file, folder, "--reader", "scenes", "--steps", 3, "--out", out, "--quiet")
+    code, _, err = call(monkeypatch, capsys, *words)
+    Task.known.pop("mistaken")
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_what_continues_a_run_is_said_with_its_file(run: shendu.Run, tmp_path: Path) -> None:
+    cut = tmp_path / "a run"
+    shutil.copytree(run.path, cut)
+    (cut / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=rf"shendu train --resume '{cut}' --file {FILE}"):
+        _ = shendu.Run(cut, trust=True).model
+
+
+def test_a_resumed_module_keeps_its_loss(tmp_path: Path, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.killing(monkeypatch, 9)
+    for name, loss in (("named", "mse"), ("function", nn.MSELoss())):
+        with pytest.raises(bench.Killed):
+            shendu.train(
+                nn.Linear(1, 1),
+                (np.arange(9.0)[:, None], np.arange(9.0) / 7),
+                loss=loss,
+                steps=20,
+                out=tmp_path / name,
+                quiet=True,
+            )
+    monkeypatch.undo()
+    for name, other in (("named", "huber"), ("named", nn.MSELoss()), ("function", nn.HuberLoss()), ("function", "mse")):
+        with pytest.raises(UserError, match="a resumed run keeps its settings"):
+            shendu.train(
+                nn.Linear(1, 1),
+                (np.arange(9.0)[:, None], np.arange(9.0) / 7),
+                loss=other,
+                out=tmp_path / name,
+                resume=True,
+                quiet=True,
+            )
+    with pytest.raises(UserError, match=r"loss=MSELoss, out="):
+        shendu.train(resume=tmp_path / "function", quiet=True)
+
+
+class Twice(nn.Module):
+    """Answers twice while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(64, 10), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = x.flatten(1)
+        return (self.one(x), self.two(x)) if self.training else self.one(x)
+
+
+def test_several_answers_while_it_trains_go_to_the_persons_loss(tmp_path: Path) -> None:
+    def loss(outputs: Any, y: torch.Tensor) -> torch.Tensor:
+        return sum(nn.functional.cross_entropy(o.float(), y) for o in outputs)  # type: ignore[return-value]
+
+    run = shendu.train(Twice(), "digits", loss=loss, steps=100, lr=0.01, out=tmp_path / "r", quiet=True)
+    assert run.result["metrics"]["test"]["accuracy"] > 0.8
+
+
+class Learned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(10))
+
+    def forward(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(outputs + self.w, y)
+
+
+def test_a_loss_with_weights_is_copied(tmp_path: Path) -> None:
+    loss = Learned()
+    shendu.train(Net(), "digits", loss=loss, steps=5, out=tmp_path / "r", quiet=True)
+    assert not loss.w.any()
+
+
 class Numbered(torch.utils.data.Dataset):
     """PyTorch's kind of data: rows by number."""
 
@@ -343,13 +450,20 @@ class Numbered(torch.utils.data.Dataset):
 def test_a_torch_dataset_is_data(tmp_path: Path) -> None:
     data = shendu.open_data({"train": Numbered(200, ["low", "high"]), "test": Numbered(50, ["low", "high"])})
     assert {part: len(split) for part, split in data.splits.items()} == {"train": 200, "test": 50}
-    assert data.classes == ("high", "low")
+    assert data.classes == ("low", "high"), "class k is the Dataset's k-th"
+    assert data.splits["train"].column("label").tolist() == [y for _, y in Numbered(200)]
+    part = torch.utils.data.Subset(Numbered(200, ["low", "high"]), range(50))
+    assert shendu.open_data({"train": part, "test": Numbered(50, ["low", "high"])}).classes == ("low", "high")
+    with pytest.raises(UserError, match="other classes"):
+        shendu.open_data({"train": part, "test": Numbered(50, ["a", "b"])})
     assert np.array_equal(data.splits["train"].column("x"), Numbered(200).x.numpy())
     run = shendu.train("mlp", Numbered(200), steps=60, out=tmp_path / "r", quiet=True)
     assert run.result["metrics"]["test"]["accuracy"] > 0.8
     answer = shendu.Predictor(run.task, run.model).predict(np.array([[9.0, 0, 0, 0, 0]], np.float32))
     assert answer == run.predict(np.array([[9.0, 0, 0, 0, 0]], np.float32))
     assert answer[0]["label"] == "1"
+    said = run.predict(Numbered(50))
+    assert [row["label"] for row in said] == [row["label"] for row in run.predict(Numbered(50).x.numpy())]
 
 
 def test_what_is_frozen_stays_so(tmp_path: Path) -> None:
@@ -375,6 +489,9 @@ def test_lazy_layers_take_their_shapes_from_the_data(tmp_path: Path) -> None:
         ((nn.Linear, "digits"), "Linear is a class"),
         ((Net(),), "shendu train Net DATA"),
         ((5,), "data cannot be of the type int"),
+        ((5, "digits"), "a system cannot be of the type int"),
+        ((nn.Linear(1, 1), (np.ones((9, 1)), np.arange(9) % 2 * 1.0)), "holds 0.0 and 1.0 alone"),
+        ((nn.Linear(2, 1), {"x": np.ones((9, 2))}), "the arrays x"),
         (("mlp", torch.utils.data.ChainDataset([])), "has no rows"),
     ],
 )
@@ -382,6 +499,18 @@ def test_what_cannot_be_trained_is_one_line(given: tuple[Any, ...], said: str, o
     with pytest.raises(UserError) as caught:
         shendu.train(*given)
     assert said in one_line(caught.value)
+
+
+def test_a_loss_is_built(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"CrossEntropyLoss is a class"):
+        shendu.train(Net(), "digits", loss=nn.CrossEntropyLoss, out=tmp_path / "r", quiet=True)
+
+
+def test_empty_cells_are_said_before_training(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [1.0, None] * 50, "b": np.arange(100.0), "y": ["p", "q"] * 50})
+    with pytest.raises(UserError, match="empty cells, which Linear would be given as NaN"):
+        shendu.train(nn.Linear(2, 2), table, target="y", out=tmp_path / "r", quiet=True)
 
 
 def test_a_loss_must_give_a_tensor(tmp_path: Path, one_line: Any) -> None:

@@ -705,6 +705,17 @@ def test_nothing_that_is_not_finite_is_saved(bench: Any, tmp_path: Path, monkeyp
     assert saved["at"]["step"] == 7
 
 
+def test_the_first_checkpoint_comes_soon(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one at step 0 does not put it off to the time that lies between later ones."""
+    monkeypatch.setattr("shendu.loop.session.FIRST_SAVE", 0.0)
+    kept: list[int] = []
+    save = Folder.save
+    monkeypatch.setattr(Folder, "save", lambda self, step, tree: kept.append(step) or save(self, step, tree))
+    bench.train(recipe(stage()), tmp_path)
+    assert kept[:2] == [0, 1]
+    assert len(kept) < 5, "and the later ones by the clock"
+
+
 # ---- stages
 
 

@@ -200,7 +200,7 @@ MISTAKES = [
     (["train", "resnet", "digits", "--set", "accumulate=2"], "accumulate must be 1"),
     (["train"], "train needs data"),
     (["train", "--resume"], "--resume needs the run"),
-    (["train", "--resume", "nowhere"], "nowhere is no run that could be continued"),
+    (["train", "--resume", "nowhere"], "there is no folder nowhere"),
     (["train", "lenet", "digits", "--out", "/proc/none"], "choose another folder with --out"),
     (["evaluate", "nowhere"], "nowhere is no run"),
     (["predict", "nowhere", "x.png"], "nowhere is no run"),

@@ -77,8 +77,10 @@ def of_file(path: Path) -> np.ndarray:
     """The array of a .npy file; raises UserError."""
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a NumPy array file ({error}); save it with numpy.save") from None
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} is no NumPy array file without pickled objects; save numbers or text with numpy.save"
+        ) from None
     if not isinstance(found, np.ndarray):
         raise UserError(
             f"{path} holds several arrays ({', '.join(found.files)}); save the one to predict with numpy.save"
