@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from forms import RICH, WORDS
+from forms import REPRESENTATIVES, RICH, WORDS
 
 from shendu import config, loop, registry, run
 from shendu import data as data_module
@@ -175,10 +175,6 @@ def one_line() -> Callable[[BaseException], str]:
         return text
 
     return check
-
-
-REPRESENTATIVES = ("mlp", "lenet", "gpt", "vae", "tabm")
-"""Systems whose contracts ./check runs where shared code was changed: all of them take too long before a commit."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,3 +16,6 @@ RICH: dict[str, Any] = {"ema": 0.9, "clip": 1.0, "l2": 1e-3, "select_by": "auto"
 """Everything that a run can carry from step to step, whatever its data."""
 WORDS = ("crop:1", "flip", "shift:1", "rotate:10", "cutout:2")
 """What is done to pictures besides."""
+
+REPRESENTATIVES = ("mlp", "lenet", "gpt", "vae", "tabm")
+"""Systems whose contracts ./check runs where shared code was changed: all of them take too long before a commit."""

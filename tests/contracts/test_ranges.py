@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forms import REPRESENTATIVES
 
 from shendu import config, registry
 from shendu.errors import UserError
@@ -15,7 +16,9 @@ from shendu.recipes import Training
 NAMES = tuple(registry.systems())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in REPRESENTATIVES else pytest.mark.slow) for n in NAMES]
+)
 def test_numbers_out_of_range(name: str, bench: Any, one_line: Any, tmp_path: Path) -> None:
     data, choices = bench.opened(name)
     module = registry.load(name)

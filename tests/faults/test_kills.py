@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trainer
+from forms import REPRESENTATIVES
 
 from shendu import registry
 from shendu.run import Folder, sha256
@@ -88,7 +89,9 @@ def many_kills(server: Any, name: str, tmp_path: Path, kills: int, longer: int, 
     print(f"{name}: {done} kills, {halves} of them in a checkpoint")
 
 
-@pytest.mark.parametrize("name", registry.systems())
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in REPRESENTATIVES else pytest.mark.slow) for n in registry.systems()]
+)
 def test_killed_three_times(name: str, server: Any, tmp_path: Path) -> None:
     many_kills(server, name, tmp_path, 3, 1, seed=1)
 

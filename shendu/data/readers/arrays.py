@@ -184,7 +184,7 @@ def _numbers(
 ) -> tuple[Field, dict[str, np.ndarray]]:
     """Real numbers, less the offset that the training part needs."""
     train = arrays["train"]
-    offset = offsets.found(train.reshape(len(train), -1)) if train.dtype.kind != "U" else ()
+    offset = offsets.found(train.reshape(len(train), math.prod(shape))) if train.dtype.kind != "U" else ()
     numbers = {split: _floats(x, what[split], offset, shape) for split, x in arrays.items()}
     return Number(shape=shape, offset=offset), numbers
 
