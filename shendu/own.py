@@ -8,15 +8,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import importlib.abc
 import importlib.util
 import shlex
 import sys
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from shendu.errors import UserError
@@ -32,17 +32,18 @@ _loaded: dict[str, ModuleType] = {}
 _allowed: ContextVar[tuple[tuple[Path, ...], bool]] = ContextVar("allowed", default=((), False))
 
 
-class _Text(importlib.abc.InspectLoader):
-    """Runs the text whose hash was taken, whatever becomes of its file, and leaves no bytecode beside it."""
+class _Text(SourceFileLoader):
+    """Runs the bytes whose hash was taken, whatever becomes of their file, and leaves no bytecode beside it."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path, self.text = path, text
+    def __init__(self, name: str, path: Path, text: str) -> None:
+        super().__init__(name, str(path))
+        self.data = text.encode("utf-8")
 
-    def get_source(self, fullname: str) -> str:
-        return self.text
+    def get_data(self, path: str) -> bytes:
+        return self.data
 
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.text, str(self.path))
+    def path_stats(self, path: str) -> Any:
+        raise OSError("no bytecode: there may be one of another text")
 
 
 def is_file(word: Any) -> bool:
@@ -85,7 +86,7 @@ def _run(file: Path, text: str, sha256: str) -> ModuleType:
     except ValueError as error:  # a null byte
         raise UserError(f"{file}:1: {error}") from None
     name = f"own_{sha256[:8]}.{file.stem}"
-    spec = importlib.util.spec_from_loader(name, _Text(file, text), origin=str(file))
+    spec = importlib.util.spec_from_loader(name, _Text(name, file, text), origin=str(file))
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
