@@ -6,6 +6,9 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/data
 WORKERS ?= 2
 
+# Compiled tests are kept between runs: compiling them takes half a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo setup test test-all test-processors test-data test-faults test-gpu bench check docs clean
 
 demo: $(VENV)/.demo

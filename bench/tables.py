@@ -56,7 +56,7 @@ def trees_side(name: str, reading: dict[str, str]) -> dict[str, Any]:
 
     import shendu
     from shendu.data.fields.category import Category
-    from shendu.data.reading import Reading
+    from shendu.reading import Reading
 
     data = shendu.open_data(name, reading=Reading(**reading)).split_off(reading.get("split", ""))
     (x, y), (xt, yt) = matrix(data, "train", "validation"), matrix(data, "test")

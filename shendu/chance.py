@@ -10,7 +10,7 @@ _MASK63 = 2**63 - 1
 
 
 def fold(*ints: int) -> int:
-    """Mixes integers into one 63-bit integer; every position matters."""
+    """Mixes integers, told apart modulo 2**63, into one of 63 bits; every position matters."""
     h = _GOLDEN
     for i in ints:
         h = ((h ^ (i + _GOLDEN + (h << 6) + (h >> 2))) * 0xBF58476D1CE4E5B9) & _MASK63

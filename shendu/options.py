@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from shendu import own
+from shendu.reading import Reading
 
 
 def add_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -49,8 +50,6 @@ OPENS = add_options(
 
 def READING(command: Any) -> Any:
     """How data is read: an option for each field of `shendu.data.Reading`, as the field describes it."""
-    from shendu.data.reading import Reading  # not above: numpy comes with it, and other commands do without
-
     kinds: dict[type, dict[str, Any]] = {bool: {"is_flag": True, "default": None}, tuple: {"multiple": True}}
     found = []
     for field in dataclasses.fields(Reading):

@@ -17,10 +17,10 @@ from shendu import config, data, own, published, registry
 from shendu.core import Recipe
 from shendu.data.dataset import Dataset
 from shendu.data.known import KNOWN
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import kind_of
 from shendu.machine import machine
+from shendu.reading import Reading
 from shendu.recipes.bare import Bare
 from shendu.run import LOCK, Folder, write_text
 from shendu.saved import Saved

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import hashlib
 import importlib.util
 import shlex
 import sys
@@ -64,6 +63,8 @@ def load(path: str | Path) -> ModuleType:
 
 def read(file: Path) -> tuple[str, str]:
     """(text, hash) of a file of code; raises UserError."""
+    import hashlib  # not above: --help does without
+
     try:
         data = file.read_bytes()[: MOST + 1]
         text = data.decode("utf-8")

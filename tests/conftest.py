@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from forms import REPRESENTATIVES, RICH, WORDS
+import touched
+from forms import RICH, WORDS
 
 from shendu import config, loop, registry, run
 from shendu import data as data_module
@@ -178,34 +178,21 @@ def one_line() -> Callable[[BaseException], str]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--touched", action="store_true", help="of each system's tests those that the changes touch")
+    parser.addoption("--touched", action="store_true", help="the tests that a change touches")
 
 
-def touched() -> set[str]:
-    """Systems whose files differ from the last commit; the representatives as well where other code does."""
-    git = ("git", "-C", str(Path(__file__).parent))
-    asked = (("diff", "--name-only", "HEAD"), ("ls-files", "--others", "--exclude-standard", "--full-name", ":/"))
-    files = {line for words in asked for line in subprocess.check_output([*git, *words], text=True).splitlines()}
-    own = {f"shendu/systems/{entry.family}/{entry.path.name}": entry.name for entry in registry.systems().values()}
-    shared = any(name.startswith(("shendu/", "tests/")) for name in files - own.keys())
-    return {own[name] for name in files & own.keys()} | set(REPRESENTATIVES if shared else ())
-
-
-def untouched(item: pytest.Item, systems: set[str]) -> bool:
-    """Whether a test is of a system alone, and of none of these."""
-    name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
-    if item.path.parent.name == "systems":
-        name = item.path.stem.removeprefix("test_").replace("_", "-")
-    return name in registry.systems() and name not in systems
+def of(item: pytest.Item) -> str | None:
+    """The system that a case is of, as its parameter `name` says."""
+    return item.callspec.params.get("name") if hasattr(item, "callspec") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Contracts of the system whose networks are another library's: where that is not installed they are skipped."""
     if config.getoption("--touched"):
-        systems = touched()
-        left = [item for item in items if untouched(item, systems)]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not untouched(item, systems)]
+        files = touched.changed()
+        chosen = [touched.touched(item.nodeid.partition("::")[0], of(item), files) for item in items]
+        config.hook.pytest_deselected(items=[item for item, runs in zip(items, chosen, strict=True) if not runs])
+        items[:] = [item for item, runs in zip(items, chosen, strict=True) if runs]
     if importlib.util.find_spec("timm"):
         return
     for item in items:

@@ -18,9 +18,9 @@ from shendu.data.fields.category import Category
 from shendu.data.files import archive, cache, layout
 from shendu.data.ragged import joined
 from shendu.data.reader import Claim, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
 from shendu.field import Field
+from shendu.reading import Reading
 
 if TYPE_CHECKING:
     from shendu.data.known import Found, Known

@@ -18,9 +18,9 @@ from shendu.data.files.archive import ENTRY_BYTES_MOST, Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import Kind, Plan
 from shendu.data.reader import Claim, Items, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError, near
 from shendu.field import Field
+from shendu.reading import Reading
 
 SURE = 0.7
 """Of a place that holds nothing but such files."""

@@ -23,7 +23,7 @@ from shendu.field import Field
 
 if TYPE_CHECKING:
     from shendu.data.files.cache import Decoded, Room
-    from shendu.data.reading import Reading
+    from shendu.reading import Reading
 
 Items = Iterator[tuple[str, list[str], dict[str, Any]]]
 """(what the names are: `input`, `row`, a column; a name per row; field's name -> plain values for its `parse`), in pieces."""

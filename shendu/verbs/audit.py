@@ -16,11 +16,11 @@ from shendu import config, data
 from shendu.data.audit.screens import Feature
 from shendu.data.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 from shendu.data.files import layout
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.options import AS_JSON, DATA_DIR, READING, emit, only_given, table
 from shendu.pages import drawing
 from shendu.pages.templates import filled
+from shendu.reading import Reading
 from shendu.run import write_text
 
 ORDER = 20

@@ -13,10 +13,10 @@ import click
 from shendu import config
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given, table
 from shendu.pages.display import aside
+from shendu.reading import Reading
 from shendu.saved import Saved, opened
 from shendu.tasks import Task
 

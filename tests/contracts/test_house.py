@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import copy
+import functools
 import re
 import subprocess
 import sys
@@ -26,18 +26,18 @@ PARTS = BASE | {"nn"}
 LEARNS = PARTS | {"data", "objectives", "sources", "tasks", "optim", "metrics", "parallel", "recipes"}
 FINISHED = {"saved", "predictor", "published", "composing", "draw"}
 ALLOWED = {
-    "errors": set(), "config": {"errors"}, "chance": set(), "field": {"config", "errors"}, "core": {"field"}, "own": {"errors"}, "registry": {"errors", "own"},
-    "options": {"data", "own"}, "parallel": BASE, "optim": BASE | {"parallel"}, "nn": PARTS, "run": BASE,
-    "metrics": BASE | {"parallel", "metrics"}, "data": BASE | {"data"}, "objectives": PARTS | {"objectives"},
+    "errors": set(), "reading": {"errors"}, "config": {"errors"}, "chance": set(), "field": {"config", "errors"}, "core": {"field"}, "own": {"errors"}, "registry": {"errors", "own"},
+    "options": {"own", "reading"}, "parallel": BASE, "optim": BASE | {"parallel"}, "nn": PARTS, "run": BASE,
+    "metrics": BASE | {"parallel", "metrics"}, "data": BASE | {"data", "reading"}, "objectives": PARTS | {"objectives"},
     "sources": BASE | {"sources", "data"}, "pages": PARTS | {"metrics", "parallel", "run", "pages"},
     "tasks": PARTS | {"data", "sources", "metrics", "parallel", "pages", "tasks"},
     "recipes": LEARNS, "systems": LEARNS - {"parallel"}, "loop": BASE | {"parallel", "metrics", "run", "loop"},
     "predictor": BASE | {"data", "metrics", "parallel", "tasks"}, "machine": {"parallel", "__init__"},
-    "order": BASE | {"own", "registry", "data", "machine", "published", "recipes", "run", "saved", "__init__"},
+    "order": BASE | {"own", "reading", "registry", "data", "machine", "published", "recipes", "run", "saved", "__init__"},
     "saved": BASE | {"own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": BASE | {"registry", "run", "saved", "tasks"},
     "composing": PARTS | {"parallel", "registry", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
     "estimator": BASE | {"own", "data", "registry", "parallel", "run", "loop", "saved", "predictor"},
-    "verbs": BASE | FINISHED | {"own", "order", "machine", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
+    "verbs": BASE | FINISHED | {"own", "reading", "order", "machine", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "pages", "verbs", "__init__"},
     "told": {"options", "registry"}, "cli": {"errors", "own", "registry", "told", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""
@@ -67,27 +67,43 @@ def part_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def imports(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
-    """Every module of this package that a file imports, wherever the import stands."""
-    for node in ast.walk(tree):
+def running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node of a file that runs: what only a type checker reads is left out."""
+    rest = [tree]
+    while rest:
+        node = rest.pop()
+        yield node
+        checked = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        rest += node.orelse if checked else ast.iter_child_nodes(node)
+
+
+@functools.cache
+def imports(tree: ast.Module) -> tuple[str, ...]:
+    """Every module of this package that a file imports as it runs, wherever the import stands."""
+    found = []
+    for node in running(tree):
         assert not getattr(node, "level", 0), "imports name the whole path"
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "shendu":
-            for alias in node.names:
-                inner = ROOT.joinpath(*node.module.split(".")[1:], alias.name)
-                exists = inner.is_dir() or inner.with_suffix(".py").exists()
-                yield f"{node.module}.{alias.name}" if exists else node.module, node
+            inner = [".".join((node.module, alias.name)) for alias in node.names]
+            found += [each if is_module(each) else node.module for each in inner]
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.split(".")[0] == "shendu":
-                    yield alias.name, node
+            found += [alias.name for alias in node.names if alias.name.split(".")[0] == "shendu"]
+    return tuple(found)
+
+
+@functools.cache
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split(".")[1:])
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def calls(tree: ast.Module, method: str) -> list[ast.Call]:
-    return [
-        n
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == method
-    ]
+    return [call for call in method_calls(tree) if call.func.attr == method]  # type: ignore[attr-defined]
+
+
+@functools.cache
+def method_calls(tree: ast.Module) -> list[ast.Call]:
+    return [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
 
 
 def probes(tree: ast.Module) -> list[str]:
@@ -134,22 +150,11 @@ def circles(graph: dict[str, set[str]]) -> set[tuple[str, ...]]:
     return {tuple(sorted({a, *(b for b in reached[a] if a in reached[b])})) for a in graph if a in reached[a]}
 
 
-class Runs(ast.NodeTransformer):
-    """Leaves out what only a type checker reads."""
-
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        return (
-            node.orelse
-            if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-            else self.generic_visit(node)
-        )
-
-
 def graph_of(files: dict[str, ast.Module]) -> dict[str, set[str]]:
     """File -> the files that it imports, lazily or not; a package stands for its `__init__.py`."""
     found: dict[str, set[str]] = {}
     for name, tree in files.items():
-        modules = {module.replace(".", "/") for module, _ in imports(Runs().visit(copy.deepcopy(tree)))}
+        modules = {module.replace(".", "/") for module in imports(tree)}
         paths = {f"{module}/".partition("/")[2] for module in modules}
         found[name] = {
             file for path in paths for file in (f"{path.rstrip('/')}.py", f"{path}__init__.py") if file in files
@@ -161,7 +166,7 @@ def graph_of(files: dict[str, ast.Module]) -> dict[str, set[str]]:
 def test_dependencies_run_one_way(name: str) -> None:
     part = name.split("/")[0].removesuffix(".py")
     assert part in ALLOWED, f"{part} is new: say here what it may import"
-    for module, _ in imports(Runs().visit(copy.deepcopy(FILES[name]))):
+    for module in imports(FILES[name]):
         assert part_of(module) in ALLOWED[part], f"{name} imports {module}"
         if part == "systems" and name.count("/") > 1:
             assert not module.startswith("shendu.systems"), f"{name} imports another system"
@@ -171,7 +176,7 @@ def test_dependencies_run_one_way(name: str) -> None:
 def test_the_rooms_of_data_are_apart(room: str) -> None:
     assert set(ROOMS) == {path.name for path in (ROOT / "data").iterdir() if path.is_dir() and path.name[0] != "_"}
     for name in (name for name in FILES if name.startswith(f"data/{room}/")):
-        others = {module.split(".")[2] for module, _ in imports(FILES[name]) if module.count(".") > 1}
+        others = {module.split(".")[2] for module in imports(FILES[name]) if module.count(".") > 1}
         assert others & set(ROOMS) <= ROOMS[room] | {room}, f"{name} imports {others}"
 
 
@@ -179,7 +184,7 @@ def test_the_rule_itself_sees_lazy_and_aliased_imports() -> None:
     tree = ast.parse(
         "def f():\n    from shendu import loop\n    import shendu.run as r\n    from shendu.verbs.train import train"
     )
-    assert [module for module, _ in imports(tree)] == ["shendu.loop", "shendu.run", "shendu.verbs.train"]
+    assert set(imports(tree)) == {"shendu.loop", "shendu.run", "shendu.verbs.train"}
 
 
 def test_one_backward_and_one_step() -> None:
@@ -201,9 +206,7 @@ def test_the_loop_is_read_in_one_direction(name: str) -> None:
     assert {f"loop/{each}.py" for each in LOOP} == {name for name in FILES if name.startswith("loop/")} - {
         "loop/__init__.py"
     }
-    found = [
-        module.split(".")[2] for module, _ in imports(FILES[f"loop/{name}.py"]) if module.startswith("shendu.loop.")
-    ]
+    found = [module.split(".")[2] for module in imports(FILES[f"loop/{name}.py"]) if module.startswith("shendu.loop.")]
     assert set(found) <= set(LOOP[: LOOP.index(name)])
 
 
@@ -288,7 +291,8 @@ def test_shared_code_names_no_task_and_no_kind_of_field() -> None:
     tasks, fields = (
         [path.stem for path in (ROOT / room).glob("*.py") if path.stem[0] != "_"] for room in ("tasks", "data/fields")
     )
-    assert not {(name, word) for name, tree in shared_but("tasks/", "data/").items() for word in asked(tree, tasks)}
+    asking = shared_but("tasks/", "data/", "reading.py")  # the last: what a person says is told from each other there
+    assert not {(name, word) for name, tree in asking.items() for word in asked(tree, tasks)}
     found = {(name, word) for name, tree in shared_but("data/").items() for word in asked(tree, fields)}
     assert found == {("nn/recurrent.py", "prose")}, "a setting of the network: whether it answers at each word"
 
@@ -299,7 +303,7 @@ def test_shared_code_takes_no_kind_by_its_class() -> None:
     taken = {
         name
         for name, tree in shared_but("tasks/", "data/", "recipes/").items()
-        for module, _ in imports(Runs().visit(copy.deepcopy(tree)))
+        for module in imports(tree)
         if module.startswith(kinds)
     }
     assert taken == set(CHOSEN)

@@ -20,10 +20,10 @@ import shendu
 from shendu import cli, own, registry
 from shendu.core import At
 from shendu.data.reader import Claim, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.pages.explanation import attributions
+from shendu.reading import Reading
 from shendu.tasks import Task
 
 HERE = Path(__file__).parent / "outside"

@@ -38,6 +38,10 @@ CASES = [
     for name in NAMES
     for form in FORMS.get(name, ({},))
 ]
+LONG = [
+    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if case.id == "mobilenet" else ()) for case in CASES
+]
+"""The same where its 200 steps of MobileNet are too slow for a fast test."""
 
 
 def steps(name: str) -> int:
@@ -48,7 +52,7 @@ def steps(name: str) -> int:
 # ---- it learns
 
 
-@pytest.mark.parametrize(("name", "form"), CASES)
+@pytest.mark.parametrize(("name", "form"), LONG)
 def test_overfits_one_batch(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
     data, choices = bench.opened(name)
     rows = min(16, len(data.splits["train"]))
@@ -95,14 +99,14 @@ def test_learns_in_half_precision(name: str, form: dict[str, Any], bench: Any, t
 # ---- it resumes
 
 
-@pytest.mark.parametrize("kind", ["plain", "rich"])
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.slow), "rich"])
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_resumes_bit_for_bit(
     name: str, form: dict[str, Any], kind: str, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, _ = bench.opened(name)
     choices = {**form, **(bench.rich(name, data) if kind == "rich" else {})}
-    count = min(24, steps(name))
+    count = min(12, steps(name))
     choices |= {"steps": count} if count else {}
 
     with monkeypatch.context() as patch:

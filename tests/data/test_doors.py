@@ -22,9 +22,9 @@ from shendu.data.files import cache
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.ragged import Ragged, joined
 from shendu.data.reader import Claim, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field, Storage, Values
+from shendu.reading import Reading
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 

@@ -15,9 +15,9 @@ from shendu import data as data_module
 from shendu.data.dataset import Dataset
 from shendu.data.fields.series import Series
 from shendu.data.readers import series
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 

@@ -16,11 +16,11 @@ from shendu.data.checks.subject import WORST, Example, Finding, Subject
 from shendu.data.class_folders import ClassFolders
 from shendu.data.dataset import Dataset
 from shendu.data.files import archive, layout
-from shendu.data.reading import Published, Reading
 from shendu.data.tables import delimited, files, formats, kinds
 from shendu.data.tables.target import choose_target
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Published, Reading
 
 GARBLED = r"\x{FFFD}|Ã[\x{80}-\x{BF}]|â€|Â[\x{A0}-\x{BF}]"
 """UTF-8 that was once read as cp1252, or signs that were lost."""

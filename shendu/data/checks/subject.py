@@ -19,7 +19,7 @@ from shendu.data.audit import duplicates, screens
 from shendu.data.audit.screens import Feature
 from shendu.data.dataset import Dataset, dense
 from shendu.data.files import layout
-from shendu.data.reading import Reading
+from shendu.reading import Reading
 
 SEVERITIES = {
     "error": "figures would mislead, or training would stop",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from shendu.data.files.archive import ENTRY_BYTES_MOST, Read, Tree
-from shendu.data.reading import Reading
 from shendu.errors import UserError
+from shendu.reading import Reading
 
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 UNLABELLED = {"unsup"}

@@ -15,8 +15,8 @@ from typing import Any
 
 from shendu.data.files import cache, download
 from shendu.data.known.entry import File, Known
-from shendu.data.reading import Published
 from shendu.errors import UserError, unknown
+from shendu.reading import Published
 
 __all__ = ["KNOWN", "File", "Found", "Known", "Published", "find", "generate", "known", "listing", "on_disk"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shendu.data.reading import Published, Reading
+from shendu.reading import Published, Reading
 
 
 @dataclass(frozen=True)

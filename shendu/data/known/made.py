@@ -244,7 +244,7 @@ def tides(steps: int = 160) -> dict[str, Any]:
 
     from shendu import chance
     from shendu.data.readers import series
-    from shendu.data.reading import Reading
+    from shendu.reading import Reading
 
     t = np.arange(steps)
     noise = chance.uniform(torch.arange(steps), 2, 5).double().numpy().sum(1) - 1

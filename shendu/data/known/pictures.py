@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shendu.data.known.entry import File, Known, local
-from shendu.data.reading import Reading
+from shendu.reading import Reading
 
 CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
 DIGITS = tuple(str(digit) for digit in range(10))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shendu.data.known.entry import Known, local
-from shendu.data.reading import Reading
+from shendu.reading import Reading
 
 SETS: tuple[Known, ...] = (
     Known(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shendu.data.known.entry import Known, local
-from shendu.data.reading import Published
+from shendu.reading import Published
 
 ADULT = (
     local("train", "adult.data", 3_974_305, "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"),

@@ -9,9 +9,9 @@ from typing import Any
 
 from shendu.data.class_folders import ClassFolders, Laid
 from shendu.data.reader import Claim, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
 from shendu.field import Field
+from shendu.reading import Reading
 
 NEAR = 0.5
 """A reader that is this share as sure as the surest is named beside it."""

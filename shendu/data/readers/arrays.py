@@ -21,9 +21,9 @@ from shendu.data.fields.number import Number
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.moments import chunks
 from shendu.data.reader import Claim, Items, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 _PARTS = {"train": "train", "validation": "val", "test": "test"}
 """Split -> how an array's name ends."""

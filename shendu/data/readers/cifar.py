@@ -11,9 +11,9 @@ from shendu.data.fields.image import Image
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.reader import Claim, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 SURE = 0.94
 RECORD, RECORDS = 1 + 3 * 32 * 32, 10_000

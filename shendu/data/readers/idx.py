@@ -17,9 +17,9 @@ from shendu.data.fields.category import Category
 from shendu.data.fields.image import Image
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.reader import Claim, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 SURE = 0.98
 MAGIC, DIMENSIONS = b"\0\0\x08", (b"\x01", b"\x03")

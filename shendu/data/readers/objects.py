@@ -8,10 +8,10 @@ from typing import Any
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.reader import Claim, Key, Place, Reader
 from shendu.data.readers import series, tables
-from shendu.data.reading import Reading
 from shendu.data.tables.files import PARTS
 from shendu.data.tables.loading import Loaded
 from shendu.field import Field
+from shendu.reading import Reading
 
 SURE = 0.95
 

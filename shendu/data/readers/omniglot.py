@@ -20,8 +20,8 @@ from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import each, refuse
 from shendu.data.files.picture import read_picture
 from shendu.data.reader import Claim, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
+from shendu.reading import Reading
 
 SURE = 0.97
 FILES = {"small1": "images_background_small1.zip", "small2": "images_background_small2.zip", "runs": "all_runs.zip"}

@@ -8,9 +8,9 @@ from typing import Any
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.reader import Claim, Items, Key, Place, Reader
 from shendu.data.readers import tables
-from shendu.data.reading import Reading
 from shendu.data.tables.loading import Loaded
 from shendu.field import Field
+from shendu.reading import Reading
 
 SURE, NAMED, AS_IT_IS = 0.92, 0.97, 0.1
 PIECE = 4096

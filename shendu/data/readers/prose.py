@@ -17,9 +17,9 @@ from shendu.data.fields.prose import Prose, checked
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import SPLITS, count, suffix
 from shendu.data.reader import Claim, Items, Key, Place, Reader, short
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 SUFFIXES = (".txt",)
 SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}

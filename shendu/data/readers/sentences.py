@@ -20,9 +20,9 @@ from shendu.data.fields.sentence import BYTES_MOST, Sentence
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.ragged import Ragged
 from shendu.data.reader import Claim, Items, Key, Place, Reader, short
-from shendu.data.reading import Reading
 from shendu.errors import UserError, unknown
 from shendu.field import Field
+from shendu.reading import Reading
 
 SOURCE, TARGET = "source", "target"
 FILE_MOST = 4 << 30

@@ -23,11 +23,11 @@ from shendu.data.fields.number import Number
 from shendu.data.fields.series import Series, Unit
 from shendu.data.files import cache
 from shendu.data.reader import Claim, Items, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.data.tables import files, loading
 from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
 from shendu.field import Field
+from shendu.reading import Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,12 +16,12 @@ from shendu.data.fields.text import Text
 from shendu.data.files import cache
 from shendu.data.reader import Claim, Items, Key, Place, Reader, is_path
 from shendu.data.readers import pictures, recordings, sequences, series, texts
-from shendu.data.reading import Published, Reading
 from shendu.data.tables import files, loading
 from shendu.data.tables.files import SUFFIXES
 from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
 from shendu.field import Field
+from shendu.reading import Published, Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa

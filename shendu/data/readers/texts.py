@@ -21,10 +21,10 @@ from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import Kind, Plan, count, each, first, printable, refuse, skipped
 from shendu.data.reader import Claim, Items, Place, is_path, short
-from shendu.data.reading import Reading
 from shendu.data.words import UNKNOWN, words
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 VOCABULARY_MOST, SEEN_LEAST = 50_000, 2
 """A vocabulary's most frequent words, and how often a word is seen at least."""

@@ -12,9 +12,9 @@ from shendu.data.fields.category import Category
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.reader import Claim, Items, Key, Place, Reader
 from shendu.data.readers import arrays
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 SURE = 0.95
 PARTS = {"train": "train", "validation": "val", "val": "val", "test": "test"}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shendu.data.files.archive import Tree
 from shendu.data.reader import Place
-from shendu.data.reading import Published, Reading
 from shendu.data.tables import files
 from shendu.errors import UserError
+from shendu.reading import Published, Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,11 +19,11 @@ from shendu.data.column import Column
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.files import cache
-from shendu.data.reading import Published, Reading
 from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import Judged, explained, judge, parse_types
 from shendu.data.tables.target import Target, choose_target, prepared
 from shendu.errors import UserError, near
+from shendu.reading import Published, Reading
 
 
 @dataclass(frozen=True)

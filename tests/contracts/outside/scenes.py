@@ -26,9 +26,9 @@ from shendu.data.fields.image import Image
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.ragged import Ragged
 from shendu.data.reader import Claim, Items, Key, Place, Reader
-from shendu.data.reading import Reading
 from shendu.errors import UserError
 from shendu.field import Field, Storage, Values
+from shendu.reading import Reading
 from shendu.recipes import Training, recipe_of, stage
 from shendu.saved import Saved
 from shendu.tasks import Task
