@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forms import FORMS
+from forms import FORMS, REPRESENTATIVES
 
 from shendu import config, registry, tasks
 from shendu import data as data_module
@@ -41,7 +41,12 @@ CASES = [
 LONG = [
     pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if case.id == "mobilenet" else ()) for case in CASES
 ]
-"""The same where its 200 steps of MobileNet are too slow for a fast test."""
+"""The same, without the 200 steps of MobileNet in `make test`."""
+SOME = [
+    pytest.param(*case.values, id=case.id, marks=() if case.values[0] in REPRESENTATIVES else pytest.mark.slow)
+    for case in CASES
+]
+"""The same, in `make test` of the representatives alone."""
 
 
 def steps(name: str) -> int:
@@ -79,7 +84,7 @@ def test_overfits_one_batch(name: str, form: dict[str, Any], bench: Any, tmp_pat
             assert evaluate(ask, recipe.splits["train"], {"errors": Errors()}).figures["r2"] > 0.95
 
 
-@pytest.mark.parametrize(("name", "form"), CASES)
+@pytest.mark.parametrize(("name", "form"), SOME)
 def test_learns_in_half_precision(name: str, form: dict[str, Any], bench: Any, tmp_path: Path) -> None:
     """Its weights stay float32 and finite, and its first losses are those of single precision, rounded."""
     data, choices = bench.opened(name)
@@ -143,7 +148,7 @@ def test_same_seed_same_bytes_other_seed_others(bench: Any, tmp_path: Path) -> N
 # ---- it accumulates
 
 
-@pytest.mark.parametrize(("name", "form"), CASES)
+@pytest.mark.parametrize(("name", "form"), SOME)
 def test_accumulates(name: str, form: dict[str, Any], bench: Any, tmp_path: Path, one_line: Any) -> None:
     data, _ = bench.opened(name)
     picture = isinstance(data.fields[data.input], Image)

@@ -134,8 +134,8 @@ def test_gone_between_two_writes(moment: tuple[str, int, bool], server: Any, sho
 
 def test_a_file_that_must_not_grow(server: Any, tmp_path: Path, one_line: Any) -> None:
     """The first checkpoint fits below the limit, those with the optimiser's state do not."""
-    out = tmp_path / "run"
-    process = start(server, "lenet", out, file_limit=600_000)
+    out, longer = tmp_path / "run", 0.2
+    process = start(server, "lenet", out, longer, file_limit=600_000)
     process.join(LIMIT)
     assert process.exitcode == 2
     said = Path(f"{out}.stderr").read_text(encoding="utf-8")
@@ -143,8 +143,8 @@ def test_a_file_that_must_not_grow(server: Any, tmp_path: Path, one_line: Any) -
     assert len(said.splitlines()) == 1
     kept = Folder(out).newest(print)
     assert kept is not None
-    finish(server, "lenet", out)
-    finish(server, "lenet", tmp_path / "whole")
+    finish(server, "lenet", out, longer=longer)
+    finish(server, "lenet", tmp_path / "whole", longer=longer)
     assert sha256(out / "model.safetensors") == sha256(tmp_path / "whole" / "model.safetensors")
 
 

@@ -83,7 +83,7 @@ def separable(seed: int, rows: int = 40, inputs: int = 4) -> tuple[np.ndarray, n
     return x, np.where(x @ plane + offset > 0, 1, 0)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_perceptron_is_rosenblatts_rule_and_keeps_the_mistake_bound(seed: int, bench: Any, tmp_path: Path) -> None:
     x, y = separable(seed)
     data = data_module.open((x, y))
@@ -168,7 +168,7 @@ def test_linear_least_squares_on_indicators(bench: Any, tmp_path: Path) -> None:
 # ---- mlp
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 20))])
 def test_mlp_learns_exclusive_or_from_every_seed(seed: int, bench: Any, tmp_path: Path) -> None:
     recipe = mlp.recipe(data_module.open("xor"), seed=seed)
     assert recipe.stages[0].batch_size == 4
