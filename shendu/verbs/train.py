@@ -120,19 +120,18 @@ def train(
     )  # fmt: skip
     with folder.alone():
         begin(folder, order, dataset, recipe)
+        stopped = "stopped at once; continue from the last checkpoint with"
         try:
             with display.live(f"{name} on {dataset.name}", folder):
                 model, at = fit(recipe, folder, setup)
+            stopped = "all that was learned is saved, its figures are not complete; take them with"
             finish(folder, name, dataset, recipe, setup, model, at, display, began + limit if limit else math.inf)
         except Interrupted as why:
             raise Interrupted(
                 f"{why}; everything is saved, continue with: {Saved(folder.path).continued}", why.signal
             ) from None
         except KeyboardInterrupt:  # the second one, or one while the final figures are taken
-            raise Interrupted(
-                f"stopped at once; continue from the last checkpoint with: {Saved(folder.path).continued}",
-                signal.SIGINT,
-            ) from None
+            raise Interrupted(f"{stopped}: {Saved(folder.path).continued}", signal.SIGINT) from None
         except UserError:
             if begun_only(
                 folder.path, "recipe.json", "env.json", own.KEPT

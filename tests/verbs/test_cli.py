@@ -40,6 +40,20 @@ def call(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
     return code, out, err
 
 
+def test_ctrl_c_while_figures_are_taken_says_that_what_was_learned_is_saved(monkeypatch, capsys, tmp_path):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shendu.verbs.train.finish", stopped)
+        code, _, err = call(patch, capsys, "train", "mlp", "digits", "--steps", 3, "--out", tmp_path / "r")
+    assert code == 130
+    assert "all that was learned is saved" in err.splitlines()[-1]
+    code, *_ = call(monkeypatch, capsys, *err.splitlines()[-1].split(" shendu ")[-1].split())
+    assert code == 0
+    assert Run(tmp_path / "r").result["steps"] == 3
+
+
 def test_train_prints_its_result_as_json(monkeypatch, capsys, tmp_path):
     code, out, _ = call(
         monkeypatch,

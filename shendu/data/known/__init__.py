@@ -103,7 +103,8 @@ def on_disk(name: str, data_dir: str | Path | None = None) -> Path | None:
 
 
 def listing(data_dir: str | Path | None = None) -> list[dict[str, str]]:
-    """For each known set its `name`, `summary`, `licence` and `where`: built in, a path, or how much to download."""
+    """For each known set its `name`, `summary`, `licence`, `home` (where a person finds it) and `where` it is here: built in, a path,
+    how much would be downloaded, or that a person puts it here."""
     rows = []
     for name, entry in KNOWN.items():
         if entry.make:
@@ -111,10 +112,12 @@ def listing(data_dir: str | Path | None = None) -> list[dict[str, str]]:
         elif path := on_disk(name, data_dir):
             where = str(path)
         elif not all(file.urls for file in entry.files):
-            where = f"from {entry.home}"
+            where = "to be put here by hand"
         else:
             where = f"would download {sum(file.size for file in entry.files) / 2**20:.1f} MiB"
-        rows.append({"name": name, "summary": entry.summary, "licence": entry.licence, "where": where})
+        rows.append(
+            {"name": name, "summary": entry.summary, "licence": entry.licence, "home": entry.home, "where": where}
+        )
     return rows
 
 
