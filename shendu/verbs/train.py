@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -134,14 +133,16 @@ def train(
                 signal.SIGINT,
             ) from None
         except UserError:
+            folder.check_there()
             if begun_only(
                 folder.path, "recipe.json", "env.json", own.KEPT
             ):  # what cannot be built leaves no run behind
-                shutil.rmtree(folder.path)
+                folder.remove()
             raise
         except Exception:
+            folder.check_there()
             if not order.expected_hash and all(path.name == "step-00000000" for path in folder.checkpoints()):
-                shutil.rmtree(folder.path)  # a mistake in a person's code: nothing was learned
+                folder.remove()  # a mistake in a person's code: nothing was learned
             raise
     return handed_back(system, Run(folder.path, module=system)) if isinstance(system, nn.Module) else Run(folder.path)
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from shendu import untrusted
 from shendu.data.dataset import Dataset, Split
 from shendu.data.fields.category import Category
 from shendu.data.moments import chunks
@@ -143,7 +144,7 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
     """The entry of a hash, memory-mapped copy-on-write; None where it is missing or damaged."""
     folder = root() / "data" / digest
     try:
-        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        about = untrusted.read(folder / "dataset.json", dict[str, Any])
         fields = {name: Field.from_json(value) for name, value in about["fields"].items()}
         storage = {key + part: how for key, field in fields.items() for part, how in field.storage().items()}
         splits = {
