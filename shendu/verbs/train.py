@@ -41,6 +41,8 @@ TRAIN_FIGURE_ROWS = 10_000
 TRAIN_FIGURE_LEAST = 500
 """And on at least so many, however little of a time limit is left."""
 PARTS = ("train", "validation", "test")
+FINISHED = ("model.safetensors", "config.json", "task.json", "result.json", "report.html")
+"""What a finished run has: where one is removed, they are made again from the last checkpoint."""
 ENGINE = ("device", "precision", "compile", "on_nan", "time_limit", "data_dir")
 """Options that are no settings of the system."""
 
@@ -165,7 +167,7 @@ def finish(
     deadline: float,
 ) -> None:
     """The finished model, its final figures and the report; harmless to do twice."""
-    if all((folder.path / name).exists() for name in ("model.safetensors", "result.json", "report.html")):
+    if all((folder.path / name).exists() for name in FINISHED):
         display.say(f"{folder.path} is finished already; its figures are in result.json")
         return
     predictor = Predictor(recipe.task, model, str(setup.device), setup.precision)

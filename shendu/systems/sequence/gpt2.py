@@ -206,11 +206,12 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
     where = Path(folder)
     net, file = config_of(where), where / "model.safetensors"
     try:
-        shapes = shapes_of(file)
-        if wrong := misfit(published(shapes), outline(net, bound(shapes.values()))):
+        most = bound(shapes_of(file).values())
+        weights = published(load_file(file))
+        if wrong := misfit(weights, outline(net, most)):
             raise ValueError(wrong)
         model = net.build()
-        model.load_state_dict(published(load_file(file)))
+        model.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{file} does not fit config.json ({' '.join(str(error).split())[:200]}); fetch both again"
