@@ -67,7 +67,10 @@ def main() -> None:
 
 
 def stop(message: str, code: int) -> None:
-    click.echo(f"shendu: {message}", err=True)
+    try:
+        click.echo(f"shendu: {message}", err=True)
+    except OSError:  # the terminal was closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(code)
 
 
