@@ -231,6 +231,7 @@ class Folder:
 
     def log(self, line: dict[str, Any]) -> None:
         """Appends one line; a number that JSON has no word for becomes null."""
+        self.check_there()
         clean = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in line.items()}
         path = self.path / "metrics.jsonl"
         with writing(path), open(path, "a", encoding="utf-8") as file:

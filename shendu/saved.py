@@ -16,7 +16,7 @@ from torch import nn
 
 import shendu.run
 from shendu import config, kept, own, parallel, registry, tasks
-from shendu.errors import UserError
+from shendu.errors import UserError, out_of_memory
 from shendu.nn.outline import bound, misfit, outline, shapes_of
 from shendu.predictor import Predictor
 from shendu.recipes.bare import Bare
@@ -150,7 +150,7 @@ class Saved:
         except UserError as error:
             raise UserError(f"{self.path / name}: {error}") from None
         except Exception as error:
-            if own.told(error):
+            if out_of_memory(error) or own.told(error):
                 raise
             why = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(

@@ -35,7 +35,7 @@ def regular(path: Path, most: int = BYTES_MOST) -> bytes:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise Unreadable("it is no ordinary file")
-        data = file.read(most + 1) if about.st_size <= most else b""
+        data = file.read(about.st_size + 1) if about.st_size <= most else b""
     if about.st_size > most or len(data) > most:
         raise Unreadable(f"it has more than {most >> 20} MB")
     return data
