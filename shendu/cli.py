@@ -8,7 +8,7 @@ import sys
 import click
 
 from shendu import __version__
-from shendu.errors import Interrupted, UserError
+from shendu.errors import Interrupted, UserError, out_of_memory
 from shendu.own import told
 from shendu.registry import verbs
 
@@ -61,13 +61,21 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if out_of_memory(error):
+            stop(
+                "out of memory, or its limit (ulimit -v) was hit; free some or raise the limit, or try a smaller --batch-size",
+                EXIT_USER,
+            )
         if not (line := told(error)):
             raise
         stop(line, EXIT_USER)
 
 
 def stop(message: str, code: int) -> None:
-    click.echo(f"shendu: {message}", err=True)
+    try:
+        click.echo(f"shendu: {message}", err=True)
+    except OSError:  # the terminal was closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(code)
 
 

@@ -18,6 +18,19 @@ class Interrupted(Exception):
         self.signal = signal
 
 
+NO_MEMORY = (
+    "out of memory", "can't allocate memory", "Cannot allocate memory", "not enough memory", "failed to map segment", "bad_alloc",
+    "can't start new thread",
+)  # fmt: skip
+"""What libraries say where memory ran out, on the device or on the host."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, or its limit was hit."""
+    known = isinstance(error, RuntimeError | ImportError | OSError) and any(said in str(error) for said in NO_MEMORY)
+    return isinstance(error, MemoryError) or known
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where a known word is close, else the known words themselves."""
     names = sorted(set(known))

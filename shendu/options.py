@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from shendu import own
-from shendu.reading import Reading
+from shendu.reading import Reading, anew
 
 
 def add_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -48,14 +48,22 @@ OPENS = add_options(
 )  # fmt: skip
 
 
+def _anew(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """While the command runs, files are read although the cache has them."""
+    token = anew.set(value)
+    ctx.call_on_close(lambda: anew.reset(token))
+
+
 def READING(command: Any) -> Any:
-    """How data is read: an option for each field of `shendu.data.Reading`, as the field describes it."""
+    """How data is read: an option for each field of `shendu.data.Reading`, as the field describes it; and --no-cache."""
     kinds: dict[type, dict[str, Any]] = {bool: {"is_flag": True, "default": None}, tuple: {"multiple": True}}
     found = []
     for field in dataclasses.fields(Reading):
         kind, about = type(field.default), field.metadata
         how = kinds.get(kind, {"type": kind})
         found.append(click.option(about["option"], field.name, metavar=about["metavar"], help=about["help"], **how))
+    found.append(click.option("--no-cache", is_flag=True, expose_value=False, callback=_anew,
+                              help="Read and decode the files anew, whatever the cache has of them."))  # fmt: skip
     return add_options(*found)(command)
 
 

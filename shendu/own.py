@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from shendu.errors import UserError
+from shendu.untrusted import Unreadable, regular
 
 KEPT = "system.py"
 """The text in a run folder."""
@@ -66,14 +67,14 @@ def read(file: Path) -> tuple[str, str]:
     import hashlib  # not above: --help does without
 
     try:
-        data = file.read_bytes()[: MOST + 1]
+        data = regular(file, MOST)
         text = data.decode("utf-8")
+    except Unreadable as error:
+        raise UserError(f"{file} cannot be read: {error}; a system is a file that is read from top to bottom") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): check the path") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is no text in UTF-8 (byte {error.start:,}): save it as UTF-8") from None
-    if len(data) > MOST:
-        raise UserError(f"{file} has more than {MOST >> 20} MB; a system is a file that is read from top to bottom")
     return text, hashlib.sha256(data).hexdigest()
 
 

@@ -153,14 +153,6 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     }
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on the device or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-
-
 TRIAL_WORTH = {"cpu": 900.0, "mps": 900.0, "cuda": 180.0}
 """Seconds of training left from which a trial of compilation can pay for itself: it takes a minute or two on a processor, half
 a minute on a GPU."""

@@ -8,21 +8,20 @@ use here, the system's `unusable(weights)` says why.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from shendu import config, registry
+from shendu import config, kept, registry, untrusted
 from shendu.core import Config
 from shendu.errors import UserError
+from shendu.nn.outline import outline
 from shendu.run import sha256
 from shendu.saved import unaliased
 from shendu.tasks import Task
@@ -178,7 +177,10 @@ def read(file: Path) -> dict[str, Tensor]:
         raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]})") from None
     if not tensors:
         raise UserError(f"{file} holds no tensors")
-    return unwrapped(unaliased(tensors, aliases(file, tensors)))
+    known = kept_with(file, "config.json", kept.Network)
+    check_seal(file, known.get("files", {}).get(file.name))
+    tied = {name: target for name, target in known.get("aliases", {}).items() if target in tensors}
+    return unwrapped(unaliased(tensors, tied))
 
 
 def usable(module: ModuleType, file: Path) -> dict[str, Tensor]:
@@ -194,21 +196,17 @@ def plain(error: SafetensorError) -> str:
     return str(error).splitlines()[0].rpartition("header: ")[2][:120]
 
 
-def kept_with(file: Path, name: str) -> Any:
-    """What a run keeps beside its weights as JSON; None where there is none."""
-    try:
-        return json.loads(file.with_name(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+def kept_with(file: Path, name: str, wanted: Any = Any) -> Any:
+    """What a run keeps beside its weights as JSON, of a type; an empty object where there is none."""
+    return untrusted.lenient(file.with_name(name), wanted, {})
 
 
-def aliases(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of tied tensors that a run stores once; none for other files."""
-    try:
-        kept = kept_with(file, "config.json")["aliases"]
-        return {name: target for name, target in kept.items() if target in tensors}
-    except (LookupError, TypeError, AttributeError):
-        return {}
+def check_seal(file: Path, wanted: str | None) -> None:
+    """Raises UserError where weights are not those that their run wrote, whose hash is `wanted`; None: nobody knows."""
+    if wanted is not None and sha256(file) != wanted:
+        raise UserError(
+            f"{file} has changed since it was written: its hash is not the one in config.json; take a sound copy"
+        )
 
 
 def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -234,16 +232,6 @@ def readings(module: ModuleType, found: dict[str, Tensor]) -> Iterator[dict[str,
         yield module.published(dict(found))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError):
         return  # so foreign that it cannot be renamed: the file's own names are then held against the network
-
-
-def outline(net: Config) -> dict[str, Tensor]:
-    """A network's tensors by name, without their numbers where it can be built so."""
-    try:
-        with torch.device("meta"):
-            return net.build().state_dict()
-    except RuntimeError:
-        with torch.random.fork_rng(devices=[]):
-            return net.build().state_dict()
 
 
 def deciding(net: Any, blank: Mapping[str, Tensor]) -> set[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from shendu.errors import UserError, unknown
 
+anew: ContextVar[bool] = ContextVar("anew", default=False)
+"""Whether files are read and decoded although the cache has them (--no-cache): it changes no outcome, so it is no part of `Reading`."""
 TASKS = ("auto", "classes", "numbers", "forecast", "anomaly", "text")
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from shendu import kept, untrusted
 from shendu.errors import UserError
 
 try:
@@ -30,6 +31,8 @@ LOCK = ".lock"
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
+STATE_MOST = 1 << 30
+"""Bytes of a checkpoint's JSON, and of metrics.jsonl."""
 
 
 class NonFinite(Exception):
@@ -73,6 +76,11 @@ def unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(tree, list):
         return [unpack(value, tensors) for value in tree]
     return tree
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """The first tensor that holds NaN or infinity, by name; empty: none."""
+    return next((name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), "")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -140,22 +148,12 @@ def writing(path: Path) -> Iterator[None]:
 # ---- the folder ------------------------------------------------------------------------------------------------------
 
 
-class Entries(dict[str, Any]):
-    """What a JSON file holds; asking for an entry that a damaged one lacks raises UserError."""
-
-    def __init__(self, path: Path, entries: dict[str, Any]) -> None:
-        super().__init__(entries)
-        self.path = path
-
-    def __missing__(self, key: str) -> Any:
-        raise UserError(f"{self.path} lacks '{key}'; restore it, or train again with another --out")
-
-
 class Folder:
     """One run's files. Creating the object touches nothing; `prepare` makes the folder."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: os.stat_result | None = None
 
     def __repr__(self) -> str:
         return f"Folder({str(self.path)!r})"
@@ -169,43 +167,71 @@ class Folder:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Raises UserError while another process trains in this folder; the lock goes with the process, however it ends."""
+        """Raises UserError while another process trains in this folder; the lock goes with the process, however it ends.
+
+        What goes wrong because the folder was deleted or moved in the meantime is a UserError that says so.
+        """
         self.prepare()
-        if fcntl is None:
-            yield
-            return
         with (self.path / LOCK).open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
                     f"another process is training in {self.path}; wait for its end, or choose another folder with --out"
                 ) from None
             except OSError:  # a file system without locks
                 pass
-            yield
+            self._lock = os.fstat(file.fileno())
+            try:
+                yield
+            except Exception:
+                self.check_there()
+                raise
+            finally:
+                self._lock = None
+
+    def check_there(self) -> None:
+        """Raises UserError where the folder is not the one any more that `alone` locked: nothing is written beside it, or into
+        what another process has made of its name."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(os.stat(self.path / LOCK), self._lock):
+                return
+        if (self.path / "recipe.json").exists() and not (self.path / LOCK).exists():  # the lock alone was removed
+            return
+        raise UserError(
+            f"{self.path} was deleted, moved or made anew while it was trained in; bring it back and continue it with --resume, "
+            "or train again"
+        )
+
+    def remove(self) -> None:
+        """Deletes the folder, which is then not missed."""
+        shutil.rmtree(self.path)
+        self._lock = None
 
     def read(self, name: str) -> Any:
         """A JSON file of the run, None where it does not exist; raises UserError where it is damaged, now or when an entry is
         asked for that it lacks."""
-        path = self.path / name
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"), object_hook=lambda found: Entries(path, found))
-            if not isinstance(values, Entries):
-                raise ValueError("it holds no JSON object")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); restore it, or train again with another --out") from None
+        return kept.load(self.path / name)
+
+    def need(self, name: str) -> Any:
+        """The same; raises UserError where it does not exist."""
+        values = self.read(name)
+        if values is None:
+            raise UserError(f"{self.path / name} is gone; restore it, or train again with another --out")
         return values
 
-    def write(self, name: str, value: Any) -> None:
-        write_json(self.path / name, value)
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Writes a JSON file of the run, sealed."""
+        write_json(self.path / name, kept.sealed(value))
 
     # ---- metrics.jsonl
 
     def log(self, line: dict[str, Any]) -> None:
         """Appends one line; a number that JSON has no word for becomes null."""
+        self.check_there()
         clean = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in line.items()}
         path = self.path / "metrics.jsonl"
         with writing(path), open(path, "a", encoding="utf-8") as file:
@@ -223,14 +249,19 @@ class Folder:
             os.truncate(path, position)
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a half-written last one is left out."""
+        """The lines of metrics.jsonl; a half-written or damaged one is left out."""
         path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        try:
+            text = untrusted.regular(path, STATE_MOST).decode("utf-8", "replace")
+        except (OSError, untrusted.Unreadable) as error:
+            raise UserError(f"{path} cannot be read ({error}); restore it, or remove it") from None
         lines = []
-        if path.exists():
-            for text in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):
-                    lines.append(json.loads(text))
-        return lines
+        for line in text.splitlines():
+            with contextlib.suppress(untrusted.Unreadable):
+                lines.append(untrusted.parsed(line))
+        return [line for line in lines if not untrusted.misfit(line, dict[str, float | bool | str | None])]
 
     # ---- checkpoints
 
@@ -243,12 +274,12 @@ class Folder:
         """Writes a checkpoint: a temporary folder, synced, renamed. Raises NonFinite, or UserError (disk full)."""
         tensors: dict[str, Tensor] = {}
         state = pack(tree, tensors)
-        for name, t in tensors.items():
-            if t.is_floating_point() and not torch.isfinite(t).all():
-                raise NonFinite(name.strip("/"))
+        if name := not_finite(tensors):
+            raise NonFinite(name.strip("/"))
+        self.check_there()
         parent = self.path / "checkpoints"
         with writing(parent):
-            parent.mkdir(parents=True, exist_ok=True)
+            parent.mkdir(parents=self._lock is None, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=parent))
             try:
                 save_file(tensors, temporary / "state.safetensors")
@@ -302,10 +333,14 @@ def _digest(text: str) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    first, _, text = (path / "state.json").read_text(encoding="utf-8").partition("\n")
-    seal = json.loads(first)["seal"]
+    first, _, text = untrusted.regular(path / "state.json", STATE_MOST).decode("utf-8").partition("\n")
+    seal = untrusted.parsed(first)["seal"]
     if _digest(text) != seal["state"]:
         raise ValueError("state.json does not match its checksum")
-    if sha256(path / "state.safetensors") != seal["tensors"]:
+    if not (path / "state.safetensors").is_file() or sha256(path / "state.safetensors") != seal["tensors"]:
         raise ValueError("state.safetensors does not match its checksum")
-    return unpack(json.loads(text), load_file(path / "state.safetensors"))
+    tensors = load_file(path / "state.safetensors")
+    if name := not_finite(tensors):
+        raise ValueError(f"{name.strip('/')} is not finite")
+    tree: dict[str, Any] = unpack(untrusted.parsed(text), tensors)
+    return tree

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import shendu.run
-from shendu import config, own, parallel, registry, tasks
-from shendu.errors import UserError
+from shendu import config, kept, own, parallel, registry, tasks
+from shendu.errors import UserError, out_of_memory
+from shendu.nn.outline import bound, misfit, outline, shapes_of
 from shendu.predictor import Predictor
 from shendu.recipes.bare import Bare
 from shendu.run import Folder
@@ -86,7 +89,8 @@ class Saved:
         if values is None:
             raise self.unfinished()
         _ = self.code  # its kinds of tasks and fields may be its own
-        return tasks.from_file(values)
+        with self.describing("task.json", "a task"):
+            return tasks.from_file(values)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -100,18 +104,58 @@ class Saved:
                 f"{self.path / 'config.json'} describes a network of {stored['system']}, recipe.json one of "
                 f"{self.recipe['system']}; restore the run's folder"
             )
-        model = config.from_json(self.code.Config, stored["config"]).build()
-        try:
-            tensors = unaliased(load_file(weights), stored["aliases"])
-        except (SafetensorError, KeyError, OSError) as error:
-            raise self.damaged(weights, f"cannot be read ({error})") from None
-        wrong = misfit(tensors, model.state_dict())
+        shapes, code = self.shapes(weights, stored["aliases"]), self.code
+        with self.describing("config.json", f"a network of {stored['system']}"):
+            net = config.from_json(code.Config, stored["config"])
+            wrong = misfit(shapes, outline(net, bound(shapes.values())))
         if wrong and self._module is not None:
             raise UserError(f"{self.path} holds the weights of another module than the one that was given ({wrong})")
         if wrong:
             raise self.damaged(weights, f"holds other weights than config.json describes ({wrong})")
-        model.load_state_dict(tensors)
+        self.check_seals(stored["files"])
+        try:
+            tensors = unaliased(load_file(weights), stored["aliases"])
+        except (SafetensorError, OSError) as error:
+            raise self.damaged(weights, f"cannot be read ({error})") from None
+        if name := shendu.run.not_finite(tensors):
+            raise self.damaged(weights, f"holds NaN or infinity in {name}")
+        with self.describing("config.json", f"a network of {stored['system']}"):
+            model: nn.Module = net.build()
+            model.load_state_dict(tensors)
         return parallel.place(model.eval(), torch.device("cpu"))
+
+    def shapes(self, weights: Path, aliases: dict[str, str]) -> dict[str, torch.Tensor]:
+        """What the file of weights says that it holds, as tensors without numbers."""
+        try:
+            return unaliased(shapes_of(weights), aliases)
+        except (SafetensorError, KeyError, OSError) as error:
+            raise self.damaged(weights, f"cannot be read ({error})") from None
+
+    def check_seals(self, files: dict[str, str]) -> None:
+        """Raises UserError where the weights or the task are not those that config.json was written with."""
+        weights, task = self.path / "model.safetensors", self.path / "task.json"
+        if shendu.run.sha256(weights) != files.get(weights.name):
+            raise self.damaged(weights, "has changed since it was written: its hash is not the one in config.json")
+        if kept.seal_of(self.folder.need(task.name)) != files.get(task.name):
+            raise UserError(
+                f"{task} is of another run than config.json; restore the run's folder, or remove {weights} and have all three made "
+                f"from the last checkpoint: {self.continued}"
+            )
+
+    @contextlib.contextmanager
+    def describing(self, name: str, what: str) -> Iterator[None]:
+        """What goes wrong while something is made as a file of the run says is that file's fault, and said in a line."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{self.path / name}: {error}") from None
+        except Exception as error:
+            if out_of_memory(error) or own.told(error):
+                raise
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(
+                f"{self.path / name} does not describe {what} ({why}); restore it, or train again with another --out"
+            ) from None
 
     def predictor(self, device: str = "auto", precision: str = "auto") -> Predictor:
         """The model with its task on a device."""
@@ -190,39 +234,32 @@ def opened(run: Saved | str | Path) -> Saved:
 
 def published_as(folder: Folder) -> str:
     """The system that reads a folder which is no run: the one that config.json names as its type; empty: there is none."""
-    stored = None if folder.read("recipe.json") else folder.read("config.json")
-    system = str(stored.get("model_type")) if isinstance(stored, dict) else ""
+    stored = None if folder.read("recipe.json") else kept.load(folder.path / "config.json", check=False)
+    system = str((stored or {}).get("model_type"))
     return system if system in registry.systems() and registry.load(system).from_folder else ""
 
 
 def save_model(folder: Folder, system: str, net: Any, model: nn.Module, task: Task) -> None:
-    """config.json, model.safetensors and task.json: what loads and shares a model."""
+    """model.safetensors, task.json and config.json, which seals all three: what loads and shares a model. Raises UserError for
+    weights that are not finite."""
     tensors: dict[str, torch.Tensor] = {}
     tree = shendu.run.pack(dict(model.state_dict()), tensors)
     named = {key: value["$tensor"] for key, value in tree["$dict"]}
     first = {target: key for key, target in reversed(named.items())}
     aliases = {key: first[target] for key, target in named.items() if first[target] != key}
+    stored = {first[target]: tensors[target] for target in first}
+    if name := shendu.run.not_finite(stored):
+        raise UserError(f"the network's {name} holds NaN or infinity, so it is not saved; try a lower --lr")
     path = folder.path / "model.safetensors"
     temporary = path.with_name(".model.safetensors")
     with shendu.run.writing(path):
-        save_file({first[target]: tensors[target] for target in first}, temporary, metadata={"format": "pt"})
+        save_file(stored, temporary, metadata={"format": "pt"})
         shendu.run.sync(temporary)
         temporary.replace(path)
-    folder.write(
-        "config.json",
-        {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net), "aliases": aliases},
-    )
     folder.write("task.json", task.to_json())
-
-
-def misfit(given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:
-    """The first difference between two sets of weights in names or shapes, in words; empty where there is none."""
-    for name, tensor in wanted.items():
-        if name not in given:
-            return f"{name} is missing"
-        if given[name].shape != tensor.shape:
-            return f"{name} is {list(given[name].shape)}, not {list(tensor.shape)}"
-    return next((f"{name} is not of this network" for name in given if name not in wanted), "")
+    files = {path.name: shendu.run.sha256(path), "task.json": kept.seal_of(folder.need("task.json"))}
+    about = {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net)}
+    folder.write("config.json", {**about, "aliases": aliases, "files": files})
 
 
 def unaliased(tensors: dict[str, torch.Tensor], aliases: dict[str, str]) -> dict[str, torch.Tensor]:

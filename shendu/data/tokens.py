@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from shendu import untrusted
 from shendu.errors import UserError
 
 if TYPE_CHECKING:
@@ -236,18 +237,16 @@ def _read(model: Any) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _text(path: Path) -> str:
-    if path.stat().st_size > FILE_BYTES_MOST:
-        raise UserError(f"{path} has more than {FILE_BYTES_MOST >> 20} MB; no tokenizer is as large")
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return untrusted.regular(path, FILE_BYTES_MOST).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error}); fetch it again") from None
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
+        return untrusted.parsed(_text(path))
+    except untrusted.Unreadable as error:
         raise UserError(f"{path} is no sound JSON ({error}); fetch it again") from None
 
 

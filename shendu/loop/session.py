@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shendu import chance, parallel
 from shendu.core import At, Batch, Recipe
-from shendu.errors import Interrupted
+from shendu.errors import Interrupted, out_of_memory
 from shendu.loop import figures, pace, trouble
 from shendu.loop.signals import stop_signals
 from shendu.loop.state import Progress, Setup, State, average
@@ -110,7 +110,7 @@ class Session(State):
             batches = self.fetch()
             loss = self.update(batches)
         except Exception as error:
-            if parallel.out_of_memory(error):
+            if out_of_memory(error):
                 trouble.shrink(self, error)
             raise
         at = self.at

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the loop looks between two steps whether one came."""
+"""Ctrl-C, SIGTERM and SIGHUP: the loop looks between two steps whether one came."""
 
 from __future__ import annotations
 
@@ -8,21 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""A terminal that was closed; Windows has none."""
+
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects Ctrl-C and SIGTERM in a list that the loop looks at between steps; a second Ctrl-C stops at once."""
+    """Collects Ctrl-C, SIGTERM and SIGHUP in a list that the loop looks at between steps; a second Ctrl-C stops at once.
+
+    SIGHUP is left alone where it is ignored (nohup), and never stops at once: a terminal that closes may send it twice.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
 
     def note(number: int, frame: Any) -> None:
-        if caught:
+        if caught and number != HANGUP:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield caught
     finally:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from shendu import chance, parallel
 from shendu.core import At, Batch, Metric, Outputs, Source
+from shendu.errors import out_of_memory
 from shendu.metrics.intervals import Draws
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def evaluate(
             found = {name: metric.rows(outputs, batch) for name, metric in metrics.items()}
             worse = badness(outputs, batch) if badness else torch.empty(0)
         except Exception as error:
-            if many == 1 or not parallel.out_of_memory(error):
+            if many == 1 or not out_of_memory(error):
                 raise
             size = max(1, many // 2)
             continue

@@ -11,7 +11,7 @@ from shendu.run import Folder
 
 def model_card(folder: Folder, result: dict[str, Any]) -> str:
     """Markdown with the front matter that model hubs read."""
-    recipe = folder.read("recipe.json")
+    recipe = folder.need("recipe.json")
     sure = result["intervals"]
     rows = [
         f"| {part} | {name} | {value:.4f} | {_between(sure.get(part, {}).get(name))} |"

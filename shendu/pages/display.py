@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -33,12 +33,32 @@ def aside(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+class Lasting:
+    """A stream whose other end may go away: what is written then is lost, and the training is not."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Display:
     """Progress and messages on standard error, so that standard output stays for results."""
 
     def __init__(self, quiet: bool, say: Callable[[str], None] | None = None) -> None:
         self.quiet, self._say = quiet, say
-        self.console = Console(stderr=True, highlight=False)
+        self.stream = Lasting(sys.stderr)
+        self.console = Console(file=self.stream, highlight=False)  # type: ignore[arg-type]
         self._live: Live | None = None
         self._title, self._last = "", 0.0
 
@@ -68,7 +88,7 @@ class Display:
         elif time.monotonic() - self._last > PLAIN_EVERY:
             self._last = time.monotonic()
             place, figures = self._words(line)
-            print("  ".join([self._title, *place, *figures]), file=sys.stderr, flush=True)
+            print("  ".join([self._title, *place, *figures]), file=self.stream, flush=True)
 
     def _words(self, line: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Where the training is, and how it goes: loss, the first validation figure, speed."""

@@ -45,7 +45,7 @@ LOGGED = ("stage", "step", "total", "seconds", "samples")
 
 def write(folder: Folder, recipe: Recipe, predictor: Predictor, measured: Measured, part: str) -> Path:
     """Writes report.html from what was measured on a part (its `badness` too), and returns its path."""
-    made, result = folder.read("recipe.json"), folder.read("result.json")
+    made, result = folder.need("recipe.json"), folder.need("result.json")
     history, task, again = folder.history(), predictor.task, predictor.again(recipe.splits[part])
     higher = {name: more for metric in task.metrics().values() for name, more in metric.higher.items()}
     name = PARTS[part].lower()

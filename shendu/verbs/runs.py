@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from shendu import kept
 from shendu.errors import UserError
 from shendu.options import AS_JSON, emit, table
 from shendu.own import continued
@@ -17,26 +17,26 @@ PUBLIC = ("list_runs",)
 
 
 def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
-    """Every run folder below `root`: path, system, data, and its test (else validation, else train) figures."""
+    """Every run folder below `root`: path, system, data, and its test (else validation, else train) figures; or what is wrong."""
     if not Path(root).is_dir():
         raise UserError(f"{root} is no folder; runs are kept under runs/ of the folder where they were trained")
-    rows = []
-    for recipe in sorted(Path(root).rglob("recipe.json")):
-        try:
-            made = json.loads(recipe.read_text(encoding="utf-8"))
-            row = {"run": str(recipe.parent), "system": made["system"], "data": made["data"]["name"]}
-        except (OSError, ValueError, KeyError, TypeError):
-            rows.append({"run": str(recipe.parent), "state": "damaged recipe.json"})
-            continue
-        result = recipe.with_name("result.json")
-        try:
-            done = json.loads(result.read_text(encoding="utf-8"))
-            part = next(p for p in ("test", "validation", "train") if p in done["metrics"])
-            row |= {"state": "finished", "part": part, "metrics": done["metrics"][part], "seconds": done["seconds"]}
-        except (OSError, ValueError, KeyError, StopIteration):
-            row["state"] = f"unfinished: {continued(recipe.parent, made.get('own'))}"
-        rows.append(row)
-    return rows
+    return [row_of(recipe.parent) for recipe in sorted(Path(root).rglob("recipe.json"))]
+
+
+def row_of(run: Path) -> dict[str, Any]:
+    """What is listed of one run; of a damaged one, that it is."""
+    row: dict[str, Any] = {"run": str(run)}
+    try:
+        made, done = kept.load(run / "recipe.json"), kept.load(run / "result.json")
+        row |= {"system": made["system"], "data": made["data"]["name"]}
+        if done is None:
+            return row | {"state": f"unfinished: {continued(run, made.get('own'))}"}
+        part = next((part for part in ("test", "validation", "train") if part in done["metrics"]), "")
+        if not part:
+            return row | {"state": "damaged: result.json has no figures"}
+        return row | {"state": "finished", "part": part, "metrics": done["metrics"][part], "seconds": done["seconds"]}
+    except (UserError, LookupError) as error:
+        return row | {"state": f"damaged: {error}"}
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -42,6 +41,8 @@ TRAIN_FIGURE_ROWS = 10_000
 TRAIN_FIGURE_LEAST = 500
 """And on at least so many, however little of a time limit is left."""
 PARTS = ("train", "validation", "test")
+FINISHED = ("model.safetensors", "config.json", "task.json", "result.json", "report.html")
+"""What a finished run has: where one is removed, they are made again from the last checkpoint."""
 ENGINE = ("device", "precision", "compile", "on_nan", "time_limit", "data_dir")
 """Options that are no settings of the system."""
 
@@ -133,14 +134,16 @@ def train(
         except KeyboardInterrupt:  # the second one, or one while the final figures are taken
             raise Interrupted(f"{stopped}: {Saved(folder.path).continued}", signal.SIGINT) from None
         except UserError:
+            folder.check_there()
             if begun_only(
                 folder.path, "recipe.json", "env.json", own.KEPT
             ):  # what cannot be built leaves no run behind
-                shutil.rmtree(folder.path)
+                folder.remove()
             raise
         except Exception:
+            folder.check_there()
             if not order.expected_hash and all(path.name == "step-00000000" for path in folder.checkpoints()):
-                shutil.rmtree(folder.path)  # a mistake in a person's code: nothing was learned
+                folder.remove()  # a mistake in a person's code: nothing was learned
             raise
     return handed_back(system, Run(folder.path, module=system)) if isinstance(system, nn.Module) else Run(folder.path)
 
@@ -163,7 +166,7 @@ def finish(
     deadline: float,
 ) -> None:
     """The finished model, its final figures and the report; harmless to do twice."""
-    if all((folder.path / name).exists() for name in ("model.safetensors", "result.json", "report.html")):
+    if all((folder.path / name).exists() for name in FINISHED):
         display.say(f"{folder.path} is finished already; its figures are in result.json")
         return
     predictor = Predictor(recipe.task, model, str(setup.device), setup.precision)

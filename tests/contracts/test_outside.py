@@ -24,6 +24,7 @@ from shendu.errors import UserError
 from shendu.field import Field
 from shendu.pages.explanation import attributions
 from shendu.reading import Reading
+from shendu.run import Folder
 from shendu.tasks import Task
 
 HERE = Path(__file__).parent / "outside"
@@ -177,8 +178,8 @@ def test_what_a_folder_says_runs_no_file(run: shendu.Run, tmp_path: Path) -> Non
     moved = tmp_path / "moved"
     shutil.copytree(run.path, moved)
     (moved / "evil.py").write_text(f"open({str(tmp_path / 'done')!r}, 'w')\n")
-    made = json.loads((moved / "recipe.json").read_text())
-    (moved / "recipe.json").write_text(json.dumps({**made, "own": None, "system": str(moved / "evil.py")}))
+    made = Folder(moved).read("recipe.json")
+    Folder(moved).write("recipe.json", {**made, "own": None, "system": str(moved / "evil.py")})
     with pytest.raises(UserError, match=r"recipe\.json"):
         _ = shendu.Run(moved).model
     assert not (tmp_path / "done").exists()

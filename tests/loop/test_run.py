@@ -277,7 +277,7 @@ def test_damaged_json_is_one_line(tmp_path: Path, one_line: Any) -> None:
 
 
 def test_a_missing_entry_is_one_line(tmp_path: Path, one_line: Any) -> None:
-    (tmp_path / "recipe.json").write_text('{"data": {"name": "digits"}}')
+    Folder(tmp_path).write("recipe.json", {"data": {"name": "digits"}})
     made = Folder(tmp_path).read("recipe.json")
     assert made.get("choices") is None
     for ask in (lambda: made["choices"], lambda: made["data"]["hash"]):

@@ -177,7 +177,9 @@ def test_wrong_checkpoints_get_one_line(folder: Path, tmp_path: Path, one_line: 
         (folder / "config.json").write_text(json.dumps({**said, **changed}), encoding="utf-8")
         assert refused(folder).startswith(line)
     (folder / "config.json").write_text("{", encoding="utf-8")
-    assert refused(folder).startswith(f"{folder / 'config.json'} describes no GPT-2 (JSONDecodeError")
+    assert refused(folder).startswith(
+        f"{folder / 'config.json'} describes no GPT-2 (Unreadable: Expecting property name"
+    )
     (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
     (folder / "tokenizer.json").write_text(BPE.of(TEXT, 270)._library.to_str(), encoding="utf-8")
     assert refused(folder) == f"{folder} has a tokenizer of 270 tokens and a network of 280"

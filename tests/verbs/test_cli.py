@@ -75,7 +75,7 @@ def test_train_prints_its_result_as_json(monkeypatch, capsys, tmp_path):
     assert result["steps"] == 5
     assert set(result["metrics"]) == {"train", "validation", "test"}
     assert result["resume"] == "exact"
-    assert json.loads((tmp_path / "r" / "result.json").read_text()) == result
+    assert Folder(tmp_path / "r").read("result.json") == result
     assert json.loads((tmp_path / "r" / "config.json").read_text())["config"]["hidden"] == [8, 8]
 
 
@@ -266,22 +266,18 @@ def test_damaged_files_of_a_run_are_one_line(monkeypatch, capsys, run, tmp_path)
     whole, other = ((one.path / "model.safetensors").read_bytes() for one in (run, mlp))
     for name, content, line in [
         ("recipe.json", b'{"system"', "cannot be read"),
-        ("recipe.json", b"[]", "holds no JSON object"),
-        ("recipe.json", b'{"system": "lenet"}', "lacks 'data'"),
-        ("config.json", b'{"system": "lenet"}', "lacks 'config'"),
-        (
-            "config.json",
-            b'{"system": "lennet", "config": {}}',
-            "describes a network of lennet, recipe.json one of lenet",
-        ),
-        ("recipe.json", b'{"system": "lennet", "data": {}}', "unknown system 'lennet'; did you mean 'lenet'?"),
+        ("recipe.json", b"[]", "it is a list, not an object"),
+        ("recipe.json", {"system": "lenet"}, "lacks 'data'"),
+        ("config.json", {"system": "lenet", "aliases": {}}, "lacks 'config'"),
+        ("config.json", {"system": "lennet"}, "describes a network of lennet, recipe.json one of lenet"),
+        ("recipe.json", {"system": "lennet", "data": {}}, "unknown system 'lennet'; did you mean 'lenet'?"),
         ("model.safetensors", whole[:20_000], "cannot be read"),
         ("model.safetensors", other, "holds other weights than config.json describes"),
     ]:
         copy = tmp_path / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(run.path, copy)
-        (copy / name).write_bytes(content)
+        (copy / name).write_bytes(content) if isinstance(content, bytes) else Folder(copy).write(name, content)
         code, _, err = call(monkeypatch, capsys, "evaluate", copy)
         assert code == 2
         assert line in err

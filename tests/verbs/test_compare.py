@@ -19,6 +19,7 @@ from shendu import Run, cli
 from shendu.core import Batch, Outputs
 from shendu.data.fields.number import Number
 from shendu.errors import UserError
+from shendu.run import Folder
 from shendu.tasks import Task
 from shendu.verbs import compare as verb
 from shendu.verbs.compare import Comparison, Line, compare
@@ -123,7 +124,7 @@ def test_mistakes(runs: list[Run], tmp_path: Path, one_line: Any) -> None:
     )
     unfinished = tmp_path / "u"
     unfinished.mkdir()
-    (unfinished / "recipe.json").write_text("{}")
+    Folder(unfinished).write("recipe.json", {})
     for given, text in (
         ((), "compare needs runs: shendu compare RUN RUN …; `shendu runs` lists those under runs/"),
         ((tmp_path / "none",), f"{tmp_path / 'none'} is no run (it has no recipe.json); `shendu runs` lists those under runs/"),

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from shendu import ShenduClassifier, ShenduRegressor, UserError
+from shendu.run import Folder
 
 SMALL: dict[str, Any] = {"steps": 60, "settings": {"members": 4, "hidden": "32", "pieces": 8}}
 
@@ -85,7 +86,7 @@ def test_saved_and_loaded_without_pickle(people: Any, tmp_path: Path) -> None:
         assert again.get_params() == fitted.get_params()
     other = tmp_path / "other"
     other.mkdir()
-    (other / "recipe.json").write_text("{}")
+    Folder(other).write("recipe.json", {})
     with pytest.raises(UserError, match="holds no estimator"):
         ShenduClassifier.load(other)
 

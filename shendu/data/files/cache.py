@@ -16,12 +16,14 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from shendu import untrusted
 from shendu.data.dataset import Dataset, Split
 from shendu.data.fields.category import Category
 from shendu.data.moments import chunks
 from shendu.data.ragged import Ragged
 from shendu.errors import UserError
 from shendu.field import Field, Storage
+from shendu.reading import anew
 
 VERSION = 5
 """Part of every hash: to be raised when the same bytes would decode to other columns."""
@@ -76,17 +78,17 @@ def through_files(
     """The stored columns of some files, decoded now if need be.
 
     `files` maps the names that count to the files; `options` is all else that decides the outcome (JSON).
-    Files with the sizes and times of an earlier call are not read again. Raises UserError.
+    The very files of an earlier call, with their sizes and times, are not read again. Raises UserError.
     """
     index = _index(files, options)
     try:
-        digest = index.read_text(encoding="ascii") if index else ""
+        digest = index.read_text(encoding="ascii") if index and not anew.get() else ""
     except (OSError, ValueError):
         digest = ""
     known = _is_digest(digest)
     if not known:
         digest = _digest_files(files, options)
-    dataset = load(digest, name, source) or _store(digest, name, source, decode)
+    dataset = (None if anew.get() else load(digest, name, source)) or _store(digest, name, source, decode)
     if index and not known:
         _remember(index, digest)
     return dataset
@@ -143,7 +145,7 @@ def load(digest: str, name: str, source: str) -> Dataset | None:
     """The entry of a hash, memory-mapped copy-on-write; None where it is missing or damaged."""
     folder = root() / "data" / digest
     try:
-        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        about = untrusted.read(folder / "dataset.json", dict[str, Any])
         fields = {name: Field.from_json(value) for name, value in about["fields"].items()}
         storage = {key + part: how for key, field in fields.items() for part, how in field.storage().items()}
         splits = {
@@ -209,7 +211,10 @@ def _describe(decoded: Decoded) -> dict[str, Any]:
 
 
 def _index(files: Mapping[str, Path], options: dict[str, Any]) -> Path | None:
-    """Where the hash of files with these paths, sizes and times is noted; None where one is too fresh, or gone."""
+    """Where the hash of these files is noted, by path, size, times, device and inode; None where one is too fresh, or gone.
+
+    Two files that change places keep their sizes and times; a device and an inode of 0 are those of a file system without.
+    """
     stamps, newest = [], 0
     for name, path in sorted(files.items()):
         try:
@@ -217,7 +222,8 @@ def _index(files: Mapping[str, Path], options: dict[str, Any]) -> Path | None:
         except OSError:
             return None  # the reader says what is wrong with it
         newest = max(newest, about.st_mtime_ns)
-        stamps.append((name, os.path.abspath(path), about.st_size, about.st_mtime_ns))
+        same = about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_dev, about.st_ino
+        stamps.append((name, os.path.abspath(path), *same))
     if abs(time.time_ns() - newest) < _SETTLED_NS:
         return None
     return root() / "index" / hashlib.sha256(_canonical([VERSION, options, stamps])).hexdigest()
@@ -352,7 +358,8 @@ def _save(path: Path, values: np.ndarray) -> None:
 
 
 def _publish(scratch: Path, final: Path) -> None:
-    """Renames an entry to its place; one that is there already is either as good (a race) or damaged and set aside."""
+    """Renames an entry to its place; one that is there already is as good (a race), or is set aside: damaged, or not
+    wanted."""
     for _ in range(10):
         try:
             os.rename(scratch, final)
@@ -361,7 +368,7 @@ def _publish(scratch: Path, final: Path) -> None:
         except OSError:
             if not final.exists():
                 raise
-        if load(final.name, "", "") is not None:
+        if not anew.get() and load(final.name, "", "") is not None:
             return
         aside = Path(tempfile.mkdtemp(prefix=".part-", dir=final.parent))
         try:

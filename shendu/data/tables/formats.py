@@ -9,9 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from shendu import untrusted
 from shendu.data import frames
 from shendu.data.tables import arff, delimited
 from shendu.data.tables.files import recognised
+from shendu.data.tables.nesting import Shallow
 from shendu.errors import UserError
 
 _CELLS_PER_BYTE = 10_000
@@ -83,7 +85,7 @@ def _read_jsonl(path: Path) -> pa.Table:
     try:
         with delimited.raw(path) as file:
             options = arrow_json.ReadOptions(block_size=delimited.LINE_MOST)
-            table = arrow_json.read_json(pa.PythonFile(file, mode="r"), options)
+            table = arrow_json.read_json(pa.PythonFile(Shallow(file, path), mode="r"), options)
     except (pa.ArrowException, UnicodeError) as error:
         raise _json_fault(path, error) from error
     return table
@@ -155,16 +157,13 @@ _READERS = {
 
 def saved_features(folder: Path) -> Any:
     """What `datasets` wrote beside a table about its columns; None where there is nothing."""
-    try:
-        return json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["features"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return untrusted.lenient(folder / "dataset_info.json", dict[str, Any], {}).get("features")
 
 
 def _own_features(table: pa.Table) -> Any:
     """What `datasets` wrote about the columns into a Parquet file's schema; None where there is nothing."""
     try:
-        return json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return untrusted.parsed((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return None
 

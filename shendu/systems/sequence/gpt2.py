@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from shendu import untrusted
 from shendu.config import convert, settle
 from shendu.core import Recipe
 from shendu.data import tokens
@@ -36,6 +37,7 @@ from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.cache import Cache, KeyValues, read_on
 from shendu.nn.dropout import Dropout
+from shendu.nn.outline import bound, misfit, outline, shapes_of
 from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.language import Tokens, language
@@ -173,10 +175,7 @@ def renamed(name: str) -> str:
 def settings_of(weights: Path) -> dict[str, Any]:
     """What must be set to go on from a checkpoint's weights: its folder's tokenizer, whose sizes come with it."""
     folder = weights.parent
-    try:
-        there = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") == "gpt2"
-    except (OSError, ValueError, AttributeError):
-        return {}
+    there = untrusted.lenient(folder / "config.json", dict[str, Any], {}).get("model_type") == "gpt2"
     known = any((folder / name).is_file() for name in ("tokenizer.json", "merges.txt"))
     return {"tokenizer": str(folder)} if there and known else {}
 
@@ -185,7 +184,7 @@ def config_of(folder: Path) -> Config:
     """The network of a checkpoint's folder; raises UserError where its config.json is none of GPT-2."""
     path = folder / "config.json"
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = untrusted.read(path, dict[str, Any])
         sizes = {ours: convert(ours, said[theirs], int) for ours, theirs in CONFIG.items()}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
@@ -206,10 +205,14 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
     """
     where = Path(folder)
     net, file = config_of(where), where / "model.safetensors"
-    model = net.build()
     try:
-        model.load_state_dict(published(load_file(file)))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        most = bound(shapes_of(file).values())
+        weights = published(load_file(file))
+        if wrong := misfit(weights, outline(net, most)):
+            raise ValueError(wrong)
+        model = net.build()
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{file} does not fit config.json ({' '.join(str(error).split())[:200]}); fetch both again"
         ) from None
