@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import offsets
+from shendu.data import offsets, times
 from shendu.data.column import CODED, DATE, MISSING, NAMED, UNSEEN, Column
 from shendu.errors import UserError
 
@@ -39,19 +39,6 @@ def _number(form: str) -> str:
     return rf"^(?:{_COIN}\s*)?[-+−]?\s*(?:{_COIN}\s*)?{value}\s*(?:%|{_COIN})?$"
 
 
-_TIME = r"(?:[T ]+(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,]\d+)?)? ?(?P<p>[AaPp][Mm])?)? ?(?:Z|UTC|[-+]\d{2}:?\d{2})?"
-_MONTH = r"(?P<b>[A-Za-z]{3,9})"
-DATES = {
-    "Y-m-d": r"(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})",
-    "Y-m": r"(?P<y>\d{4})[-/](?P<m>\d{1,2})",
-    "d.m.Y": r"(?P<d>\d{1,2})[-/.](?P<m>\d{1,2})[-/.](?P<y>\d{4}|\d{2})",
-    "m/d/Y": r"(?P<m>\d{1,2})[-/.](?P<d>\d{1,2})[-/.](?P<y>\d{4}|\d{2})",
-    "d b Y": rf"(?P<d>\d{{1,2}})[-. ]+{_MONTH}[-., ]+(?P<y>\d{{4}})",
-    "b d Y": rf"{_MONTH}[. ]+(?P<d>\d{{1,2}})[, ]+(?P<y>\d{{4}})",
-    "Ymd": r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})",
-}
-"""How dates are written; Ymd is taken for a number unless the person says --type d=date."""
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FIRST = np.datetime64("2000-01-01", "s")
 _WORDS = r"[^\pL\pN']+"
 
@@ -140,15 +127,18 @@ class Cells:
 
     @cached_property
     def times(self) -> np.ndarray | None:
-        """datetime64[s] [N] where every value is an ISO date as it stands, NaT where one is missing; else None."""
+        """datetime64[us] [N] where every value is an ISO date as it stands, or with its offset from UTC; NaT where one is missing.
+
+        None where one is something else."""
         if not pa.types.is_string(self.column.type):
             return None
-        try:
-            return (
-                self.column.cast(pa.timestamp("us")).cast(pa.timestamp("s"), safe=False).to_numpy(zero_copy_only=False)
-            )
-        except pa.ArrowInvalid:
-            return None
+        for zone in (None, "UTC"):
+            try:
+                found = self.column.cast(pa.timestamp("us", zone)).cast(pa.timestamp("us"))
+            except pa.ArrowInvalid:
+                continue
+            return found.to_numpy(zero_copy_only=False)
+        return None
 
     @cached_property
     def coded(self) -> Coded:
@@ -229,87 +219,16 @@ def _finite(values: np.ndarray) -> np.ndarray:
 # ---- dates -----------------------------------------------------------------------------------------------------------
 
 
-def moments_of(cells: Cells, form: str) -> np.ndarray:
-    """datetime64[s] [N], NaT where a value is missing or is no date of this form."""
-    if cells.is_time:
-        naive = cells.column.cast(pa.timestamp("s"), safe=False) if not _zone(cells) else _local(cells)
-        return naive.to_numpy(zero_copy_only=False).astype("datetime64[s]")
-    if form == "Y-m-d" and cells.times is not None:
-        return cells.times
-    per_value = _dated(cells.coded.values, form or date_form(cells.coded.values, tuple(DATES))[0] or "Y-m-d")
-    return np.append(per_value, np.datetime64("NaT", "s"))[cells.coded.codes]
-
-
-def _zone(cells: Cells) -> str | None:
-    return cells.column.type.tz if pa.types.is_timestamp(cells.column.type) else None
-
-
-def _local(cells: Cells) -> pa.ChunkedArray:
-    """The time that a clock on the wall shows."""
-    return pc.local_timestamp(cells.column).cast(pa.timestamp("s"), safe=False)
-
-
-def date_form(values: pa.Array, forms: tuple[str, ...]) -> tuple[str, float]:
-    """(the form that most of the distinct values are written in, its share of them)."""
-    if not len(values):
-        return "", 0.0
-    shares = {form: float((~np.isnat(_dated(values, form))).mean()) for form in forms}
-    best = max(shares, key=lambda form: shares[form])
-    return best, shares[best]
-
-
-def _dated(values: pa.Array, form: str) -> np.ndarray:
-    """datetime64[s] [distinct]."""
-    parts = pc.extract_regex(values, rf"^{DATES[form]}{_TIME}$")
-    names = [field.name for field in parts.type]
-
-    def part(name: str, otherwise: int) -> np.ndarray:
-        if name not in names:
-            return np.full(len(values), otherwise, np.int64)
-        text = pc.struct_field(parts, name)
-        return pc.fill_null(pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64()), otherwise).to_numpy(
-            zero_copy_only=False
-        )
-
-    fits = pc.is_valid(parts).to_numpy(zero_copy_only=False)
-    year, day = part("y", 1970), part("d", 1)
-    year = np.where(year < 70, year + 2000, np.where(year < 100, year + 1900, year))
-    month = _named_months(pc.struct_field(parts, "b")) if "b" in names else part("m", 1)
-    half = _halves(pc.struct_field(parts, "p"), len(values))
-    hour, minute, second = part("H", 0), part("M", 0), part("S", 0)
-    hour = np.where(half >= 0, hour % 12 + 12 * half, hour)
-    months = (np.where((month >= 1) & (month <= 12), (year - 1970) * 12 + month - 1, 0)).astype("datetime64[M]")
-    days = months.astype("datetime64[D]") + (day - 1)
-    right = fits & (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("datetime64[M]") == months)
-    right &= (hour < 24) & (minute < 60) & (second < 61)
-    seconds = days.astype("datetime64[s]") + (hour * 3600 + minute * 60 + second)
-    return np.where(right, seconds, np.datetime64("NaT", "s"))
-
-
-def _named_months(words: pa.Array) -> np.ndarray:
-    first = pc.utf8_lower(pc.utf8_slice_codeunits(words, 0, 3))
-    return pc.fill_null(pc.index_in(first, pa.array(_MONTHS)), -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
-
-
-def _halves(words: pa.Array, n: int) -> np.ndarray:
-    """0 in the morning, 1 in the afternoon, -1 on a clock of 24 hours."""
-    return (
-        pc.fill_null(pc.index_in(pc.utf8_lower(words), pa.array(["am", "pm"])), -1)
-        .to_numpy(zero_copy_only=False)
-        .reshape(n)
-    )
-
-
 def days(cells: Cells, form: str) -> np.ndarray:
     """float64 [N]: days since 2000-01-01, NaN where a value is missing or is no date of this form."""
-    when = moments_of(cells, form)
+    when = times.moments_of(cells, form).astype("datetime64[s]")
     seconds = (when - _FIRST).astype(np.float64)
     return np.where(np.isnat(when), np.nan, seconds) / 86_400
 
 
 def dates(cells: Cells, form: str, offset: float = 0.0) -> np.ndarray:
     """float32 [N, 6]: days since 2000-01-01 less an offset, sine and cosine of the year and of the week, share of the day."""
-    when = moments_of(cells, form)
+    when = times.moments_of(cells, form).astype("datetime64[s]")
     there = ~np.isnat(when)
     seconds = np.where(there, when, _FIRST).astype("datetime64[s]").astype(np.int64) - _FIRST.astype(np.int64)
     days, rest = np.divmod(seconds, 86_400)

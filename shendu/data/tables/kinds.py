@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import cells
+from shendu.data import cells, times
 from shendu.data.cells import Cells
 from shendu.data.column import Column
 from shendu.data.tables.delimited import few
@@ -56,8 +56,8 @@ def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str
             raise UserError(
                 f"--type {word} does not say the order: write it like --type {name}=ordered:low|middle|high"
             )
-        if kind == "date" and detail and detail not in cells.DATES:
-            raise unknown(f"form of dates for --type {name}=date:", detail, cells.DATES)
+        if kind == "date" and detail and detail not in times.DATES:
+            raise unknown(f"form of dates for --type {name}=date:", detail, times.DATES)
         said[name] = (kind, detail)
     return said
 
@@ -156,9 +156,9 @@ def _as_words(column: Cells) -> Judged:
     lower = {word.lower() for word in coded.words} if len(coded.words) <= 4 else set()
     if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
         return Judged(field=Column(name=column.name, kind="boolean", names=("false", "true")))
-    forms = tuple(form for form in cells.DATES if form != "Ymd")
-    form, share = cells.date_form(coded.values.slice(0, 1000), forms)
-    if share >= SURE and cells.date_form(coded.values, (form,))[1] >= SURE:
+    forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
+    form, share = times.form_of(coded.values.slice(0, 1000), forms)
+    if share >= SURE and times.form_of(coded.values, (form,))[1] >= SURE:
         return Judged(field=Column(name=column.name, kind="date", form=form), why=_ambiguous(coded.values, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
@@ -172,9 +172,9 @@ def _as_words(column: Cells) -> Judged:
 
 def _ambiguous(values: pa.Array, form: str) -> str:
     """Says so where day and month could be the other way round."""
-    other = {"d.m.Y": "m/d/Y", "m/d/Y": "d.m.Y"}.get(form)
-    if other and cells.date_form(values, (other,))[1] >= SURE:
-        return f"dates, the {'day' if form[0] == 'd' else 'month'} first; else --type NAME=date:{other}"
+    other = times.AMBIGUOUS.get(form)
+    if other and times.form_of(values, (other,))[1] >= SURE:
+        return f"dates, the {times.FIRST[form]} first; else --type NAME=date:{other}"
     return ""
 
 
@@ -212,8 +212,8 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
         _check_said(column, np.isnan(cells.numbers(column, form)), "number", "12.5")
         return Judged(field=Column(name=name, kind="number", form=form))
     if kind == "date":
-        form = detail or cells.date_form(column.coded.values.slice(0, 1000), tuple(cells.DATES))[0] or "Y-m-d"
-        _check_said(column, np.isnat(cells.moments_of(column, form)), "date", "2020-12-31")
+        form = detail or times.form_of(column.coded.values.slice(0, 1000), tuple(times.DATES))[0] or "Y-m-d"
+        _check_said(column, np.isnat(times.moments_of(column, form)), "date", "2020-12-31")
         return Judged(field=Column(name=name, kind="date", form=form))
     if kind == "text":
         return Judged(field=_text(column))
