@@ -106,7 +106,7 @@ class Grid:
     ticks: np.ndarray
     step: Step
     clock: int = 0
-    """Microseconds of the day at which the days of a calendar's steps are written."""
+    """Microseconds of the day at which working days are written."""
     east: int | None = None
     """Seconds east of UTC with which moments are written; None: without."""
     form: str = ""
@@ -233,7 +233,7 @@ def _working(days: np.ndarray, clock: int, spread: int, known: Step | None) -> G
     if grid is None or (not known and grid.step.every != 1):
         return None
     step = Step("weekday", grid.step.every, week)
-    return Grid(grid.ticks, step, clock, note=_one_a("working day", spread))
+    return Grid(grid.ticks, step, 0 if spread else clock, note=_one_a("working day", spread))
 
 
 def _is_week(days: np.ndarray, week: str) -> bool:
@@ -267,7 +267,7 @@ def _daily(days: np.ndarray, clock: int, spread: int, known: Step | None) -> Gri
     grid = _on(days, "second", known.every // DAY_SECONDS if known else 0)
     if grid is None:
         return None
-    ticks = days * DAY_SECONDS + clock // SECOND
+    ticks = days * DAY_SECONDS + (0 if spread else clock // SECOND)
     return Grid(ticks, Step("second", grid.step.every * DAY_SECONDS), 0, None, "", _one_a("day", spread))
 
 

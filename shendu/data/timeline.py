@@ -42,8 +42,11 @@ class Timeline:
         return replace(self, times=self.times.take(rows), numbers=None if self.numbers is None else self.numbers[rows])
 
 
-def ways(cells: Cells, where: str) -> list[Timeline]:
-    """The likeliest first; two where nothing but the steps can tell. Raises UserError for what is no time."""
+def ways(cells: Cells, where: str, form: str = "") -> list[Timeline]:
+    """In this form where all cells can be read in it; else the likeliest first, two where nothing but the steps can tell.
+
+    Raises UserError for what is no time.
+    """
     if not cells.is_plain:
         raise UserError(f"{cells.name} of {where} holds {cells.column.type}, which is no time: {WRITE}")
     empty = np.isnat(times.of_cells(cells, "").wall) if cells.is_time else cells.coded.codes < 0
@@ -51,6 +54,9 @@ def ways(cells: Cells, where: str) -> list[Timeline]:
         raise UserError(f"{cells.name} of {where} is empty in row {empty.argmax() + 1:,}: each row needs its time")
     if cells.is_time:
         return [Timeline(times.of_cells(cells, ""))]
+    if form and not np.isnat((found := times.of_cells(cells, form)).wall).any():
+        _check_zones(cells, found, where)
+        return [Timeline(found, form=form)]
     if (numbers := _plain(cells)) is not None:
         return list(_of_numbers(cells, numbers, where))
     return _of_words(cells, where)
@@ -76,8 +82,25 @@ def _of_words(cells: Cells, where: str) -> list[Timeline]:
     if not whole:
         raise _unread(cells, found, where)
     _check_zones(cells, found[whole[0]], where)
-    note = f"{cells.name} of {where} begins with the {{}}, as in '{cells.written(0)}'" if len(whole) > 1 else ""
-    return [Timeline(found[form], None, form, note.format(FIRST.get(form))) for form in whole]
+    if best == "b Y":
+        _check_years(cells, found[best], where)
+    return [Timeline(found[form], form=form, note=_guessed(cells, form) if len(whole) > 1 else "") for form in whole]
+
+
+def _guessed(cells: Cells, form: str) -> str:
+    other = AMBIGUOUS[form]
+    return f"times such as '{cells.written(0)}' begin with the {FIRST[form]} (else: --type {cells.name}=date:{other})"
+
+
+def _check_years(cells: Cells, found: Times, where: str) -> None:
+    """Raises UserError where the number behind a month is more likely a day: Jan-01, Jan-02 … Feb-01."""
+    moments = found.wall.astype(np.int64)
+    sorted_ = (np.diff(moments) >= 0).all() or (np.diff(moments) <= 0).all()
+    if not sorted_ and not re.search(r"\d{4}$", cells.written(0)):
+        raise UserError(
+            f"{cells.name} of {where} holds '{cells.written(0)}' in row 1, which may be a month of a year or a day of a month: "
+            "write it like 2010-01, or 2010-01-31"
+        )
 
 
 def _check_zones(cells: Cells, found: Times, where: str) -> None:

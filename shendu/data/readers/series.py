@@ -131,10 +131,8 @@ def line_of(
     from shendu.data import timeline
     from shendu.data.cells import Cells
 
-    ways = timeline.ways(Cells(time, found.column(time)), where)
+    ways = timeline.ways(Cells(time, found.column(time)), where, form)
     values = _numbers(Cells(value, found.column(value)), where, comma)
-    if form in [way.form for way in ways]:
-        ways = [replace(way, note="") for way in ways if way.form == form]
     lines, refusals = [], []
     for way in ways:
         try:
@@ -293,7 +291,12 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
             f"--task {reading.task} and --time, --horizon or --season contradict each other: leave one of them out"
         )
     time, value, why = _columns(found, reading, where)
-    line = line_of(found, time, value, where, comma)
+    form = _said_form(found, reading, time)
+    line = line_of(found, time, value, where, comma, form=form)
+    if form and line.grid.form != form:
+        raise UserError(
+            f"--type {time}=date:{form}: not all times of {where} are written so; leave it out, or correct them"
+        )
     if line.values.min() == line.values.max():
         raise UserError(
             f"{value} of {where} is always {line.values[0]:g}: there is nothing to forecast, name another column with --target"
@@ -332,6 +335,18 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
             f"not used: {', '.join(others[:6])}{', …' if len(others) > 6 else ''}; the past of {value} alone is read"
         )
     return time, value, notes
+
+
+def _said_form(found: pa.Table, reading: Reading, time: str) -> str:
+    """How the times are written, where the person says so. Raises UserError."""
+    from shendu.data.tables.kinds import parse_types
+
+    kind, form = parse_types(reading.types, found.column_names).get(time, ("date", ""))
+    if kind != "date":
+        raise UserError(
+            f"--type {time}={kind}: a series is ordered by times; leave it out, or write --type {time}=date"
+        )
+    return form
 
 
 def _time_among(found: pa.Table, names: list[str]) -> str:
