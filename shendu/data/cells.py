@@ -310,6 +310,7 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
     if field.kind == "text":
         return word_ids(cells, field)
     if field.kind == "date":
+        _check_zone(cells, field)
         found = dates(cells, field.form, field.offset)
     else:
         found = offsets.without(numbers(cells, field.form), (field.offset,))[:, None]
@@ -322,3 +323,15 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
                 "check whether the columns are shifted"
             )
     return found
+
+
+def _check_zone(cells: Cells, field: Column) -> None:
+    """Raises UserError where times say how far they are from UTC and those of the training did not, or the other way round."""
+    there = ~np.isnat(times.moments_of(cells, field.form))
+    if not there.any() or times.zoned(cells, field.form) == field.zoned:
+        return
+    here, row = cells.written(int(there.argmax())), ("without", "with")
+    raise UserError(
+        f"column {cells.name} had times {row[field.zoned]} their offset from UTC in training, and here it holds '{here}': "
+        f"write them {row[field.zoned]} it, like 2024-01-31 12:00{'+00:00' if field.zoned else ''}"
+    )

@@ -25,6 +25,8 @@ class Column:
     """text: words kept per row."""
     form: str = ""
     """How values are written: a date's format, `,` for numbers with a decimal comma; empty: the usual way."""
+    zoned: bool = field(default=False, metadata={"rare": True})
+    """date: its times say how far they are from UTC, and are moments in UTC."""
     offset: float = field(default=0.0, compare=False, metadata={"rare": True})
     """Of numbers, and of a date's days: taken away before they are stored, where float32 would lose their digits."""
 

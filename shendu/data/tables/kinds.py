@@ -71,11 +71,11 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
     if column.column.null_count == len(column):
         return Judged(left="empty")
     if column.is_time:
-        return Judged(field=Column(name=column.name, kind="date"))
+        return _date(column, "")
     if _is_iso(column):
         same = pc.min_max(column.column.drop_null())
         alike = same["min"] == same["max"] and not column.column.null_count
-        return Judged(left="constant") if alike else Judged(field=Column(name=column.name, kind="date", form="Y-m-d"))
+        return Judged(left="constant") if alike else _date(column, "Y-m-d")
     if not column.order and not pa.types.is_boolean(column.column.type):
         found = _as_number(column, comma)
         if found:
@@ -159,7 +159,7 @@ def _as_words(column: Cells) -> Judged:
     forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
     form, share = times.form_of(coded.values.slice(0, 1000), forms)
     if share >= SURE and times.form_of(coded.values, (form,))[1] >= SURE:
-        return Judged(field=Column(name=column.name, kind="date", form=form), why=_ambiguous(coded.values, form))
+        return _date(column, form, _ambiguous(coded.values, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
     if distinct > rows / 2 and spaces + 1 >= _FREE_WORDS:
@@ -168,6 +168,20 @@ def _as_words(column: Cells) -> Judged:
         return Judged(left="id")
     field = _category(column)
     return Judged(field=field) if field.names else Judged(left="rare")
+
+
+def _date(column: Cells, form: str, why: str = "") -> Judged:
+    """A date, with what is said of its zone."""
+    if not times.zoned(column, form):
+        return Judged(field=Column(name=column.name, kind="date", form=form), why=why)
+    found = times.of_cells(column, form)
+    without = int((~np.isnat(found.wall) & ~found.zoned).sum())
+    note = (
+        f"times with their offset from UTC, read in UTC{f' ({without:,} without one as they stand)' if without else ''}"
+    )
+    return Judged(
+        field=Column(name=column.name, kind="date", form=form, zoned=True), why=f"{why}; {note}" if why else note
+    )
 
 
 def _ambiguous(values: pa.Array, form: str) -> str:
@@ -214,7 +228,7 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
     if kind == "date":
         form = detail or times.form_of(column.coded.values.slice(0, 1000), tuple(times.DATES))[0] or "Y-m-d"
         _check_said(column, np.isnat(times.moments_of(column, form)), "date", "2020-12-31")
-        return Judged(field=Column(name=name, kind="date", form=form))
+        return _date(column, form)
     if kind == "text":
         return Judged(field=_text(column))
     if kind == "boolean":
