@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shendu.data import offsets, times
-from shendu.data.column import CODED, DATE, MISSING, NAMED, UNSEEN, Column
+from shendu.data.column import CODED, DATE, LETTERS, MISSING, NAMED, UNSEEN, Column
+from shendu.data.words import ALONE, JOINERS, MARKS, SPACE
 from shendu.errors import UserError
 
 ABSENT = (
@@ -40,7 +41,8 @@ def _number(form: str) -> str:
 
 
 _FIRST = np.datetime64("2000-01-01", "s")
-_WORDS = r"[^\pL\pN']+"
+_BETWEEN = rf"[^\pL\pN{MARKS}{ALONE}'!?]+"
+"""What stands between words."""
 
 
 @dataclass(frozen=True)
@@ -268,10 +270,21 @@ def truths(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_in(lower, pa.array([*YES, "1"])), "true", said)
 
 
-def split_words(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """(the words of all texts in lower case, one after the other; how many each text has)."""
-    lists = pc.split_pattern_regex(pc.utf8_lower(values), _WORDS)
+def split_words(values: pa.Array, form: str = "") -> tuple[pa.Array, np.ndarray]:
+    """(the words of all texts as words.py has them, or their letters, one after the other; how many each text has).
+
+    Entities of HTML are blanks here, and of a word of more than 40 letters the first 40 are kept."""
+    text = pc.utf8_normalize(pc.replace_substring_regex(values, f"[{JOINERS}]", ""), "NFKC")
+    if form == LETTERS:
+        text = pc.replace_substring_regex(pc.utf8_trim_whitespace(pc.utf8_lower(text)), r"\s+", SPACE)
+        lists = pc.split_pattern(pc.replace_substring_regex(text, r"(?s)(.)", r"\1 "), " ")
+    else:
+        text = pc.replace_substring_regex(text, r"</?[a-zA-Z][^<>]{0,200}>|&#?\w{1,10};|'{2,}", " ")
+        text = pc.replace_substring(pc.utf8_lower(text), "\u2019", "'")
+        text = pc.replace_substring_regex(text, f"[{ALONE}!?]", r" \0 ")
+        lists = pc.split_pattern_regex(text, _BETWEEN)
     words, owners = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    words = pc.utf8_slice_codeunits(pc.utf8_trim(words, "'"), 0, 40)
     there = pc.not_equal(words, "")
     kept = owners[there.to_numpy(zero_copy_only=False)]
     return words.filter(there), np.bincount(kept, minlength=len(values))
@@ -279,7 +292,7 @@ def split_words(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 def word_ids(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N, length]: 0 padding, 1 unknown, 2 the vocabulary's first word; what is longer is cut."""
-    words, counts = split_words(cells.coded.values)
+    words, counts = split_words(cells.coded.values, field.form)
     found = pc.fill_null(pc.index_in(words, pa.array(field.names, pa.string())), UNSEEN - NAMED)
     ids = found.to_numpy(zero_copy_only=False).astype(np.float32) + NAMED
     text = np.repeat(np.arange(len(counts)), counts)

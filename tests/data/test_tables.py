@@ -327,7 +327,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     data = opened(tmp_path / "a.csv", "id,key,one,void,n,y\n" + lines)
     assert list(fields_of(data)) == ["n"]
     assert data.notes[-1] == (
-        "left out: id (all values differ), key (all values differ), one (of one value), void (without values) (to keep one: --type id=category)"
+        "left out: id (all values differ), key (all values differ), one (of one value), void (without values) (to keep one: --type id=number)"
     )
     kept = opened(tmp_path / "a.csv", "id,key,one,void,n,y\n" + lines, types=("id=number", "n=ignore"))
     assert list(fields_of(kept)) == ["id"]
