@@ -24,6 +24,8 @@ from shendu.errors import UserError, near, unknown
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
 NAMES_MOST, RAREST, NAME_LONGEST = 1000, 2, 200
 """A category keeps its most frequent names, none that occurs less often than that, and none of more characters."""
+NAMES_FEW = 100
+"""Values of so many words that most rows share with others are names up to so many of them, and texts beyond."""
 VOCABULARY_MOST, WORDS_MOST, SHARE_WHOLE = 10_000, 64, 0.95
 _FREE_WORDS = 4
 """Words that a text has on average; a category has fewer."""
@@ -42,12 +44,13 @@ _IDS = 20
 class Judged:
     """What a column was found to be: a field, or why it is left out; `why` where the reason is the column's own.
 
-    `cure` is the kind as which something could be learned from a column that is left out."""
+    `cure` is the kind as which something could be learned from a column that is left out, `cut` says where a row's texts are cut."""
 
     field: Column | None = None
     left: str = ""
     cure: str = ""
     why: str = ""
+    cut: str = ""
 
 
 def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str, str]]:
@@ -169,7 +172,9 @@ def _as_words(column: Cells) -> Judged:
         return _date(column, form, _ambiguous(coded.values, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
-    if distinct > rows / 2 and (spaces + 1 >= _FREE_WORDS or _recurring(column, by_row=False) >= RECURS):
+    recurring = _recurring(column, by_row=False) if distinct > min(NAMES_FEW, rows / 2) else 0.0
+    free = recurring >= (RECURS if distinct > rows / 2 else _FREE_WORDS)
+    if free or (distinct > rows / 2 and spaces + 1 >= _FREE_WORDS):
         return _text(column)
     if distinct == rows >= _IDS:
         return Judged(left="id", cure="text")
@@ -242,20 +247,19 @@ def _text(column: Cells) -> Judged:
     short = (pc.mean(pc.count_substring(column.coded.values, " ")).as_py() or 0) + 1 < _FREE_WORDS
     form = LETTERS if short and _recurring(column, by_row=True) < RECURS else ""
     words, counts = cells.split_words(column.coded.values, form)
-    found = pc.value_counts(words)
-    times = found.field("counts").to_numpy(zero_copy_only=False)
+    coded = words.dictionary_encode()
+    owners = np.repeat(np.arange(len(counts)), counts)
+    codes = coded.indices.to_numpy(zero_copy_only=False)
+    times = np.bincount(codes, weights=column.coded.counts[owners], minlength=len(coded.dictionary))
     order = np.argsort(-times, kind="stable")[:VOCABULARY_MOST]
     kept = order[times[order] >= (RAREST if len(column) >= _IDS else 1)]
+    names = tuple(coded.dictionary.take(kept).to_pylist())
     length = length_kept(counts, SHARE_WHOLE, WORDS_MOST)
-    names = tuple(found.field("values").take(kept).to_pylist())
-    why = (
-        [f"hardly a word occurs twice, so it is read letter by letter (else: --type {column.name}=ignore)"]
-        if form
-        else []
-    )
-    cut = cut_note(counts, length, SHARE_WHOLE, WORDS_MOST, f"{len(counts):,} different texts", form or "words")
     field = Column(name=column.name, kind="text", names=names, length=length, form=form)
-    return Judged(field=field, why="; ".join([*why, cut] if cut else why))
+    cut = cut_note(counts, length, SHARE_WHOLE, WORDS_MOST, f"{len(counts):,} different texts", form or "words")
+    return Judged(
+        field=field, why="hardly a word occurs twice, so it is read letter by letter" if form else "", cut=cut
+    )
 
 
 def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
@@ -335,6 +339,8 @@ def explained(judged: Mapping[str, Judged]) -> list[str]:
             what = f"1 column is {_ONE[kind]}" if len(names) == 1 else f"{len(names)} columns are {plural}"
             notes.append(f"{what}: {few(names)} (another: --type {names[0]}={_OTHERWISE[kind]})")
     notes += [f"column {name}: {j.why.replace('NAME', name)}" for name, j in judged.items() if j.why]
+    if sum(j.field is not None for j in judged.values()) > 1:  # else it is no row, and its reader says where it is cut
+        notes += [f"column {name}: {j.cut}" for name, j in judged.items() if j.cut]
     left = [f"{name} ({_LEFT.get(j.left, j.left)})" for name, j in judged.items() if not j.field]
     if left:
         first, kind = next(((name, j.cure) for name, j in judged.items() if j.cure), ("", ""))
