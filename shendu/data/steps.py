@@ -30,6 +30,7 @@ AROUND = 4
 """Days by which the rows of a monthly series may lie apart within their months: first or last working days."""
 WORKING = ("1111100", "1111001", "1111110", "1111101", "1111011", "1110011")
 """Weeks of working days that are known, Monday first: a few days are enough to see them."""
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 NICE = (
     1,
     2,
@@ -80,6 +81,8 @@ class Step:
             every, name = every // 1000, "millisecond"
         elif self.unit == "month" and every % 12 == 0:
             every, name = every // 12, "year"
+        elif self.unit == "weekday" and self.week != WORKING[0]:
+            name = f"day of {', '.join(name for name, works in zip(DAYS, self.week, strict=True) if works == '1')}"
         return name if every == 1 else f"{every} {name}s"
 
     @property
@@ -175,8 +178,11 @@ def _ways(moments: np.ndarray, wall: np.ndarray, east: int | None, known: Step |
     if one_a_day and unit in ("", "weekday"):
         yield _working(days, clock, spread, known)
     if unit in ("", "second", "microsecond"):
+        daily = one_a_day and (not known or (unit == "second" and known.every % DAY_SECONDS == 0))
+        if daily and not spread:
+            yield _daily(days, clock, spread, known)
         yield _exact(moments, east, known)
-        if one_a_day and (not known or (unit == "second" and known.every % DAY_SECONDS == 0)):
+        if daily:
             yield _daily(days, clock, spread, known)
         yield _nearly(moments, east, known)
 

@@ -144,7 +144,7 @@ def _unread(cells: Cells, found: dict[str, Times], where: str) -> UserError:
 def _of_numbers(cells: Cells, numbers: np.ndarray, where: str) -> Iterator[Timeline]:
     """Years, 20240131, 202401, seconds since 1970; or what merely counts rows."""
     whole = bool((numbers == np.round(numbers)).all())
-    counts = whole and bool((np.diff(np.sort(numbers)) == 1).all())
+    counts = whole and len(numbers) > 1 and bool((np.diff(np.sort(numbers)) == 1).all())
     like = cells.written(0)
     if whole and not counts and (compact := _compact(numbers)):
         form, found = compact

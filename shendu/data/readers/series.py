@@ -291,12 +291,7 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
             f"--task {reading.task} and --time, --horizon or --season contradict each other: leave one of them out"
         )
     time, value, why = _columns(found, reading, where)
-    form = _said_form(found, reading, time)
-    line = line_of(found, time, value, where, comma, form=form)
-    if form and line.grid.form != form:
-        raise UserError(
-            f"--type {time}=date:{form}: not all times of {where} are written so; leave it out, or correct them"
-        )
+    line = line_of(found, time, value, where, comma, form=_said_form(found, reading, time, where))
     if line.values.min() == line.values.max():
         raise UserError(
             f"{value} of {where} is always {line.values[0]:g}: there is nothing to forecast, name another column with --target"
@@ -337,14 +332,21 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
     return time, value, notes
 
 
-def _said_form(found: pa.Table, reading: Reading, time: str) -> str:
-    """How the times are written, where the person says so. Raises UserError."""
+def _said_form(found: pa.Table, reading: Reading, time: str, where: str) -> str:
+    """How the times are written, where the person says so. Raises UserError where they are not."""
+    from shendu.data import times
+    from shendu.data.cells import Cells
     from shendu.data.tables.kinds import parse_types
 
     kind, form = parse_types(reading.types, found.column_names).get(time, ("date", ""))
     if kind != "date":
+        raise UserError(f"--type {time}={kind}: rows are ordered by times; leave it out, or write --type {time}=date")
+    column = Cells(time, found.column(time))
+    unread = np.isnat(times.of_cells(column, form).wall) if form and not column.is_time else np.zeros(0, bool)
+    if unread.any():
         raise UserError(
-            f"--type {time}={kind}: a series is ordered by times; leave it out, or write --type {time}=date"
+            f"--type {time}=date:{form}: {where} holds '{column.written(int(unread.argmax()))}' in row {unread.argmax() + 1:,}, "
+            "which is not written so: correct it, or leave the form out"
         )
     return form
 
