@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import offsets
-from shendu.data.column import CODED, DATE, MISSING, NAMED, UNSEEN, Column
+from shendu.data import offsets, times
+from shendu.data.column import CODED, DATE, LETTERS, MISSING, NAMED, UNSEEN, Column
+from shendu.data.words import ALONE, JOINERS, MARKS, SPACE
 from shendu.errors import UserError
 
 ABSENT = (
@@ -39,21 +40,9 @@ def _number(form: str) -> str:
     return rf"^(?:{_COIN}\s*)?[-+−]?\s*(?:{_COIN}\s*)?{value}\s*(?:%|{_COIN})?$"
 
 
-_TIME = r"(?:[T ]+(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,]\d+)?)? ?(?P<p>[AaPp][Mm])?)? ?(?:Z|UTC|[-+]\d{2}:?\d{2})?"
-_MONTH = r"(?P<b>[A-Za-z]{3,9})"
-DATES = {
-    "Y-m-d": r"(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})",
-    "Y-m": r"(?P<y>\d{4})[-/](?P<m>\d{1,2})",
-    "d.m.Y": r"(?P<d>\d{1,2})[-/.](?P<m>\d{1,2})[-/.](?P<y>\d{4}|\d{2})",
-    "m/d/Y": r"(?P<m>\d{1,2})[-/.](?P<d>\d{1,2})[-/.](?P<y>\d{4}|\d{2})",
-    "d b Y": rf"(?P<d>\d{{1,2}})[-. ]+{_MONTH}[-., ]+(?P<y>\d{{4}})",
-    "b d Y": rf"{_MONTH}[. ]+(?P<d>\d{{1,2}})[, ]+(?P<y>\d{{4}})",
-    "Ymd": r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})",
-}
-"""How dates are written; Ymd is taken for a number unless the person says --type d=date."""
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FIRST = np.datetime64("2000-01-01", "s")
-_WORDS = r"[^\pL\pN']+"
+_BETWEEN = rf"[^\pL\pN{MARKS}{ALONE}'!?]+"
+"""What stands between words."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +129,18 @@ class Cells:
 
     @cached_property
     def times(self) -> np.ndarray | None:
-        """datetime64[s] [N] where every value is an ISO date as it stands, NaT where one is missing; else None."""
+        """datetime64[us] [N] where every value is an ISO date as it stands, or with its offset from UTC; NaT where one is missing.
+
+        None where one is something else."""
         if not pa.types.is_string(self.column.type):
             return None
-        try:
-            return (
-                self.column.cast(pa.timestamp("us")).cast(pa.timestamp("s"), safe=False).to_numpy(zero_copy_only=False)
-            )
-        except pa.ArrowInvalid:
-            return None
+        for zone in (None, "UTC"):
+            try:
+                found = self.column.cast(pa.timestamp("us", zone)).cast(pa.timestamp("us"))
+            except pa.ArrowInvalid:
+                continue
+            return found.to_numpy(zero_copy_only=False)
+        return None
 
     @cached_property
     def coded(self) -> Coded:
@@ -229,87 +221,16 @@ def _finite(values: np.ndarray) -> np.ndarray:
 # ---- dates -----------------------------------------------------------------------------------------------------------
 
 
-def moments_of(cells: Cells, form: str) -> np.ndarray:
-    """datetime64[s] [N], NaT where a value is missing or is no date of this form."""
-    if cells.is_time:
-        naive = cells.column.cast(pa.timestamp("s"), safe=False) if not _zone(cells) else _local(cells)
-        return naive.to_numpy(zero_copy_only=False).astype("datetime64[s]")
-    if form == "Y-m-d" and cells.times is not None:
-        return cells.times
-    per_value = _dated(cells.coded.values, form or date_form(cells.coded.values, tuple(DATES))[0] or "Y-m-d")
-    return np.append(per_value, np.datetime64("NaT", "s"))[cells.coded.codes]
-
-
-def _zone(cells: Cells) -> str | None:
-    return cells.column.type.tz if pa.types.is_timestamp(cells.column.type) else None
-
-
-def _local(cells: Cells) -> pa.ChunkedArray:
-    """The time that a clock on the wall shows."""
-    return pc.local_timestamp(cells.column).cast(pa.timestamp("s"), safe=False)
-
-
-def date_form(values: pa.Array, forms: tuple[str, ...]) -> tuple[str, float]:
-    """(the form that most of the distinct values are written in, its share of them)."""
-    if not len(values):
-        return "", 0.0
-    shares = {form: float((~np.isnat(_dated(values, form))).mean()) for form in forms}
-    best = max(shares, key=lambda form: shares[form])
-    return best, shares[best]
-
-
-def _dated(values: pa.Array, form: str) -> np.ndarray:
-    """datetime64[s] [distinct]."""
-    parts = pc.extract_regex(values, rf"^{DATES[form]}{_TIME}$")
-    names = [field.name for field in parts.type]
-
-    def part(name: str, otherwise: int) -> np.ndarray:
-        if name not in names:
-            return np.full(len(values), otherwise, np.int64)
-        text = pc.struct_field(parts, name)
-        return pc.fill_null(pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64()), otherwise).to_numpy(
-            zero_copy_only=False
-        )
-
-    fits = pc.is_valid(parts).to_numpy(zero_copy_only=False)
-    year, day = part("y", 1970), part("d", 1)
-    year = np.where(year < 70, year + 2000, np.where(year < 100, year + 1900, year))
-    month = _named_months(pc.struct_field(parts, "b")) if "b" in names else part("m", 1)
-    half = _halves(pc.struct_field(parts, "p"), len(values))
-    hour, minute, second = part("H", 0), part("M", 0), part("S", 0)
-    hour = np.where(half >= 0, hour % 12 + 12 * half, hour)
-    months = (np.where((month >= 1) & (month <= 12), (year - 1970) * 12 + month - 1, 0)).astype("datetime64[M]")
-    days = months.astype("datetime64[D]") + (day - 1)
-    right = fits & (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("datetime64[M]") == months)
-    right &= (hour < 24) & (minute < 60) & (second < 61)
-    seconds = days.astype("datetime64[s]") + (hour * 3600 + minute * 60 + second)
-    return np.where(right, seconds, np.datetime64("NaT", "s"))
-
-
-def _named_months(words: pa.Array) -> np.ndarray:
-    first = pc.utf8_lower(pc.utf8_slice_codeunits(words, 0, 3))
-    return pc.fill_null(pc.index_in(first, pa.array(_MONTHS)), -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
-
-
-def _halves(words: pa.Array, n: int) -> np.ndarray:
-    """0 in the morning, 1 in the afternoon, -1 on a clock of 24 hours."""
-    return (
-        pc.fill_null(pc.index_in(pc.utf8_lower(words), pa.array(["am", "pm"])), -1)
-        .to_numpy(zero_copy_only=False)
-        .reshape(n)
-    )
-
-
 def days(cells: Cells, form: str) -> np.ndarray:
     """float64 [N]: days since 2000-01-01, NaN where a value is missing or is no date of this form."""
-    when = moments_of(cells, form)
+    when = times.moments_of(cells, form).astype("datetime64[s]")
     seconds = (when - _FIRST).astype(np.float64)
     return np.where(np.isnat(when), np.nan, seconds) / 86_400
 
 
 def dates(cells: Cells, form: str, offset: float = 0.0) -> np.ndarray:
     """float32 [N, 6]: days since 2000-01-01 less an offset, sine and cosine of the year and of the week, share of the day."""
-    when = moments_of(cells, form)
+    when = times.moments_of(cells, form).astype("datetime64[s]")
     there = ~np.isnat(when)
     seconds = np.where(there, when, _FIRST).astype("datetime64[s]").astype(np.int64) - _FIRST.astype(np.int64)
     days, rest = np.divmod(seconds, 86_400)
@@ -349,10 +270,21 @@ def truths(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_in(lower, pa.array([*YES, "1"])), "true", said)
 
 
-def split_words(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """(the words of all texts in lower case, one after the other; how many each text has)."""
-    lists = pc.split_pattern_regex(pc.utf8_lower(values), _WORDS)
+def split_words(values: pa.Array, form: str = "") -> tuple[pa.Array, np.ndarray]:
+    """(the words of all texts as words.py has them, or their letters, one after the other; how many each text has).
+
+    Entities of HTML are blanks here, and of a word of more than 40 letters the first 40 are kept."""
+    text = pc.utf8_normalize(pc.replace_substring_regex(values, f"[{JOINERS}]", ""), "NFKC")
+    if form == LETTERS:
+        text = pc.replace_substring_regex(pc.utf8_trim_whitespace(pc.utf8_lower(text)), r"\s+", SPACE)
+        lists = pc.split_pattern(pc.replace_substring_regex(text, r"(?s)(.)", r"\1 "), " ")
+    else:
+        text = pc.replace_substring_regex(text, r"</?[a-zA-Z][^<>]{0,200}>|&#?\w{1,10};|'{2,}", " ")
+        text = pc.replace_substring(pc.utf8_lower(text), "\u2019", "'")
+        text = pc.replace_substring_regex(text, f"[{ALONE}!?]", r" \0 ")
+        lists = pc.split_pattern_regex(text, _BETWEEN)
     words, owners = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    words = pc.utf8_slice_codeunits(pc.utf8_trim(words, "'"), 0, 40)
     there = pc.not_equal(words, "")
     kept = owners[there.to_numpy(zero_copy_only=False)]
     return words.filter(there), np.bincount(kept, minlength=len(values))
@@ -360,7 +292,7 @@ def split_words(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 def word_ids(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N, length]: 0 padding, 1 unknown, 2 the vocabulary's first word; what is longer is cut."""
-    words, counts = split_words(cells.coded.values)
+    words, counts = split_words(cells.coded.values, field.form)
     found = pc.fill_null(pc.index_in(words, pa.array(field.names, pa.string())), UNSEEN - NAMED)
     ids = found.to_numpy(zero_copy_only=False).astype(np.float32) + NAMED
     text = np.repeat(np.arange(len(counts)), counts)
@@ -391,6 +323,7 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
     if field.kind == "text":
         return word_ids(cells, field)
     if field.kind == "date":
+        _check_zone(cells, field)
         found = dates(cells, field.form, field.offset)
     else:
         found = offsets.without(numbers(cells, field.form), (field.offset,))[:, None]
@@ -403,3 +336,15 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
                 "check whether the columns are shifted"
             )
     return found
+
+
+def _check_zone(cells: Cells, field: Column) -> None:
+    """Raises UserError where times say how far they are from UTC and those of the training did not, or the other way round."""
+    there = ~np.isnat(times.moments_of(cells, field.form))
+    if not there.any() or times.zoned(cells, field.form) == field.zoned:
+        return
+    here, row = cells.written(int(there.argmax())), ("without", "with")
+    raise UserError(
+        f"column {cells.name} had times {row[field.zoned]} their offset from UTC in training, and here it holds '{here}': "
+        f"write them {row[field.zoned]} it, like 2024-01-31 12:00{'+00:00' if field.zoned else ''}"
+    )

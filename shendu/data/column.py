@@ -12,6 +12,9 @@ MISSING, UNSEEN, NAMED = 0, 1, 2
 DATE = 6
 """A date's width: days since 2000-01-01, sine and cosine of the year and of the week, share of the day."""
 
+LETTERS = "letters"
+"""The form of a text that is read letter by letter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -24,7 +27,9 @@ class Column:
     length: int = 0
     """text: words kept per row."""
     form: str = ""
-    """How values are written: a date's format, `,` for numbers with a decimal comma; empty: the usual way."""
+    """How values are written: a date's format, `,` for numbers with a decimal comma, LETTERS of a text; empty: the usual way."""
+    zoned: bool = field(default=False, metadata={"rare": True})
+    """date: its times say how far they are from UTC, and are moments in UTC."""
     offset: float = field(default=0.0, compare=False, metadata={"rare": True})
     """Of numbers, and of a date's days: taken away before they are stored, where float32 would lose their digits."""
 

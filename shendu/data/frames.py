@@ -82,7 +82,7 @@ def from_object(raw: Any) -> pa.Table:
         table = named_classes(raw.with_format("arrow")[:], raw.features.to_dict())
     elif hasattr(raw, "__arrow_c_stream__"):
         try:
-            table = pa.table(raw)
+            table = pa.table(_with_moments(raw))
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise UserError(
                 f"this {type(raw).__name__} cannot be read ({str(error).splitlines()[0][:160]}): make its columns of one type each"
@@ -99,6 +99,18 @@ def from_object(raw: Any) -> pa.Table:
     drop = [name for name in table.column_names if name.startswith("__index_level_")]
     table = table.drop_columns(drop)
     return named(table, "the table")
+
+
+def _with_moments(raw: Any) -> Any:
+    """A table whose periods (months, quarters of pandas) are the moments at which they begin."""
+    kinds: Any = getattr(raw, "dtypes", ())
+    named = kinds.items() if hasattr(kinds, "items") else ()
+    periods = [name for name, kind in named if str(kind).startswith("period[")]
+    if periods:
+        raw = raw.copy(deep=False)
+        for name in periods:
+            raw[name] = raw[name].dt.to_timestamp()
+    return raw
 
 
 def _of_dict(raw: Mapping[Any, Any]) -> pa.Table:

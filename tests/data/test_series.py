@@ -15,6 +15,7 @@ from shendu import data as data_module
 from shendu.data.dataset import Dataset
 from shendu.data.fields.series import Series
 from shendu.data.readers import series
+from shendu.data.steps import Grid, Step
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
@@ -60,7 +61,9 @@ def np_room(split: str, field: str, shape: tuple[int, ...], dtype: str = "uint8"
 @settings(max_examples=40, deadline=None)
 def test_windows_are_the_past_and_what_came_next(rows: int, horizon: int, split: str, season: bool) -> None:
     """Values that are their own row numbers show where each window lies."""
-    line = series.Line(np.arange(rows), np.arange(rows, dtype=np.float32), "month" if season else "number", 1)
+    line = series.Line(
+        np.arange(rows, dtype=np.float32), Grid(np.arange(rows), Step("month" if season else "number", 1))
+    )
     made = series.windowed(line, "t", "v", "x", Reading(horizon=horizon, split=split), np_room)
     column = made.fields["window"]
     assert isinstance(column, Series)
@@ -81,7 +84,7 @@ def test_what_is_learned_from_does_not_depend_on_the_test_part() -> None:
     values = np.arange(120, dtype=np.float32) % 13
     made = []
     for last in (0.0, 1e6):
-        line = series.Line(np.arange(120), np.append(values[:96], values[96:] + last), "month", 1)
+        line = series.Line(np.append(values[:96], values[96:] + last), Grid(np.arange(120), Step("month", 1)))
         made.append(series.windowed(line, "t", "v", "x", Reading(), np_room))
     for key in ("window", "ahead"):
         np.testing.assert_array_equal(made[0].splits["train"][key], made[1].splits["train"][key])
@@ -89,7 +92,7 @@ def test_what_is_learned_from_does_not_depend_on_the_test_part() -> None:
 
 
 def test_a_long_series_has_a_validation_part_apart_from_the_training_part() -> None:
-    line = series.Line(np.arange(3000), np.arange(3000, dtype=np.float32), "month", 1)
+    line = series.Line(np.arange(3000, dtype=np.float32), Grid(np.arange(3000), Step("month", 1)))
     made = series.windowed(line, "t", "v", "x", Reading(), np_room)
     train, held_out, test = (made.splits[part]["ahead"] for part in ("train", "validation", "test"))
     assert train.max() < held_out.min()
@@ -139,7 +142,7 @@ def test_step_and_season_are_found(tmp_path: Path, times: list[Any], unit: str, 
     data = opened(tmp_path, times, rising(len(times)), horizon=1)
     column = data.fields["window"]
     assert isinstance(column, Series)
-    assert (series.spoken(column.unit, column.every), column.season) == (unit, season)
+    assert (str(Step(column.unit, column.every, column.week)), column.season) == (unit, season)
     ((key, names, values),) = items(column, tmp_path / "s.csv")
     assert (key, names) == (column.time, [after])
     np.testing.assert_array_equal(values["x"], rising(len(times)))

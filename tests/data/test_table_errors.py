@@ -266,7 +266,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.csv",
         "id,y\n" + rows(30, lambda i: f"{i},{'uv'[i % 2]}\n"),
         {},
-        "{} has no column to learn y from (left out: id (all values differ) (to keep one: --type id=category))",
+        "{} has no column to learn y from (left out: id (all values differ) (to keep one: --type id=number))",
     ),
     "no date": (
         "a.csv",
@@ -315,7 +315,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.csv",
         GOOD,
         {"types": ("b=date:Y.m",)},
-        "unknown form of dates for --type b=date: 'Y.m'; did you mean 'Ymd'?",
+        "unknown form of dates for --type b=date: 'Y.m'; did you mean 'Ym'?",
     ),
     "all ignored": (
         "a.csv",

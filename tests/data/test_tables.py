@@ -16,7 +16,7 @@ import torch
 from pyarrow import feather, ipc, parquet
 
 import shendu.data
-from shendu.data import Dataset, cells
+from shendu.data import Dataset, cells, times
 from shendu.data.cells import Cells
 from shendu.data.column import Column
 from shendu.data.fields.category import Category
@@ -264,20 +264,37 @@ def test_kinds(values: list[str], kind: str, names: tuple[str, ...], tmp_path: P
     assert (field.kind, field.names) == (kind, names)
 
 
-@pytest.mark.parametrize("form", list(cells.DATES))
+WAYS = {
+    "Y-m-d": "%Y-%m-%d %H:%M:%S", "Y-m": "%Y-%m", "d.m.Y": "%d.%m.%y %H:%M", "m/d/Y": "%m/%d/%Y %I:%M:%S %p", "d b Y": "%a, %d %b %Y %H:%M",
+    "b d Y": "%B %d, %Y", "b d H Y": "%a %b %d %H:%M:%S %Y", "m/Y": "%m/%Y", "b Y": "%b %Y", "Y b": "%Y %B", "Y-Q": "%Y-Q", "Q-Y": "Q %Y",
+    "Y-W": "%G-W%V-%u", "Ymd": "%Y%m%d", "YmdHMS": "%Y%m%dT%H%M", "Ym": "%Y%m",
+}  # fmt: skip
+"""A form of dates -> how the standard library writes and reads it; Q alone is ours."""
+
+
+def written_as(moment: datetime.datetime, way: str) -> tuple[str, datetime.datetime]:
+    """How a moment is written, and the moment that is left of it."""
+    if "Q" in way:
+        quarter = (moment.month - 1) // 3
+        text = moment.strftime(way.replace("Q", f"Q{quarter + 1}"))
+        return text, datetime.datetime(moment.year, 3 * quarter + 1, 1)
+    text = moment.strftime(way)
+    return text, datetime.datetime.strptime(text, way)
+
+
+@pytest.mark.parametrize("form", list(times.DATES))
 def test_dates_against_the_calendar(form: str) -> None:
-    ways = {"Y-m-d": "%Y-%m-%d %H:%M:%S", "Y-m": "%Y-%m", "d.m.Y": "%d.%m.%y %H:%M", "m/d/Y": "%m/%d/%Y %I:%M:%S %p",
-            "d b Y": "%d %b %Y", "b d Y": "%B %d, %Y", "Ymd": "%Y%m%d"}  # fmt: skip
     first = datetime.datetime(1975, 1, 1)
     when = [first + datetime.timedelta(days=97 * i, seconds=86_000 - 431 * i) for i in range(190)]
-    texts = [moment.strftime(ways[form]) for moment in when]
-    found = cells.moments_of(Cells("d", pa.chunked_array([texts])), form)
-    expected = [np.datetime64(datetime.datetime.strptime(text, ways[form]), "s") for text in texts]
-    assert found.tolist() == np.array(expected).tolist()
-    parts = cells.dates(Cells("d", pa.chunked_array([texts])), form)
-    day = np.array([(moment.astype("datetime64[D]") - np.datetime64("2000-01-01")).astype(int) for moment in expected])
+    texts, left = zip(*(written_as(moment, WAYS[form]) for moment in when), strict=True)
+    cell = Cells("d", pa.chunked_array([texts]))
+    found = times.moments_of(cell, form)
+    expected = np.array(left, "datetime64[us]")
+    np.testing.assert_array_equal(found, expected)
+    parts = cells.dates(cell, form)
+    day = (expected.astype("datetime64[D]") - np.datetime64("2000-01-01")).astype(int)
     np.testing.assert_allclose(np.floor(parts[:, 0] + 1e-3), day, atol=1)
-    week = [moment.astype(datetime.datetime).weekday() / 7 for moment in expected]
+    week = [moment.weekday() / 7 for moment in left]
     np.testing.assert_allclose(
         np.stack([np.sin(np.multiply(week, 2 * np.pi)), np.cos(np.multiply(week, 2 * np.pi))], 1),
         parts[:, 3:5],
@@ -310,7 +327,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     data = opened(tmp_path / "a.csv", "id,key,one,void,n,y\n" + lines)
     assert list(fields_of(data)) == ["n"]
     assert data.notes[-1] == (
-        "left out: id (all values differ), key (all values differ), one (of one value), void (without values) (to keep one: --type id=category)"
+        "left out: id (all values differ), key (all values differ), one (of one value), void (without values) (to keep one: --type id=number)"
     )
     kept = opened(tmp_path / "a.csv", "id,key,one,void,n,y\n" + lines, types=("id=number", "n=ignore"))
     assert list(fields_of(kept)) == ["id"]

@@ -138,7 +138,7 @@ def _left_out(columns: list[Cells], said: dict[str, tuple[str, str]], comma: boo
             "id",
             "id",
             "whose values all differ",
-            "leave it out: it names rows; keep it with --type NAME=category if not",
+            "leave it out: it names rows; keep it with --type NAME=text (of numbers: NAME=number) if not",
         ),
     ):
         if names := [name for name, found in left.items() if found == why]:

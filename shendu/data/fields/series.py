@@ -18,7 +18,7 @@ from shendu.field import Field, Values, array_of, spread
 if TYPE_CHECKING:
     from shendu.field import Batch
 
-Unit = Literal["month", "weekday", "second", "number"]
+Unit = Literal["month", "weekday", "second", "microsecond", "number"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,10 @@ class Series(Field):
     unit: Unit = "number"
     every: int = 1
     """Units from one row to the next: 3 months, 604,800 seconds."""
+    week: str = field(default="", metadata={"rare": True})
+    """Of weekdays, which days of a week have rows, Monday first: 1111100."""
+    form: str = field(default="", compare=False, repr=False, metadata={"rare": True})
+    """How its times were written, where they can be read in two ways."""
     season: int = 1
     """Steps after which the series is likely to repeat itself."""
     naive: float = field(default=1.0, compare=False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from shendu.data.words import KNOWN, PADDING, UNKNOWN, words
+from shendu.data.words import KNOWN, PADDING, UNKNOWN, letters, words
 from shendu.errors import UserError
 from shendu.field import Field, Values, array_of
 
@@ -43,6 +43,8 @@ class Text(Field):
     """Words kept of a text; of a longer one, its beginning."""
     column: str = ""
     """The table's column; empty: texts are files."""
+    letters: bool = field(default=False, metadata={"rare": True})
+    """Words are single letters: of names and the like, whose words hardly recur."""
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -68,10 +70,10 @@ class Text(Field):
 
     def encode(self, values: Any) -> np.ndarray:
         """Codes of texts' words, int32 [N, length]; what is missing (None) is an empty text."""
-        code, length = self.code.get, self.length
+        code, length, split = self.code.get, self.length, letters if self.letters else words
         rows = np.zeros((len(values), length), np.int32)
         for i, text in enumerate(strings(values)):
-            found = words(text)[:length]
+            found = split(text)[:length]
             rows[i, : len(found)] = list(map(code, found, repeat(UNKNOWN)))
         return rows
 

@@ -244,12 +244,13 @@ def tides(steps: int = 160) -> dict[str, Any]:
 
     from shendu import chance
     from shendu.data.readers import series
+    from shendu.data.steps import Grid, Step
     from shendu.reading import Reading
 
     t = np.arange(steps)
     noise = chance.uniform(torch.arange(steps), 2, 5).double().numpy().sum(1) - 1
     values = (100 + 0.8 * t) * (1 + 0.2 * np.sin(2 * np.pi * t / 12) + 0.1 * np.cos(4 * np.pi * t / 12) + 0.03 * noise)
-    line = series.Line(t + 360, values.astype(np.float32), "month", 1)
+    line = series.Line(values.astype(np.float32), Grid(t + 360, Step("month", 1)))
     made = series.windowed(line, "month", "height", "tides", Reading(), in_memory_room)
     return {name: getattr(made, name) for name in ("fields", "splits", "inputs", "targets", "ordered", "notes")}
 

@@ -10,19 +10,20 @@ Shape letters: N rows, T steps of the series, W window, H horizon.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shendu import config
-from shendu.data import offsets
+from shendu.data import offsets, steps
 from shendu.data.class_folders import ARRAYS
 from shendu.data.fields.number import Number
-from shendu.data.fields.series import Series, Unit
+from shendu.data.fields.series import Series
 from shendu.data.files import cache
 from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.steps import Grid, Step
 from shendu.data.tables import files, loading
 from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
@@ -33,15 +34,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from shendu.data.cells import Cells
+    from shendu.data.timeline import Timeline
 
-DAY, WEEK, HOUR = 86_400, 604_800, 3_600
 FEWEST = 8
 """Windows that must be there to learn from."""
 ENOUGH = 1000
 """Of so many windows a tenth is the validation part; fewer are all learned from, since the latest rows matter most."""
 MISSING_MOST = 0.2
-LONGEST_DAY = 96
-"""Steps of a day that are still a season: quarters of an hour; below them an hour is."""
 
 
 class SeriesReader(Reader):
@@ -95,8 +94,8 @@ class SeriesReader(Reader):
             raise UserError(
                 f"{where} has {len(line.values):,} rows, and the model reads the last {field.window}: add earlier ones"
             )
-        ahead = [int(line.ticks[-1]) + field.every * (i + 1) for i in range(field.horizon)]
-        yield field.time, [written(tick, field.unit, field.every) for tick in ahead], {name: line.values}
+        ahead = [int(line.grid.ticks[-1]) + field.every * (i + 1) for i in range(field.horizon)]
+        yield field.time, [line.grid.written(tick) for tick in ahead], {name: line.values}
 
 
 def options(reading: Reading) -> dict[str, Any]:
@@ -117,44 +116,62 @@ def check_one(found: Mapping[str, Path], name: str) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A series in the order of time: values float64 [T] and their times as whole numbers of units, `every` apart."""
+    """A series in the order of time: values float64 [T], their times, and what was decided."""
 
-    ticks: np.ndarray
     values: np.ndarray
-    unit: Unit
-    every: int
+    grid: Grid
     notes: tuple[str, ...] = ()
 
 
-def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = False) -> Line:
-    """Raises UserError for times that are none, double or uneven, and for values that are no numbers."""
+def line_of(
+    found: pa.Table, time: str, value: str, where: str, comma: bool = False, known: Step | None = None, form: str = ""
+) -> Line:
+    """On a known step where the times fit it. Raises UserError for times that are none, double or uneven, and for values that are
+    no numbers."""
+    from shendu.data import timeline
     from shendu.data.cells import Cells
 
-    when, unit = _times(Cells(time, found.column(time)), where)
+    ways = timeline.ways(Cells(time, found.column(time)), where, form)
     values = _numbers(Cells(value, found.column(value)), where, comma)
-    order = np.argsort(when, kind="stable")
-    notes = [] if (order[:-1] < order[1:]).all() else [f"the rows of {where} are sorted by {time}"]
-    when, values = when[order], values[order]
+    lines, refusals = [], []
+    for way in ways:
+        try:
+            lines.append(_line(way, values, time, value, where, known))
+        except UserError as refusal:
+            refusals.append(refusal)
+    if not lines:
+        raise refusals[0]
+    return min(lines, key=lambda line: len(line.values))
+
+
+def _line(way: Timeline, values: np.ndarray, time: str, value: str, where: str, known: Step | None) -> Line:
+    order = np.argsort(way.times.moments if way.numbers is None else way.numbers, kind="stable")
+    notes = [way.note] if way.note else []
+    if (order[:-1] > order[1:]).any():
+        notes.append(f"the rows of {where} are sorted by {time}")
+    values = values[order]
     there = np.flatnonzero(~np.isnan(values))
     if not len(there):
         raise UserError(f"{value} of {where} has no values at all: name another column with --target")
     first, last = int(there[0]), int(there[-1]) + 1
     if last - first < len(values):
         notes.append(f"{len(values) - (last - first):,} rows without {value} at the ends of {where} are left out")
-    when, values = when[first:last], values[first:last]
-    if len(when) < 3:
-        raise UserError(f"{where} has {len(when)} rows with a value, too few to see a step in time: add more")
-    ticks, unit, every = _even(when, unit, time, where)
-    steps = int(ticks[-1] - ticks[0]) // every + 1
-    lacking = steps - int((~np.isnan(values)).sum())
-    if lacking > MISSING_MOST * steps:
+    values, kept = values[first:last], way.take(order[first:last])
+    if len(values) < 3 and not known:
+        raise UserError(f"{where} has {len(values)} rows with a value, too few to see a step in time: add more")
+    grid = _even(kept, time, where, known)
+    notes += [f"the times of {where} lie {grid.note}"] if grid.note else []
+    step = grid.step
+    rows = int(grid.ticks[-1] - grid.ticks[0]) // step.every + 1
+    lacking = rows - int((~np.isnan(values)).sum())
+    if lacking > MISSING_MOST * rows:
         raise UserError(
-            f"{value} of {where} is missing in {lacking:,} of {steps:,} rows, one per {spoken(unit, every)}, too many to fill: "
+            f"{value} of {where} is missing in {lacking:,} of {rows:,} rows, one per {step}, too many to fill: "
             "give a coarser step, such as monthly means"
         )
-    if steps > len(ticks):
-        notes.append(f"{where} has no row for {_absent(ticks, unit, every)}: taken as missing values")
-        ticks, values = _complete(ticks, values, every)
+    if rows > len(values):
+        notes.append(f"{where} has no row for {_absent(grid)}: taken as missing values")
+        grid, values = _complete(grid, values)
     missing = np.isnan(values)
     if missing.any():
         notes.append(
@@ -162,41 +179,7 @@ def line_of(found: pa.Table, time: str, value: str, where: str, comma: bool = Fa
             "what comes after (fill them in the table for another way)"
         )
         values = values[np.maximum.accumulate(np.where(missing, 0, np.arange(len(values))))]
-    return Line(ticks, values, unit, every, tuple(notes))
-
-
-def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
-    """int64 [T] of seconds since 1970, or of plain whole numbers; raises UserError for what is neither."""
-    from shendu.data import cells as read
-
-    name = cells.name
-    if cells.is_time:
-        when = read.moments_of(cells, "")
-        if np.isnat(when).any():
-            raise UserError(
-                f"{name} of {where} is empty in row {np.isnat(when).argmax() + 1:,}: each row needs its time"
-            )
-        return when.astype(np.int64), "second"
-    empty = np.flatnonzero(cells.coded.codes < 0)
-    if len(empty):
-        raise UserError(f"{name} of {where} is empty in row {empty[0] + 1:,}: each row needs its time")
-    form, share = read.date_form(cells.coded.values, tuple(read.DATES))
-    whole = read.numbers(cells, "")
-    plain = bool(np.isfinite(whole).all() and (whole == np.round(whole)).all())
-    if share == 1.0 and not (plain and form == "Ymd" and (np.diff(np.sort(whole)) == 1).all()):
-        return read.moments_of(cells, form).astype(np.int64), "second"
-    if plain:
-        years = bool(len(whole) and whole.min() >= 1000 and whole.max() <= 2999)
-        if years:
-            return (whole.astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[s]").astype(
-                np.int64
-            ), "second"
-        return whole.astype(np.int64), "number"
-    bad = np.isnat(read.moments_of(cells, form)) if share > 0.5 else ~np.isfinite(whole)
-    raise UserError(
-        f"{name} of {where} holds '{cells.written(int(bad.argmax()))}' in row {bad.argmax() + 1:,}, which is no date: "
-        "write it like 2024-01-31, or name another column with --time"
-    )
+    return Line(values, grid, tuple(notes))
 
 
 def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
@@ -214,105 +197,55 @@ def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
     return values
 
 
-def _even(when: np.ndarray, unit: Unit, time: str, where: str) -> tuple[np.ndarray, Unit, int]:
-    """(times as whole numbers of a unit, the unit, units per step) of sorted times, apart by whole steps, more than one
-    where rows are absent; raises UserError for uneven ones."""
+def _even(line: Timeline, time: str, where: str, known: Step | None) -> Grid:
+    """The grid of sorted times; raises UserError for double and for uneven ones."""
+    when = line.numbers if line.numbers is not None else line.times.moments
     double = np.flatnonzero(when[1:] == when[:-1])
     if len(double):
+        first = when[double[0]]
+        at = str(first) if line.numbers is not None else steps.moment(line.times.wall[double[0]].astype(np.int64))
         raise UserError(
-            f"{where} has {int((when == when[double[0]]).sum()):,} rows for the {time} {_moment(when[double[0]], unit)}: "
-            "one row per step is forecast, so keep one series or sum them first"
+            f"{where} has {int((when == first).sum()):,} rows for the {time} {at}: one row per step is forecast, so "
+            + (
+                "write the times with their offset from UTC (+02:00): clocks were put back there"
+                if _put_back(line, double)
+                else "keep one series or sum them first"
+            )
         )
-    ticks, unit = _units(when, unit)
-    steps = np.diff(ticks)
-    lengths, counts = np.unique(steps, return_counts=True)
-    every = int(lengths[counts.argmax()])
-    odd = np.flatnonzero(steps % every)
-    if len(odd) or counts.max() * 2 < len(steps):
-        at = int(odd[0]) if len(odd) else int(np.flatnonzero(steps != every)[0])
+    try:
+        return steps.found(line, known)
+    except steps.Uneven as uneven:
         raise UserError(
-            f"{time} of {where} goes in uneven steps: mostly one {spoken(unit, every)}, and {spoken(unit, int(steps[at]))} after "
-            f"{written(int(ticks[at]), unit, every)}; give one row per step, such as daily sums"
-        )
-    return ticks, unit, every
+            f"{time} of {where} goes in uneven steps: mostly one {uneven.step}, and {uneven.odd} after {uneven.before}; "
+            "give one row per step, such as daily sums"
+        ) from None
 
 
-def _complete(ticks: np.ndarray, values: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
+def _put_back(line: Timeline, double: np.ndarray) -> bool:
+    """Whether all double times lie in an early hour of a Sunday in which clocks are put back, and say no offset."""
+    if line.numbers is not None or line.times.zoned.any():
+        return False
+    when = line.times.wall[double]
+    days = when.astype("datetime64[D]")
+    hours = (when - days).astype("timedelta64[h]").astype(np.int64)
+    return bool(((days.astype(np.int64) + 4) % 7 == 0).all() and (hours <= 3).all())
+
+
+def _complete(grid: Grid, values: np.ndarray) -> tuple[Grid, np.ndarray]:
     """The same with a row for every step, NaN where there was none."""
-    places = (ticks - ticks[0]) // every
+    every, first = grid.step.every, grid.ticks[0]
+    places = (grid.ticks - first) // every
     whole = np.full(places[-1] + 1, np.nan)
     whole[places] = values
-    return ticks[0] + every * np.arange(len(whole)), whole
+    return replace(grid, ticks=first + every * np.arange(len(whole))), whole
 
 
-def _absent(ticks: np.ndarray, unit: Unit, every: int) -> str:
+def _absent(grid: Grid) -> str:
     """The steps without a row, in words."""
-    steps = np.diff(ticks) // every
-    first = written(int(ticks[(steps > 1).argmax()]) + every, unit, every)
-    more = int((steps - 1).sum()) - 1
+    apart = np.diff(grid.ticks) // grid.step.every
+    first = grid.written(int(grid.ticks[(apart > 1).argmax()]) + grid.step.every)
+    more = int((apart - 1).sum()) - 1
     return first + (f" and {more:,} more step{'s' * (more > 1)}" if more else "")
-
-
-def _units(when: np.ndarray, unit: Unit) -> tuple[np.ndarray, Unit]:
-    """Months where all times are the same day of a month (or all its last), weekdays where no weekend has a row."""
-    if unit == "number":
-        return when, unit
-    moments = when.astype("datetime64[s]")
-    days, months = moments.astype("datetime64[D]"), moments.astype("datetime64[M]")
-    if (days == moments).all():
-        of_month = (days - months.astype("datetime64[D]")).astype(np.int64)
-        ends = (days + 1).astype("datetime64[M]") > months
-        if ((of_month == of_month[0]).all() or ends.all()) and (np.diff(months.astype(np.int64)) > 0).all():
-            return months.astype(np.int64), "month"
-        weekday = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
-        if (weekday < 5).all() and (np.diff(days.astype(np.int64)) == 3).any() and len(days) > 5:
-            return np.busday_count(np.datetime64("1970-01-01"), days).astype(np.int64), "weekday"
-    return when, "second"
-
-
-def _moment(when: int, unit: Unit) -> str:
-    text = str(when) if unit == "number" else str(np.datetime64(int(when), "s")).replace("T", " ")
-    return text.removesuffix(" 00:00:00")
-
-
-def written(tick: int, unit: Unit, every: int) -> str:
-    """A time as a person writes it: 1961-01 of months, 1961-01-31 of days, with the clock below them."""
-    if unit == "month":
-        return str(np.datetime64(tick, "M")) if every % 12 else str(np.datetime64(tick, "M"))[:4]
-    if unit == "weekday":
-        return str(np.busday_offset(np.datetime64("1970-01-01"), tick))
-    return _moment(tick, unit) if unit == "number" or every % DAY else str(np.datetime64(tick, "s"))[:10]
-
-
-def spoken(unit: Unit, every: int) -> str:
-    """A step in words: month, 3 months, week, day, hour, 15 minutes, 1."""
-    if unit == "number":
-        return str(every)
-    if unit == "second":
-        for size, word in ((WEEK, "week"), (DAY, "day"), (HOUR, "hour"), (60, "minute"), (1, "second")):
-            if every % size == 0:
-                every, name = every // size, word
-                break
-    elif unit == "month" and every % 12 == 0:
-        every, name = every // 12, "year"
-    else:
-        name = unit
-    return name if every == 1 else f"{every} {name}s"
-
-
-def season_of(unit: Unit, every: int) -> int:
-    """Steps of a year of months or weeks, of a week of days, of a day of hours, of an hour; 1 where there is none."""
-    if unit == "month":
-        return 12 // every if 12 % every == 0 else 1
-    if unit == "weekday":
-        return 5 if every == 1 else 1
-    if unit == "number":
-        return 1
-    if every in (WEEK, DAY):
-        return {WEEK: 52, DAY: 7}[every]
-    if every < DAY and DAY % every == 0 and DAY // every <= LONGEST_DAY:
-        return DAY // every
-    return HOUR // every if every < HOUR and HOUR % every == 0 else 1
 
 
 def line_for(found: pa.Table, field: Series, where: str, comma: bool = False) -> Line:
@@ -320,11 +253,11 @@ def line_for(found: pa.Table, field: Series, where: str, comma: bool = False) ->
     for name in (field.time, field.value):
         if name not in found.column_names:
             raise UserError(f"{where} has no column '{name}', which the model reads{near(name, found.column_names)}")
-    line = line_of(found, field.time, field.value, where, comma)
-    if (line.unit, line.every) != (field.unit, field.every):
+    known = Step(field.unit, field.every, field.week)
+    line = line_of(found, field.time, field.value, where, comma, known, field.form)
+    if line.grid.step != known:
         raise UserError(
-            f"{where} has one row per {spoken(line.unit, line.every)}, and the model was trained on one per "
-            f"{spoken(field.unit, field.every)}: give a series of the same step"
+            f"{where} has one row per {line.grid.step}, and the model was trained on one per {known}: give a series of the same step"
         )
     return line
 
@@ -358,7 +291,7 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
             f"--task {reading.task} and --time, --horizon or --season contradict each other: leave one of them out"
         )
     time, value, why = _columns(found, reading, where)
-    line = line_of(found, time, value, where, comma)
+    line = line_of(found, time, value, where, comma, form=_said_form(found, reading, time, where))
     if line.values.min() == line.values.max():
         raise UserError(
             f"{value} of {where} is always {line.values[0]:g}: there is nothing to forecast, name another column with --target"
@@ -376,7 +309,7 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
         raise UserError(
             f"--time and --target are both {reading.time}: name the column that is to be forecast with --target"
         )
-    time = reading.time or next((name for name in names if name != reading.target and _dated(found, name)), "")
+    time = reading.time or _time_among(found, [name for name in names if name != reading.target])
     if not time:
         raise UserError(
             f"{where} has no column of dates ({', '.join(names)}): name the one that orders the rows with --time"
@@ -399,18 +332,32 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
     return time, value, notes
 
 
-def _dated(found: pa.Table, name: str) -> bool:
-    from shendu.data import cells as read
+def _said_form(found: pa.Table, reading: Reading, time: str, where: str) -> str:
+    """How the times are written, where the person says so. Raises UserError where they are not."""
+    from shendu.data import times
+    from shendu.data.cells import Cells
+    from shendu.data.tables.kinds import parse_types
+
+    kind, form = parse_types(reading.types, found.column_names).get(time, ("date", ""))
+    if kind != "date":
+        raise UserError(f"--type {time}={kind}: rows are ordered by times; leave it out, or write --type {time}=date")
+    column = Cells(time, found.column(time))
+    unread = np.isnat(times.of_cells(column, form).wall) if form and not column.is_time else np.zeros(0, bool)
+    if unread.any():
+        raise UserError(
+            f"--type {time}=date:{form}: {where} holds '{column.written(int(unread.argmax()))}' in row {unread.argmax() + 1:,}, "
+            "which is not written so: correct it, or leave the form out"
+        )
+    return form
+
+
+def _time_among(found: pa.Table, names: list[str]) -> str:
+    """The first column of times, or else of numbers that are called and read like times; empty: there is none."""
+    from shendu.data import timeline, times
     from shendu.data.cells import Cells
 
-    column = Cells(name, found.column(name))
-    return column.is_time or (column.is_plain and not column.is_number and _share(read.date_form, column) > 0.5)
-
-
-def _share(form: Any, column: Cells) -> float:
-    from shendu.data import cells as read
-
-    return form(column.coded.values, tuple(f for f in read.DATES if f != "Ymd"))[1]
+    columns = [Cells(name, found.column(name)) for name in names]
+    return next((c.name for like in (times.looks_like, timeline.may_order) for c in columns if like(c)), "")
 
 
 def _numeric(found: pa.Table, name: str) -> bool:
@@ -424,7 +371,7 @@ def windowed(
     line: Line, time: str, value: str, where: str, reading: Reading, room: cache.Room, notes: tuple[str, ...] = ()
 ) -> cache.Decoded:
     """Every window of a line, stride 1, and the values after it; the last rows are the test part. Raises UserError."""
-    rows, season = len(line.values), reading.season or season_of(line.unit, line.every)
+    rows, step, season = len(line.values), line.grid.step, reading.season or line.grid.step.season
     horizon = reading.horizon or season
     held_out = _held_out(reading.split, rows, horizon, season, where)
     before = rows - held_out
@@ -439,8 +386,8 @@ def windowed(
     offset = offsets.found(line.values[:before, None])
     values = offsets.without(line.values, offset)
     column = Series(
-        window=window, horizon=horizon, time=time, value=value, unit=line.unit, every=line.every, season=season,
-        naive=_naive(values[:before], season), offset=offset,
+        window=window, horizon=horizon, time=time, value=value, unit=step.unit, every=step.every, week=step.week,
+        season=season, form=line.grid.form, naive=_naive(values[:before], season), offset=offset,
     )  # fmt: skip
     origins = {"train": (window, before - horizon + 1), "test": (before, rows - horizon + 1)}
     if origins["train"][1] - window >= ENOUGH:
@@ -448,12 +395,11 @@ def windowed(
         origins["validation"] = (origins["train"][1] - kept, origins["train"][1])
         origins["train"] = (window, origins["validation"][0] - horizon + 1)
     splits = {part: _windows(values, column, *ends, part, room) for part, ends in origins.items()}
-    step = spoken(line.unit, line.every)
     notes = (
         *notes,
         f"one row per {step}, so a season is {season} {'step' if season == 1 else 'steps'}; the last {window} values are read and "
         f"the next {horizon} forecast (others: --season N, --horizon N)",
-        f"the last {held_out} of {rows:,} rows, from {written(int(line.ticks[before]), line.unit, line.every)} on, are the test part "
+        f"the last {held_out} of {rows:,} rows, from {line.grid.written(int(line.grid.ticks[before]))} on, are the test part "
         "(another: --split last:N); no window that is learned from reaches into it",
     )
     fields: dict[str, Field] = {"window": column, "ahead": Number(shape=(horizon,), offset=offset * horizon)}

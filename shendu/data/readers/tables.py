@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shendu.data.column import LETTERS
 from shendu.data.fields.category import Category
 from shendu.data.fields.row import Row
 from shendu.data.fields.sequence import Sequence
@@ -149,7 +150,7 @@ def _as_text(
 ) -> tuple[Text, dict[str, np.ndarray], tuple[str, ...]]:
     """A table whose only input is a free text, as texts: (the field, part -> codes, notes)."""
     values = {part: stored[0].column for part, stored in columns.items()}  # type: ignore[union-attr]
-    column, notes = texts.column(values["train"], field.name)
+    column, notes = texts.column(values["train"], field.name, field.form == LETTERS)
     return column, {part: column.encode(found) for part, found in values.items()}, notes
 
 

@@ -21,7 +21,7 @@ from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import Kind, Plan, count, each, first, printable, refuse, skipped
 from shendu.data.reader import Claim, Items, Place, is_path, short
-from shendu.data.words import UNKNOWN, words
+from shendu.data.words import UNKNOWN, cut_note, length_kept, letters, words
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
@@ -68,32 +68,33 @@ class Texts(ClassFolders):
 # ---- a vocabulary ----------------------------------------------------------------------------------------------------
 
 
-def column(values: Any, name: str = "") -> tuple[Text, tuple[str, ...]]:
+def column(values: Any, name: str = "", by_letters: bool = False) -> tuple[Text, tuple[str, ...]]:
     """The column of training texts, and what was decided; raises UserError where they hold no word."""
     counts: Counter[str] = Counter()
-    lengths = []
+    lengths, split = [], letters if by_letters else words
     for one in strings(values):
-        found = words(one)
+        found = split(one)
         counts.update(found[:WORDS_MOST])
         lengths.append(len(found))
-    return _column(counts, lengths, name, f"column {name}")
+    return _column(counts, lengths, name, f"column {name}", by_letters)
 
 
-def _column(counts: Mapping[str, int], lengths: list[int], name: str, where: str) -> tuple[Text, tuple[str, ...]]:
+def _column(
+    counts: Mapping[str, int], lengths: list[int], name: str, where: str, by_letters: bool = False
+) -> tuple[Text, tuple[str, ...]]:
+    what = "letters" if by_letters else "words"
     if not counts:
         raise UserError(
             f"{where} holds no word in its training texts: there is nothing to learn from, give other texts"
         )
     known = [word for word, times in counts.items() if times >= SEEN_LEAST] or list(counts)
     known = sorted(known, key=lambda word: (-counts[word], word))[:VOCABULARY_MOST]
-    cut = "most frequent words" if len(known) == VOCABULARY_MOST else "words seen twice or more"
+    cut = f"most frequent {what}" if len(known) == VOCABULARY_MOST else f"{what} seen twice or more"
     notes = [f"vocabulary{f' of column {name}' if name else ''}: the {len(known):,} {cut} in the training texts"]
-    length = int(min(WORDS_MOST, max(1, np.ceil(np.percentile(lengths, 100 * SHARE_WHOLE)))))
-    longer = sum(one > length for one in lengths)
-    if longer:
-        why = f"at most {length:,} are kept" if length == WORDS_MOST else f"{SHARE_WHOLE:.0%} are no longer"
-        notes.append(f"{longer:,} of {count(len(lengths), 'training text')} cut to their first {length:,} words: {why}")
-    return Text(names=tuple(known), length=length, column=name), tuple(notes)
+    length = length_kept(lengths, SHARE_WHOLE, WORDS_MOST)
+    shorter = cut_note(lengths, length, SHARE_WHOLE, WORDS_MOST, count(len(lengths), "training text"), what)
+    notes += [shorter] if shorter else []
+    return Text(names=tuple(known), length=length, column=name, letters=by_letters), tuple(notes)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import cells
+from shendu.data import cells, times
 from shendu.data.cells import Cells
-from shendu.data.column import Column
+from shendu.data.column import LETTERS, Column
 from shendu.data.tables.delimited import few
+from shendu.data.words import ALONE, cut_note, length_kept
 from shendu.errors import UserError, near, unknown
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
 NAMES_MOST, RAREST, NAME_LONGEST = 1000, 2, 200
 """A category keeps its most frequent names, none that occurs less often than that, and none of more characters."""
-VOCABULARY_MOST, WORDS_MOST = 10_000, 64
+NAMES_FEW = 100
+"""Values of so many words that most rows share with others are names up to so many of them, and texts beyond."""
+VOCABULARY_MOST, WORDS_MOST, SHARE_WHOLE = 10_000, 64, 0.95
 _FREE_WORDS = 4
 """Words that a text has on average; a category has fewer."""
+RECURS, EVERYWHERE, _HEAD = 0.5, 0.9, 10_000
+"""Words of a text that stand in other texts too, on average, so that there is something to learn from them; those in more than this
+share of the texts tell nothing. Judged by so many different texts."""
 SURE = 0.95
 """Share of values that must be numbers (or dates) for a column to hold them; the rest count as missing."""
 ID = re.compile(r"(?i:#|(row|record|line)?[_ ]?(id|idx|index|nr|no|number)|row|.+[_ ]id|uuid|guid|unnamed.*)|.+Id")
@@ -36,11 +42,15 @@ _IDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What a column was found to be: a field, or why it is left out; `why` where the reason is the column's own."""
+    """What a column was found to be: a field, or why it is left out; `why` where the reason is the column's own.
+
+    `cure` is the kind as which something could be learned from a column that is left out, `cut` says where a row's texts are cut."""
 
     field: Column | None = None
     left: str = ""
+    cure: str = ""
     why: str = ""
+    cut: str = ""
 
 
 def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str, str]]:
@@ -56,8 +66,8 @@ def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str
             raise UserError(
                 f"--type {word} does not say the order: write it like --type {name}=ordered:low|middle|high"
             )
-        if kind == "date" and detail and detail not in cells.DATES:
-            raise unknown(f"form of dates for --type {name}=date:", detail, cells.DATES)
+        if kind == "date" and detail and detail not in times.DATES:
+            raise unknown(f"form of dates for --type {name}=date:", detail, times.DATES)
         said[name] = (kind, detail)
     return said
 
@@ -71,11 +81,11 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
     if column.column.null_count == len(column):
         return Judged(left="empty")
     if column.is_time:
-        return Judged(field=Column(name=column.name, kind="date"))
+        return _date(column, "")
     if _is_iso(column):
         same = pc.min_max(column.column.drop_null())
         alike = same["min"] == same["max"] and not column.column.null_count
-        return Judged(left="constant") if alike else Judged(field=Column(name=column.name, kind="date", form="Y-m-d"))
+        return Judged(left="constant") if alike else _date(column, "Y-m-d")
     if not column.order and not pa.types.is_boolean(column.column.type):
         found = _as_number(column, comma)
         if found:
@@ -119,7 +129,7 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
         and whole(there)
         and len(np.unique(there)) == len(there)
     ):
-        return Judged(left="id")
+        return Judged(left="id", cure="number")
     if length := zero_padded(column):
         return Judged(field=_category(column), why=f"codes of {length} digits, some begin with 0")
     field = Column(name=column.name, kind="number", form=form)
@@ -156,25 +166,41 @@ def _as_words(column: Cells) -> Judged:
     lower = {word.lower() for word in coded.words} if len(coded.words) <= 4 else set()
     if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
         return Judged(field=Column(name=column.name, kind="boolean", names=("false", "true")))
-    forms = tuple(form for form in cells.DATES if form != "Ymd")
-    form, share = cells.date_form(coded.values.slice(0, 1000), forms)
-    if share >= SURE and cells.date_form(coded.values, (form,))[1] >= SURE:
-        return Judged(field=Column(name=column.name, kind="date", form=form), why=_ambiguous(coded.values, form))
+    forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
+    form, share = times.form_of(coded.values.slice(0, 1000), forms)
+    if share >= SURE and times.form_of(coded.values, (form,))[1] >= SURE:
+        return _date(column, form, _ambiguous(coded.values, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
-    if distinct > rows / 2 and spaces + 1 >= _FREE_WORDS:
-        return Judged(field=_text(column))
+    recurring = _recurring(column, by_row=False) if distinct > min(NAMES_FEW, rows / 2) else 0.0
+    free = recurring >= (RECURS if distinct > rows / 2 else _FREE_WORDS)
+    if free or (distinct > rows / 2 and spaces + 1 >= _FREE_WORDS):
+        return _text(column)
     if distinct == rows >= _IDS:
-        return Judged(left="id")
+        return Judged(left="id", cure="text")
     field = _category(column)
-    return Judged(field=field) if field.names else Judged(left="rare")
+    return Judged(field=field) if field.names else Judged(left="rare", cure="text")
+
+
+def _date(column: Cells, form: str, why: str = "") -> Judged:
+    """A date, with what is said of its zone."""
+    if not times.zoned(column, form):
+        return Judged(field=Column(name=column.name, kind="date", form=form), why=why)
+    found = times.of_cells(column, form)
+    without = int((~np.isnat(found.wall) & ~found.zoned).sum())
+    note = (
+        f"times with their offset from UTC, read in UTC{f' ({without:,} without one as they stand)' if without else ''}"
+    )
+    return Judged(
+        field=Column(name=column.name, kind="date", form=form, zoned=True), why=f"{why}; {note}" if why else note
+    )
 
 
 def _ambiguous(values: pa.Array, form: str) -> str:
     """Says so where day and month could be the other way round."""
-    other = {"d.m.Y": "m/d/Y", "m/d/Y": "d.m.Y"}.get(form)
-    if other and cells.date_form(values, (other,))[1] >= SURE:
-        return f"dates, the {'day' if form[0] == 'd' else 'month'} first; else --type NAME=date:{other}"
+    other = times.AMBIGUOUS.get(form)
+    if other and times.form_of(values, (other,))[1] >= SURE:
+        return f"dates, the {times.FIRST[form]} first; else --type NAME=date:{other}"
     return ""
 
 
@@ -187,15 +213,52 @@ def _category(column: Cells) -> Column:
     return Column(name=column.name, kind="category", names=names)
 
 
-def _text(column: Cells) -> Column:
-    words, counts = cells.split_words(column.coded.values)
-    found = pc.value_counts(words)
-    times = found.field("counts").to_numpy(zero_copy_only=False)
+def _recurring(column: Cells, by_row: bool) -> float:
+    """How many words a text has on average that recur in other rows, or other values: words of letters, each once, by script.
+
+    What is written without spaces around it is one word (a name, an address, a number with letters), but for scripts that are written
+    so, of which each character is one."""
+    values = column.coded.values.slice(0, _HEAD)
+    weights = column.coded.counts[: len(values)] if by_row else np.ones(len(values))
+    spaced = pc.replace_substring_regex(pc.utf8_lower(values), f"[{ALONE}]", r" \0 ")
+    lists = pc.split_pattern_regex(spaced, r"[\s,;|]+")
+    found, owners = (
+        pc.list_flatten(lists).dictionary_encode(),
+        pc.list_parent_indices(lists).to_numpy(zero_copy_only=False),
+    )
+    is_word = pc.match_substring_regex(found.dictionary, rf"^[^\pN]*\pL[^\pN]*$|^[{ALONE}]$").to_numpy(
+        zero_copy_only=False
+    )
+    pairs = np.unique(owners.astype(np.int64) * len(is_word) + found.indices.to_numpy(zero_copy_only=False))
+    owners, words = np.divmod(pairs, max(1, len(is_word)))
+    times = np.bincount(words, weights=weights[owners], minlength=len(is_word))
+    tells = is_word & (times >= RAREST) & (times <= EVERYWHERE * weights.sum())
+    return float((weights[owners] * tells[words]).sum() / max(1, weights.sum()))
+
+
+def as_text(column: Cells) -> Judged:
+    """A column of words that is left out otherwise, as the only one that there is to learn from."""
+    judged = _text(column)
+    return replace(judged, why="; ".join(why for why in ("kept, since there is no other", judged.why) if why))
+
+
+def _text(column: Cells) -> Judged:
+    """A text of the words that recur; of single letters where hardly a word does."""
+    short = (pc.mean(pc.count_substring(column.coded.values, " ")).as_py() or 0) + 1 < _FREE_WORDS
+    form = LETTERS if short and _recurring(column, by_row=True) < RECURS else ""
+    words, counts = cells.split_words(column.coded.values, form)
+    coded = words.dictionary_encode()
+    owners = np.repeat(np.arange(len(counts)), counts)
+    codes = coded.indices.to_numpy(zero_copy_only=False)
+    times = np.bincount(codes, weights=column.coded.counts[owners], minlength=len(coded.dictionary))
     order = np.argsort(-times, kind="stable")[:VOCABULARY_MOST]
     kept = order[times[order] >= (RAREST if len(column) >= _IDS else 1)]
-    length = int(np.clip(np.percentile(counts, 95), 1, WORDS_MOST)) if len(counts) else 1
-    return Column(
-        name=column.name, kind="text", names=tuple(found.field("values").take(kept).to_pylist()), length=length
+    names = tuple(coded.dictionary.take(kept).to_pylist())
+    length = length_kept(counts, SHARE_WHOLE, WORDS_MOST)
+    field = Column(name=column.name, kind="text", names=names, length=length, form=form)
+    cut = cut_note(counts, length, SHARE_WHOLE, WORDS_MOST, f"{len(counts):,} different texts", form or "words")
+    return Judged(
+        field=field, why="hardly a word occurs twice, so it is read letter by letter" if form else "", cut=cut
     )
 
 
@@ -212,11 +275,11 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
         _check_said(column, np.isnan(cells.numbers(column, form)), "number", "12.5")
         return Judged(field=Column(name=name, kind="number", form=form))
     if kind == "date":
-        form = detail or cells.date_form(column.coded.values.slice(0, 1000), tuple(cells.DATES))[0] or "Y-m-d"
-        _check_said(column, np.isnat(cells.moments_of(column, form)), "date", "2020-12-31")
-        return Judged(field=Column(name=name, kind="date", form=form))
+        form = detail or times.form_of(column.coded.values.slice(0, 1000), tuple(times.DATES))[0] or "Y-m-d"
+        _check_said(column, np.isnat(times.moments_of(column, form)), "date", "2020-12-31")
+        return _date(column, form)
     if kind == "text":
-        return Judged(field=_text(column))
+        return _text(column)
     if kind == "boolean":
         odd = sorted(set(cells.truths(column.coded.values).to_pylist()) - {"true", "false"})
         if odd:
@@ -229,7 +292,12 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
                 f"column {name} holds none of {', '.join(names)}: it holds {few(sorted(column.coded.words))}"
             )
         return Judged(field=Column(name=name, kind="ordered", names=names))
-    return Judged(field=_category(column))
+    field = _category(column)
+    if not field.names:
+        raise UserError(
+            f"column {name} is no category: hardly a value occurs twice; read its words with --type {name}=text"
+        )
+    return Judged(field=field)
 
 
 def _check_said(column: Cells, unread: np.ndarray, kind: str, like: str) -> None:
@@ -271,8 +339,10 @@ def explained(judged: Mapping[str, Judged]) -> list[str]:
             what = f"1 column is {_ONE[kind]}" if len(names) == 1 else f"{len(names)} columns are {plural}"
             notes.append(f"{what}: {few(names)} (another: --type {names[0]}={_OTHERWISE[kind]})")
     notes += [f"column {name}: {j.why.replace('NAME', name)}" for name, j in judged.items() if j.why]
+    if sum(j.field is not None for j in judged.values()) > 1:  # else it is no row, and its reader says where it is cut
+        notes += [f"column {name}: {j.cut}" for name, j in judged.items() if j.cut]
     left = [f"{name} ({_LEFT.get(j.left, j.left)})" for name, j in judged.items() if not j.field]
     if left:
-        first = next((name for name, j in judged.items() if j.left in ("id", "constant", "rare")), "")
-        notes.append(f"left out: {few(left)}" + (f" (to keep one: --type {first}=category)" if first else ""))
+        first, kind = next(((name, j.cure) for name, j in judged.items() if j.cure), ("", ""))
+        notes.append(f"left out: {few(left)}" + (f" (to keep one: --type {first}={kind})" if first else ""))
     return notes

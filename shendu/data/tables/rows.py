@@ -20,7 +20,7 @@ from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.files import cache
 from shendu.data.tables.delimited import few
-from shendu.data.tables.kinds import Judged, explained, judge, parse_types
+from shendu.data.tables.kinds import ID, Judged, as_text, explained, judge, parse_types
 from shendu.data.tables.target import Target, choose_target, prepared
 from shendu.errors import UserError, near
 from shendu.reading import Published, Reading
@@ -147,6 +147,7 @@ def columns_of(
     judged: dict[str, Judged] = {}
     fields: list[Column] = []
     columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
+    spare: dict[str, Cells] = {}
     for name in names:
         given = {part: Cells(name, found.pop(name)) for part, found in waiting.items() if name in found}
         judged[name] = judge(given["train"], said.get(name), comma)
@@ -156,6 +157,12 @@ def columns_of(
             for part in waiting:
                 text = field.kind == "text"
                 columns[part].append(given[part] if text else _stored(given[part], field, where[part]))
+        elif not fields and judged[name].cure == "text" and (not spare or ID.fullmatch(spare["train"].name)):
+            spare = given
+    if not fields and spare:
+        name = spare["train"].name
+        judged[name] = as_text(spare["train"])
+        fields, columns = [judged[name].field], {part: [found] for part, found in spare.items()}  # type: ignore[list-item]
     return tuple(fields), columns, explained(judged)
 
 
