@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shendu.data.fields.image import Image
+from shendu.data.files import foreign
 from shendu.data.pixels import GAP, fit_picture, orientation
 from shendu.errors import UserError
 
@@ -46,7 +47,7 @@ def _open(data: bytes) -> Picture:
     try:
         picture = Pillow.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
-        raise ValueError("not a picture" if data else "an empty file") from error
+        raise ValueError(f"not a picture{foreign.inside(data)}" if data else "an empty file") from error
     except Pillow.DecompressionBombError as error:
         raise ValueError(f"more than {PIXELS_MOST:,} pixels") from error
     if picture.width * picture.height > PIXELS_MOST:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shendu.data import sound
+from shendu.data.files import foreign
 from shendu.errors import UserError
 
 CHANNELS_MOST, CHUNKS_MOST = 32, 1_000
@@ -72,7 +73,7 @@ def _opened(data: bytes) -> Any:
     try:
         return soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError:
-        raise ValueError("not a recording") from None
+        raise ValueError(f"not a recording{foreign.inside(data)}") from None
 
 
 def _read_by_soundfile(data: bytes, wanted: int) -> np.ndarray:

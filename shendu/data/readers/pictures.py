@@ -15,7 +15,7 @@ from shendu.data.fields.number import Number
 from shendu.data.files import picture, worker
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import Kind, Plan, each, first, refuse, skipped
+from shendu.data.files.layout import PICTURES, Plan, each, first, refuse, skipped
 from shendu.data.files.picture import Size
 from shendu.data.reader import Claim
 from shendu.errors import UserError
@@ -31,16 +31,7 @@ class Pictures(ClassFolders):
 
     name = "pictures"
     field = "image"
-    files = Kind(
-        "picture",
-        frozenset(
-            {
-                *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".dib"),
-                *(".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2"),
-            }
-        ),
-        ".png",
-    )
+    files = PICTURES
 
     def decoded(self, tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
         return decoded(tree, laid, name, room, skip_bad)

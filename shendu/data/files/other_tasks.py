@@ -1,0 +1,110 @@
+"""What lies beside pictures and recordings and tells of another task than classes: boxes, masks, captions, tables of labels."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable
+
+from shendu.data.files.parts import Rows, part_of, some, words
+
+_PICTURES = {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "jpegimages", "input", "inputs",
+             "original", "originals", "rgb", "frames"}  # fmt: skip
+_MASKS = {"mask", "masks", "label", "labels", "annotation", "annotations", "annots", "segmentation", "segmentations",
+          "seg", "segs", "gt", "groundtruth", "truth", "trimaps"}  # fmt: skip
+_TWIN = re.compile(r"(.+)[ _-](?:mask|seg|segmentation|gt|label|annotation)s?(?:[ _-]\d+)?", re.IGNORECASE)
+_COCO = re.compile(r"coco|instances|annotation|keypoints|captions|panoptic|labels", re.IGNORECASE)
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".json")
+_ABOUT = re.compile(
+    r"(readme|licen[cs]e|copying|notice|changelog|changes|authors|credits|citation|about|info|description|notes?|"
+    r"class(es)?(_?names)?|labels?|categories|synsets?|wnids|words|names|vocab\w*|annotations?|metadata|index|"
+    r"requirements|todo|urls?\w*|checksums?|md5\w*|sha\d*\w*|.*_(list|names|labels|classes|readme|urls|split|ids)|"
+    r"(train|training|val|valid|validation|dev|test|testing|trainval|all)(_?(list|set|files|ids|split|names|\d+))?)",
+    re.IGNORECASE,
+)
+
+
+def is_about(name: str) -> bool:
+    """Whether a text is called like one that tells of other files: README, notes, classes, testing_list."""
+    return bool(_ABOUT.fullmatch(_stem(name).replace("-", "_")))
+
+
+def is_readme(name: str) -> bool:
+    """Whether a text is called like one that is no data in any company."""
+    return bool(re.fullmatch(r"readme|licen[cs]e|copying|changelog", _stem(name), re.IGNORECASE))
+
+
+def beside(texts: Iterable[str], files: Collection[str]) -> set[str]:
+    """The texts that tell of one of the files each: called as it is, in its folder or in one for labels (images/1.png, labels/1.txt)."""
+    known = {_place(name) for name in files}
+    return {name for name in texts if _place(name) in known}
+
+
+def _place(name: str) -> tuple[tuple[str, ...], str]:
+    """Where a file is, without folders that only tell pictures from what is said of them, and its stem."""
+    *folders, _ = name.split("/")
+    return tuple(f for f in folders if f.lower() not in _PICTURES | _MASKS), _stem(name)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name.rpartition("/")[2])[0]
+
+
+def masks(rows: Rows) -> str:
+    """The folder of masks that lies beside a folder of pictures, `images/ and masks/`; empty: there is none."""
+    beside_each_other: dict[tuple[str, ...], set[str]] = {}
+    for folders in {parts[:-1] for _, parts in rows}:
+        for i in range(len(folders)):
+            beside_each_other.setdefault(folders[:i], set()).add(folders[i])
+    for names in beside_each_other.values():
+        for mask in sorted(names):
+            kept = [word for word in words(mask) if word not in _MASKS]
+            if len(kept) < len(words(mask)) and (of := _pictures_of(mask, kept, names)):
+                return f"{of}/ and {mask}/"
+    return ""
+
+
+def _pictures_of(mask: str, kept: list[str], names: set[str]) -> str:
+    """The folder of pictures that a folder of masks belongs to, of those beside it; `kept`: what else its name says."""
+    for name in sorted(names - {mask}):
+        said = words(name)
+        rest = [word for word in said if word not in _PICTURES]
+        if not set(said) & _MASKS and rest == kept and (len(rest) < len(said) or any(map(part_of, said))):
+            return name
+    return ""
+
+
+def twins(rows: Rows) -> set[str]:
+    """Masks that lie beside their picture under its name: 1.png and 1_mask.png."""
+    places = {(parts[:-1], os.path.splitext(parts[-1])[0]) for _, parts in rows}
+    found = set()
+    for name, parts in rows:
+        match = _TWIN.fullmatch(os.path.splitext(parts[-1])[0])
+        if match and (parts[:-1], match[1]) in places:
+            found.add(name)
+    return found
+
+
+def told_by(names: Iterable[str], mine: Collection[str], kind: str) -> str:
+    """What files of a kind without class folders are for, as what lies beside them says; empty: it says nothing."""
+    own = set(mine)
+    others = sorted(name for name in names if name not in own)
+    ends = {end: [n for n in others if n.lower().endswith(end)] for end in (".txt", ".xml", ".json", *_TABLES)}
+    own_texts, own_xml, own_json = (sorted(beside(ends[end], own)) for end in (".txt", ".xml", ".json"))
+    if own_texts:
+        what = "boxes (YOLO) or captions" if kind == "picture" else "transcripts"
+        return f"{own_texts[0]} beside its {kind}: {what} are another task than classes"
+    if own_xml:
+        return f"{own_xml[0]} beside its {kind}: boxes (VOC) are another task than classes"
+    if coco := [name for name in ends[".json"] if kind == "picture" and _COCO.search(name)]:
+        return f"{coco[0]}: boxes or masks (COCO) are another task than classes"
+    if own_json:
+        return f"{own_json[0]} beside its {kind}: annotations are another task than classes"
+    tables = [name for end in _TABLES for name in ends[end]]
+    if hub := [name for name in tables if _stem(name) == "metadata"]:
+        folder = "imagefolder" if kind == "picture" else "audiofolder"
+        return (
+            f"{hub[0]}, which is not read beside {kind}s: from Python, give shendu.train what "
+            f"datasets.load_dataset('{folder}', data_dir=…) opens"
+        )
+    return f"{some(tables)}, which may name the classes but is not read beside {kind}s" if tables else ""
