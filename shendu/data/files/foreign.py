@@ -10,7 +10,7 @@ HEAD = 512
 _AUDIO, _VIDEO = "ffmpeg -i IN{} OUT.wav", "ffmpeg -i IN{} -vf fps=1 OUT-%05d.png (its sound: OUT.wav)"
 _PICTURE, _TEXT = "magick IN{} OUT.png", "pandoc -t plain -o OUT.txt IN{}"
 _ARRAYS = "numpy.savez('data.npz', x=…, y=…)"
-_UNPACK = "unpack it, and name the folder"
+_UNPACK = "unpack and name the folder"
 CONVERTS = {
     **dict.fromkeys((".heic", ".heif", ".hif", ".psd", ".xcf", ".exr", ".hdr", ".tga", ".pcx", ".ico", ".dds", ".fits"), _PICTURE),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), _PICTURE),
@@ -72,7 +72,7 @@ def is_foreign(head: bytes) -> str:
 def inside(head: bytes) -> str:
     """Why a file with these first bytes is not what its name says; empty: not known.
 
-    As `, but .heic inside: convert it, as with magick IN.heic OUT.png`.
+    As `, but .heic inside: convert with magick IN.heic OUT.png`.
     """
     low = head[:HEAD].lstrip().lower()
     if said := next((what for begin, what in _NO_DATA.items() if low.startswith(begin)), ""):
@@ -82,9 +82,9 @@ def inside(head: bytes) -> str:
 
 
 def advice(end: str) -> str:
-    """`convert it, as with …`."""
+    """`convert with …`, or what else is to be done."""
     how = converted_by(end)
-    return how if how == _UNPACK or how.startswith("save") else f"convert it, as with {how}"
+    return how if how == _UNPACK or how.startswith("save") else f"convert with {how}"
 
 
 def commonest(names: list[str]) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from shendu.data.files import foreign, other_tasks, parts
@@ -115,7 +116,8 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
     test = test_of(rows, reading.test_from)
     told = labels_of(rows, reading.label_from) if reading.label_from else None
     rows, notes = _without_others(rows, place, of, free=unlabelled or told is not None)
-    divided = _divided(rows, place, kind, told, unlabelled)
+    tells = partial(other_tasks.told_by, names, entries, kind)
+    divided = _divided(rows, place, kind, told, unlabelled, tells)
     splits: dict[str, list[tuple[str, str]]] = {}
     loose: list[str] = []
     left: list[str] = []
@@ -134,8 +136,7 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
             else:
                 loose.append(name)
     if not splits.get("train"):
-        told_by = other_tasks.told_by(names, entries, kind) if told is None else ""
-        raise without_classes(place, of, len(entries), len(loose), reading, told_by)
+        raise without_classes(place, of, len(entries), len(loose), reading, tells() if told is None else "")
     where = "that --label-from does not fit" if told is not None else "outside of the class folders"
     notes += divided.notes
     notes += (f"{where}, left out: {counted(loose, kind)}",) if loose else ()
@@ -147,7 +148,7 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
     notes += aside(names, of)
     ordered = {part: splits[part] for part in parts.PARTS if part in splits}
     alone = len({label for own in ordered.values() for _, label in own}) == 1 and not unlabelled
-    return Plan(kind, ordered, notes, other_tasks.told_by(names, entries, kind) if alone else "")
+    return Plan(kind, ordered, notes, tells() if alone else "")
 
 
 def _without_others(rows: Rows, place: str, of: Kind, free: bool) -> tuple[Rows, tuple[str, ...]]:
@@ -175,13 +176,13 @@ def _without_others(rows: Rows, place: str, of: Kind, free: bool) -> tuple[Rows,
 
 
 def _divided(
-    rows: Rows, place: str, kind: str, told: dict[str, str] | None, unlabelled: bool
+    rows: Rows, place: str, kind: str, told: dict[str, str] | None, unlabelled: bool, tells: Callable[[], str]
 ) -> parts.Divided:
     """The rows by part; those whose labels are the folders at the top themselves have no parts."""
     tops = {name: folders[0] for name, folders in rows if len(folders) > 1}
     if told is not None and tops and all(told.get(name) == top for name, top in tops.items()):
         return parts.Divided({"train": rows}, ())
-    return parts.divided(rows, place, kind, free=unlabelled or told is not None)
+    return parts.divided(rows, place, kind, free=unlabelled or told is not None, tells=tells)
 
 
 def aside(names: list[str], of: Kind) -> tuple[str, ...]:
@@ -192,7 +193,7 @@ def aside(names: list[str], of: Kind) -> tuple[str, ...]:
     ends = Counter(suffix(name) or "without suffix" for name in others)
     kinds = ", ".join(f"{number:,} {end}" for end, number in ends.most_common(5))
     end, _ = foreign.commonest(others)
-    how = f"; {end} files are read once converted, as with {foreign.converted_by(end)}" if end else ""
+    how = f"; {end} files: {foreign.advice(end)}" if end else ""
     return (f"no {of.word}s, left out: {count(len(others), 'file')} ({kinds}), such as {printable(min(others))}{how}",)
 
 

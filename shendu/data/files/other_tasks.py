@@ -92,19 +92,19 @@ def told_by(names: Iterable[str], mine: Collection[str], kind: str) -> str:
     ends = {end: [n for n in others if n.lower().endswith(end)] for end in (".txt", ".xml", ".json", *_TABLES)}
     own_texts, own_xml, own_json = (sorted(beside(ends[end], own)) for end in (".txt", ".xml", ".json"))
     if own_texts:
-        what = "boxes (YOLO) or captions" if kind == "picture" else "transcripts"
-        return f"{own_texts[0]} beside its {kind}: {what} are another task than classes"
+        what = "boxes as of YOLO, or captions" if kind == "picture" else "transcripts"
+        return f"{own_texts[0]} beside its {kind} ({what}: another task than classes)"
     if own_xml:
-        return f"{own_xml[0]} beside its {kind}: boxes (VOC) are another task than classes"
+        return f"{own_xml[0]} beside its {kind} (boxes as of VOC: another task than classes)"
     if coco := [name for name in ends[".json"] if kind == "picture" and _COCO.search(name)]:
-        return f"{coco[0]}: boxes or masks (COCO) are another task than classes"
+        return f"{coco[0]} (boxes or masks as of COCO: another task than classes)"
     if own_json:
-        return f"{own_json[0]} beside its {kind}: annotations are another task than classes"
+        return f"{own_json[0]} beside its {kind} (annotations: another task than classes)"
     tables = [name for end in _TABLES for name in ends[end]]
     if hub := [name for name in tables if _stem(name) == "metadata"]:
         folder = "imagefolder" if kind == "picture" else "audiofolder"
         return (
-            f"{hub[0]}, which is not read beside {kind}s: from Python, give shendu.train what "
-            f"datasets.load_dataset('{folder}', data_dir=…) opens"
+            f"{hub[0]} (not read beside {kind}s; from Python: "
+            f"shendu.train(datasets.load_dataset('{folder}', data_dir=…)))"
         )
-    return f"{some(tables)}, which may name the classes but is not read beside {kind}s" if tables else ""
+    return f"{some(tables)} (may name the classes, but is not read beside {kind}s)" if tables else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from shendu.errors import UserError
@@ -111,10 +111,11 @@ def once(rows: Rows, what: str) -> tuple[Rows, tuple[str, ...]]:
     return rows, ()
 
 
-def divided(rows: Rows, place: str, what: str, free: bool) -> Divided:
+def divided(rows: Rows, place: str, what: str, free: bool, tells: Callable[[], str]) -> Divided:
     """The rows by part. Raises UserError where folders that are called like parts do not lie as parts do.
 
-    `free`: classes are not told by folders, so that files may lie in a part's folder itself.
+    `free`: classes are not told by folders, so that files may lie in a part's folder itself. `tells`
+    says what lies beside the files and speaks of another task.
     """
     tops = inside(rows)
     parts = named(tops)
@@ -139,9 +140,12 @@ def divided(rows: Rows, place: str, what: str, free: bool) -> Divided:
         )
     _check_once(parts, place)
     if not deep:
+        train, told = min(parts, key=lambda top: parts[top] != "train"), tells()
+        beside = f", and {told}" if told else ""
         raise UserError(
-            f"{place} has the folders {some(parts)}, which are called like parts and hold no class folders: put each class "
-            f"into a folder of its own, such as {place}/{min(parts, key=lambda top: parts[top] != 'train')}/cat, or say with --label-from where the names hold it; {OR_CLASSES}"
+            f"{place} has {some(parts)}, called like {'parts' if len(parts) > 1 else 'a part'}, without class folders in "
+            f"{'them' if len(parts) > 1 else 'it'}{beside}: put each class into a folder of its own, such as {place}/{train}/cat, "
+            f"or say where names hold it with --label-from '{{label}}_*'; {OR_CLASSES}"
         )
     if others and not several:
         train = next(iter(parts))
