@@ -52,7 +52,21 @@ RECORDINGS = Kind(
     "recording",
     frozenset(
         {
-            *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".sph"),
+            *(
+                ".wav",
+                ".wave",
+                ".bwf",
+                ".rf64",
+                ".w64",
+                ".aif",
+                ".aiff",
+                ".aifc",
+                ".au",
+                ".snd",
+                ".caf",
+                ".voc",
+                ".sph",
+            ),
             *(".nist", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga"),
         }
     ),
@@ -166,7 +180,11 @@ def _without_others(rows: Rows, place: str, of: Kind, free: bool) -> tuple[Rows,
         if twins := other_tasks.twins(rows):
             rows = [row for row in rows if row[0] not in twins]
             notes += (f"masks of other pictures, left out: {counted(sorted(twins), 'picture')}",)
-    if of.word == "text" and (readme := [name for name, _ in rows if other_tasks.is_readme(name)]) and len(readme) < len(rows):
+    if (
+        of.word == "text"
+        and (readme := [name for name, _ in rows if other_tasks.is_readme(name)])
+        and len(readme) < len(rows)
+    ):
         rows = [row for row in rows if row[0] not in set(readme)]
         notes += (f"about the data, left out: {counted(readme, 'text')}",)
     if free:

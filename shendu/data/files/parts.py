@@ -19,8 +19,8 @@ _WORDS = {
     **dict.fromkeys(("eval", "evaluation", "holdout", "heldout"), "eval"),
 }
 """What a part's folder is called; `eval` is the test part where there is no other, else the validation part."""
-_FILLING = {"set", "sets", "data", "dataset", "split", "part", "folder", "files", "subset",
-            "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "audio", "wav", "wavs", "text", "texts"}  # fmt: skip
+_FILLING = {"set", "sets", "data", "dataset", "split", "part", "folder", "files", "subset", "image",
+            "images", "img", "imgs", "picture", "pictures", "photo", "photos", "audio", "wav", "wavs", "text", "texts"}  # fmt: skip
 """Words beside a part's that mean nothing: training_set, test_images."""
 _GLUED = re.compile(rf"({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?:set|data|images|imgs)")
 _FOLD = re.compile(r"(?:cv|k)?[ _-]?(?:folds?|split|batch|part|chunk|shard|cv)[ _-]?\d+", re.IGNORECASE)

@@ -159,7 +159,9 @@ def read_recording(path: Path, rate: int) -> np.ndarray:
             data = file.read(HEAD)
         return decoded(data, rate)
     except Exception as error:  # decoders raise anything on damaged bytes
-        raise UserError(f"cannot read {path}: {reason(error)}; give a WAV, FLAC, OGG or MP3 file") from error
+        why = reason(error)
+        advice = "" if ":" in why else "; give a WAV, FLAC, OGG or MP3 file"
+        raise UserError(f"cannot read {path}: {why}{advice}") from error
 
 
 def reason(error: Exception) -> str:

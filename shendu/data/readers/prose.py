@@ -14,8 +14,8 @@ import numpy as np
 
 from shendu.data.class_folders import files_of
 from shendu.data.fields.prose import Prose, checked
-from shendu.data.files.cache import Decoded, Room
 from shendu.data.files import layout
+from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import count, suffix
 from shendu.data.files.parts import part_of
 from shendu.data.reader import Claim, Items, Key, Place, Reader, short
@@ -62,7 +62,7 @@ class RunningText(Reader):
             return None
         assert place.folder
         about = sorted(set(texts) - set(names))
-        notes = (f"about the data, left out: {layout.counted(about, 'text')}",) if about else ()
+        notes: tuple[str, ...] = (f"about the data, left out: {layout.counted(about, 'text')}",) if about else ()
         notes += layout.aside(place.names, layout.TEXTS)
         found = Found({name: place.folder / name for name in names}, place.name, reading, notes)
         why = f"{count(len(names), 'text')} among {count(len(place.names), 'file')}"
