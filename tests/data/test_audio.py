@@ -306,7 +306,9 @@ def test_nothing_left(tmp_path: Path, make: SimpleNamespace) -> None:
     assert refused(silent) == f"{silent} holds nothing but silence, a/1.wav to begin with: record it again"
     one = make.write(tmp_path / "one", {"a/1.wav": wav(tone()), "a/2.wav": wav(tone())})
     assert (
-        refused(one) == f"{one} has only one class (a): there is nothing to tell apart, add a folder for a second class"
+        refused(one)
+        == f"{one} has only one class (a): there is nothing to tell apart, add a folder for a second class, "
+        "or say where names hold the class with --label-from '{label}_*'"
     )
     flat = make.write(tmp_path / "flat", {"1.wav": wav(tone()), "2.wav": wav(tone())})
     assert refused(flat) == (
@@ -314,7 +316,7 @@ def test_nothing_left(tmp_path: Path, make: SimpleNamespace) -> None:
     )
     assert refused(flat, label_from="{label}_*.wav") == (
         f"--label-from '{{label}}_*.wav' fits none of the 2 recordings of {flat}: "
-        "write it like '{label}_*' or as a regular expression with one group"
+        "write it like '{label}_*', '{label}/*', or as a regular expression with one group"
     )
 
 

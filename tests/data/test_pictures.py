@@ -89,9 +89,6 @@ def test_every_gray_becomes_eight_bits() -> None:
         "16-bit PNG": saved(deep),
         "16-bit TIFF": saved(deep, "tiff"),
         "16-bit PGM": b"P5 3 1 65535\n" + deep.astype(">u2").tobytes(),
-        "float of 0 to 1": saved(np.array([[0, 7 / 255, 1]], np.float32), "tiff"),
-        "float of 0 to 255": saved(np.array([[-3, 7, 300]], np.float32), "tiff"),
-        "float, not finite": saved(np.array([[np.nan, 7, 255]], np.float32), "tiff"),
         "with alpha": saved(np.array([[[0, 255], [7, 255], [0, 0]]], np.uint8)),
     }
     for mode, data in seen.items():
@@ -183,7 +180,7 @@ def test_the_quick_way_to_a_jpeg_is_pillows(mode: str, options: dict[str, Any]) 
     assert quick is not None
     with Pillow.open(io.BytesIO(data)) as wanted:
         assert np.array_equal(np.asarray(quick), np.asarray(wanted))
-    assert picture_file.probe(data) == (40, 60, mode == "L")
+    assert picture_file.probe(data)[:3] == (40, 60, mode == "L")
 
 
 @pytest.mark.parametrize("where", ["first", "last"])

@@ -58,7 +58,9 @@ class Category(Field):
         if len(self.names) <= MOST:
             return f"{len(self.names)} classes: {', '.join(named)}"
         least, most = int(count.argmin()), int(count.argmax())
-        ends = f"{count[least]:,} ({_short(self.names[least])}) to {count[most]:,} ({_short(self.names[most])}) rows"
+        ends = (
+            f"{count[least]:,} ({_short(self.names[least])}) to {count[most]:,} ({_short(self.names[most])}) rows each"
+        )
         return f"{len(self.names):,} classes: {', '.join(named[:SHOWN])}, and {len(self.names) - SHOWN:,} more; {ends}"
 
     def example(self, n: int) -> Batch:

@@ -115,7 +115,7 @@ class Plan:
             beside = f", and {self.hint}" if self.hint else ""
             raise UserError(
                 f"{place} has only one class ({found[0]}){beside}: there is nothing to tell apart, "
-                "add a folder for a second class"
+                "add a folder for a second class, or say where names hold the class with --label-from '{label}_*'"
             )
         return found
 

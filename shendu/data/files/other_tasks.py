@@ -12,6 +12,21 @@ _PICTURES = {"image", "images", "img", "imgs", "picture", "pictures", "photo", "
              "original", "originals", "rgb", "frames"}  # fmt: skip
 _MASKS = {"mask", "masks", "label", "labels", "annotation", "annotations", "annots", "segmentation", "segmentations",
           "seg", "segs", "gt", "groundtruth", "truth", "trimaps"}  # fmt: skip
+_SAID = {
+    "boxes",
+    "bboxes",
+    "captions",
+    "texts",
+    "txt",
+    "xml",
+    "xmls",
+    "json",
+    "jsons",
+    "transcripts",
+    "wav",
+    "wavs",
+    "audio",
+}
 _TWIN = re.compile(r"(.+)[ _-](?:mask|seg|segmentation|gt|label|annotation)s?(?:[ _-]\d+)?", re.IGNORECASE)
 _COCO = re.compile(r"coco|instances|annotation|keypoints|captions|panoptic|labels", re.IGNORECASE)
 _TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".json")
@@ -40,10 +55,11 @@ def beside(texts: Iterable[str], files: Collection[str]) -> set[str]:
     return {name for name in texts if _place(name) in known}
 
 
-def _place(name: str) -> tuple[tuple[str, ...], str]:
-    """Where a file is, without folders that only tell pictures from what is said of them, and its stem."""
+def _place(name: str) -> tuple[str, str]:
+    """A file's folder, but for those that only tell pictures from what is said of them, and its stem."""
     *folders, _ = name.split("/")
-    return tuple(f for f in folders if f.lower() not in _PICTURES | _MASKS), _stem(name)
+    told = [folder for folder in folders if folder.lower() not in _PICTURES | _MASKS | _SAID]
+    return told[-1] if told else "", _stem(name)
 
 
 def _stem(name: str) -> str:
