@@ -40,8 +40,9 @@ _ABOUT = re.compile(
 
 
 def is_about(name: str) -> bool:
-    """Whether a text is called like one that tells of other files: README, notes, classes, testing_list."""
-    return bool(_ABOUT.fullmatch(_stem(name).replace("-", "_")))
+    """Whether a text is called like one that tells of other files (README, notes, testing_list), or lies in a folder of such (labels/)."""
+    *folders, _ = name.lower().split("/")
+    return bool(_ABOUT.fullmatch(_stem(name).replace("-", "_"))) or not (_MASKS | _SAID).isdisjoint(folders)
 
 
 def is_readme(name: str) -> bool:

@@ -91,11 +91,12 @@ def inside(rows: Rows) -> dict[str, set[str]]:
 
 
 def unwrapped(rows: Rows) -> Rows:
-    """Drops folders around everything; the last folder above a file, and a part, are never dropped."""
-    while rows and len({parts[0] for _, parts in rows}) == 1 and not part_of(rows[0][1][0]):
-        if min(len(parts) for _, parts in rows) < 3:
-            return rows
-        rows = _below(rows)
+    """Drops folders around everything but loose files; the last folder above a file, and a part, are never dropped."""
+    while tops := {folders[0] for _, folders in rows if len(folders) > 1}:
+        lowest = min(len(folders) for _, folders in rows if len(folders) > 1)
+        if len(tops) > 1 or lowest < 3 or part_of(*tops):
+            break
+        rows = [(name, folders[1:] if len(folders) > 1 else folders) for name, folders in rows]
     return rows
 
 

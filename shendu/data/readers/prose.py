@@ -75,7 +75,7 @@ class RunningText(Reader):
     def read(self, claim: Claim, room: Room) -> Decoded:
         found: Found = claim.found
         made = decoded(found.files, found.name, found.reading, room, SHARES)
-        return replace(made, notes=(*found.notes, *made.notes))
+        return replace(made, notes=(*made.notes, *found.notes))
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         """All of it in one part, `test`: what is measured by a model that has learned from another text."""
