@@ -131,6 +131,18 @@ def test_files_without_a_suffix_are_known_by_their_bytes(tmp_path: Path, make: S
     assert refused(root).startswith(f"{root} holds 4 .dcm files, which are not read: convert with dcmj2pnm")
 
 
+def test_a_readme_beside_a_table_makes_no_text_of_it(tmp_path: Path, make: SimpleNamespace) -> None:
+    table = "a,b,y\n" + "".join(f"{i},{i * i % 7},{'pq'[i % 2]}\n" for i in range(40))
+    for name in ("README.txt", "names.txt", "notes.txt"):
+        data = shendu.data.open(make.write(tmp_path / name, {"people.csv": table.encode(), name: TEXT}))
+        assert data.inputs == ("row",)
+
+
+def test_many_texts_beside_a_picture_are_texts(write: Any) -> None:
+    names = tree("texts/pos", "texts/neg", ends=(".txt",), count=3)
+    assert shendu.data.open(write([*names, "plot.png"])).inputs == ("text",)
+
+
 # ---- parts
 
 
@@ -272,17 +284,25 @@ def test_layouts_of_other_tasks_are_named(names: list[str], told: str, write: An
 
 
 @pytest.mark.parametrize(
-    ("folders", "pair"),
-    [(("images", "masks"), "images/ and masks/"), (("image", "label"), "image/ and label/"), (("train", "train_masks"), "train/ and train_masks/"),
-     (("train/images", "train/masks", "test/images", "test/masks"), "images/ and masks/"), (("imagesTr", "labelsTr"), "imagesTr/ and labelsTr/"),
-     (("a/images", "a/masks", "b/images", "b/masks"), "images/ and masks/")],
+    ("folders", "pair", "how"),
+    [
+        (("images", "masks"), "images/ and masks/", "put the pictures alone into class folders"),
+        (("image", "label"), "image/ and label/", "put the pictures alone into class folders"),
+        (("train", "train_masks"), "train/ and train_masks/", "put the pictures alone into class folders"),
+        (("train/images", "train/masks", "test/images", "test/masks"), "images/ and masks/", "put the pictures alone into class folders"),
+        (("imagesTr", "labelsTr"), "imagesTr/ and labelsTr/", "put the pictures alone into class folders"),
+        (("a/images", "a/masks", "b/images", "b/masks"), "images/ and masks/", "--label-from '([^/]+)/images/'"),
+        (("images/a", "images/b", "masks/a", "masks/b"), "images/ and masks/", "--label-from 'images/([^/]+)/'"),
+    ],
 )  # fmt: skip
-def test_masks_are_named(folders: tuple[str, ...], pair: str, write: Any) -> None:
+def test_masks_are_named(folders: tuple[str, ...], pair: str, how: str, write: Any) -> None:
     root = write(tree(*folders))
     assert refused(root) == (
-        f"{root} holds pictures and masks of them ({pair}): segmentation is another task than classes; to learn classes, "
-        "name a folder that holds nothing but class folders"
+        f"{root} holds pictures and masks of them ({pair}): segmentation is another task than classes; to learn classes: {how}"
     )
+    if how.startswith("--label-from"):
+        data = shendu.data.open(root, label_from=how.removeprefix("--label-from ").strip("'"))
+        assert (data.classes, counts(data)) == (("a", "b"), {"train": 4})
 
 
 def test_masks_beside_their_pictures_are_left_out(write: Any) -> None:

@@ -21,6 +21,8 @@ from shendu.reading import Reading
 UNLABELLED = {"unsup"}
 """Class folders that hold no class: the reviews without a label that IMDb's set comes with."""
 _IN_FLIGHT = 256
+MANY = 3
+"""Texts that are so many times as many as what else may be the data are no texts about that."""
 WORTH_THREADS = 16_384
 """Bytes per file: below, threads wait for the interpreter's lock and take twice as long as one."""
 
@@ -76,14 +78,14 @@ TEXTS = Kind("text", frozenset({".txt"}), ".txt")
 
 
 def of_their_own(names: list[str]) -> list[str]:
-    """The texts that are data themselves, sorted: no README beside others; among pictures and recordings none that is called
-    like one that tells of them, or as one of them is."""
+    """The texts that are data themselves, sorted: no README; where other files may be the data, none that tells of those."""
     texts = TEXTS.among(names)
-    others = [name for name in names if suffix(name) in PICTURES.suffixes | RECORDINGS.suffixes] if texts else []
-    if others:
-        told = other_tasks.beside(texts, others)
-        return [name for name in texts if name not in told and not other_tasks.is_about(name)]
-    return [name for name in texts if not other_tasks.is_readme(name)] or texts
+    media = [name for name in names if suffix(name) in PICTURES.suffixes | RECORDINGS.suffixes]
+    others = len(media) + sum(suffix(name) in other_tasks.TABLES for name in names)
+    if not others or len(texts) > MANY * others:
+        return [name for name in texts if not other_tasks.is_readme(name)] or texts
+    told = other_tasks.beside(texts, media)
+    return [name for name in texts if name not in told and not other_tasks.is_about(name)]
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,11 @@ def _without_others(rows: Rows, place: str, of: Kind, free: bool) -> tuple[Rows,
     """
     notes: tuple[str, ...] = ()
     if of.word == "picture":
-        if not free and (pair := other_tasks.masks(rows)):
+        pictures, masks = other_tasks.masks(rows)
+        if pictures and not free:
             raise UserError(
-                f"{place} holds pictures and masks of them ({pair}): segmentation is another task than classes; to learn "
-                "classes, name a folder that holds nothing but class folders"
+                f"{place} holds pictures and masks of them ({pictures}/ and {masks}/): segmentation is another task than "
+                f"classes; to learn classes: {other_tasks.classes_beside(rows, pictures)}"
             )
         if twins := other_tasks.twins(rows):
             rows = [row for row in rows if row[0] not in twins]

@@ -29,7 +29,7 @@ _SAID = {
 }
 _TWIN = re.compile(r"(.+)[ _-](?:mask|seg|segmentation|gt|label|annotation)s?(?:[ _-]\d+)?", re.IGNORECASE)
 _COCO = re.compile(r"coco|instances|annotation|keypoints|captions|panoptic|labels", re.IGNORECASE)
-_TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".json")
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".parquet", ".arrow", ".feather", ".xlsx", ".arff")
 _ABOUT = re.compile(
     r"(readme|licen[cs]e|copying|notice|changelog|changes|authors|credits|citation|about|info|description|notes?|"
     r"class(es)?(_?names)?|labels?|categories|synsets?|wnids|words|names|vocab\w*|annotations?|metadata|index|"
@@ -67,8 +67,8 @@ def _stem(name: str) -> str:
     return os.path.splitext(name.rpartition("/")[2])[0]
 
 
-def masks(rows: Rows) -> str:
-    """The folder of masks that lies beside a folder of pictures, `images/ and masks/`; empty: there is none."""
+def masks(rows: Rows) -> tuple[str, str]:
+    """(a folder of pictures, the folder of masks that lies beside it); empty: there is none."""
     beside_each_other: dict[tuple[str, ...], set[str]] = {}
     for folders in {parts[:-1] for _, parts in rows}:
         for i in range(len(folders)):
@@ -77,8 +77,18 @@ def masks(rows: Rows) -> str:
         for mask in sorted(names):
             kept = [word for word in words(mask) if word not in _MASKS]
             if len(kept) < len(words(mask)) and (of := _pictures_of(mask, kept, names)):
-                return f"{of}/ and {mask}/"
-    return ""
+                return of, mask
+    return "", ""
+
+
+def classes_beside(rows: Rows, pictures: str) -> str:
+    """How classes can be learned from folders of pictures beside which masks lie: what is to be said or done."""
+    inside = any(pictures in folders[:-2] for _, folders in rows)
+    above = any(folders.index(pictures) and not part_of(folders[folders.index(pictures) - 1])
+                for _, folders in rows if pictures in folders[:-1])  # fmt: skip
+    if inside or above:
+        return f"--label-from '{pictures}/([^/]+)/'" if inside else f"--label-from '([^/]+)/{pictures}/'"
+    return "put the pictures alone into class folders"
 
 
 def _pictures_of(mask: str, kept: list[str], names: set[str]) -> str:
@@ -106,7 +116,7 @@ def told_by(names: Iterable[str], mine: Collection[str], kind: str) -> str:
     """What files of a kind without class folders are for, as what lies beside them says; empty: it says nothing."""
     own = set(mine)
     others = sorted(name for name in names if name not in own)
-    ends = {end: [n for n in others if n.lower().endswith(end)] for end in (".txt", ".xml", ".json", *_TABLES)}
+    ends = {end: [n for n in others if n.lower().endswith(end)] for end in (".txt", ".xml", ".json", *TABLES)}
     own_texts, own_xml, own_json = (sorted(beside(ends[end], own)) for end in (".txt", ".xml", ".json"))
     if own_texts:
         what = "boxes as of YOLO, or captions" if kind == "picture" else "transcripts"
@@ -117,7 +127,7 @@ def told_by(names: Iterable[str], mine: Collection[str], kind: str) -> str:
         return f"{coco[0]} (boxes or masks as of COCO: another task than classes)"
     if own_json:
         return f"{own_json[0]} beside its {kind} (annotations: another task than classes)"
-    tables = [name for end in _TABLES for name in ends[end]]
+    tables = [name for end in (*TABLES, ".json") for name in ends[end]]
     if hub := [name for name in tables if _stem(name) == "metadata"]:
         folder = "imagefolder" if kind == "picture" else "audiofolder"
         return (
