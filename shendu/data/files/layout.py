@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -134,37 +134,55 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
     rows, notes = _without_others(rows, place, of, free=unlabelled or told is not None)
     tells = partial(other_tasks.told_by, names, entries, kind)
     divided = _divided(rows, place, kind, told, unlabelled, tells)
-    splits: dict[str, list[tuple[str, str]]] = {}
-    loose: list[str] = []
-    left: list[str] = []
-    deep: list[str] = []
-    for part, own in divided.parts.items():
-        for name, folders in own:
-            label = told.get(name, "") if told is not None else folders[0] if len(folders) > 1 else ""
-            split = "test" if name in test else part
-            if unlabelled:
-                splits.setdefault(split, []).append((name, ""))
-            elif label in UNLABELLED and kind == "text":
-                left.append(name)
-            elif label:
-                splits.setdefault(split, []).append((name, printable(label)))
-                deep += [name] if told is None and len(folders) > 2 else []
-            else:
-                loose.append(name)
-    if not splits.get("train"):
-        raise without_classes(place, of, len(entries), len(loose), reading, tells() if told is None else "")
-    where = "that --label-from does not fit" if told is not None else "outside of the class folders"
-    notes += divided.notes
-    notes += (f"{where}, left out: {counted(loose, kind)}",) if loose else ()
-    notes += (f"in the folder unsup, without a class, left out: {count(len(left), kind)}",) if left else ()
-    if deep:
-        notes += (
-            f"deeper than its class's folder: {counted(deep, kind)} (for the folder that it lies in: --label-from '{{label}}/*')",
-        )
-    notes += aside(names, of)
-    ordered = {part: splits[part] for part in parts.PARTS if part in splits}
+    found = _classed(divided, told, test, kind, unlabelled)
+    if not found.splits.get("train"):
+        raise without_classes(place, of, len(entries), len(found.loose), reading, tells() if told is None else "")
+    notes = (*notes, *divided.notes, *found.notes(kind, told is not None), *aside(names, of))
+    ordered = {part: found.splits[part] for part in parts.PARTS if part in found.splits}
     alone = len({label for own in ordered.values() for _, label in own}) == 1 and not unlabelled
     return Plan(kind, ordered, notes, tells() if alone else "")
+
+
+@dataclass(frozen=True)
+class _Classed:
+    """Files by part with their classes, and those that have none, or lie deeper than it."""
+
+    splits: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    loose: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+    deep: list[str] = field(default_factory=list)
+
+    def notes(self, kind: str, told: bool) -> list[str]:
+        found = []
+        if self.loose:
+            where = "that --label-from does not fit" if told else "outside of the class folders"
+            found.append(f"{where}, left out: {counted(self.loose, kind)}")
+        if self.unlabelled:
+            found.append(f"in the folder unsup, without a class, left out: {count(len(self.unlabelled), kind)}")
+        if self.deep:
+            how = "for the folder that it lies in: --label-from '{label}/*'"
+            found.append(f"deeper than its class's folder: {counted(self.deep, kind)} ({how})")
+        return found
+
+
+def _classed(
+    divided: parts.Divided, told: dict[str, str] | None, test: set[str], kind: str, unlabelled: bool
+) -> _Classed:
+    """Each file's class, as its folder is called, or as `told` by --label-from; those of `test` in that part."""
+    found = _Classed()
+    for part, rows in divided.parts.items():
+        for name, folders in rows:
+            label = told.get(name, "") if told is not None else folders[0] if len(folders) > 1 else ""
+            if label in UNLABELLED and kind == "text":
+                found.unlabelled.append(name)
+            elif label or unlabelled:
+                row = (name, "" if unlabelled else printable(label))
+                found.splits.setdefault("test" if name in test else part, []).append(row)
+                if told is None and len(folders) > 2 and not unlabelled:
+                    found.deep.append(name)
+            else:
+                found.loose.append(name)
+    return found
 
 
 def _without_others(rows: Rows, place: str, of: Kind, free: bool) -> tuple[Rows, tuple[str, ...]]:
@@ -183,13 +201,10 @@ def _without_others(rows: Rows, place: str, of: Kind, free: bool) -> tuple[Rows,
         if twins := other_tasks.twins(rows):
             rows = [row for row in rows if row[0] not in twins]
             notes += (f"masks of other pictures, left out: {counted(sorted(twins), 'picture')}",)
-    if (
-        of.word == "text"
-        and (readme := [name for name, _ in rows if other_tasks.is_readme(name)])
-        and len(readme) < len(rows)
-    ):
-        rows = [row for row in rows if row[0] not in set(readme)]
-        notes += (f"about the data, left out: {counted(readme, 'text')}",)
+    readme = {name for name, _ in rows if other_tasks.is_readme(name)} if of.word == "text" else set()
+    if 0 < len(readme) < len(rows):
+        rows = [row for row in rows if row[0] not in readme]
+        notes += (f"about the data, left out: {counted(sorted(readme), 'text')}",)
     if free:
         return rows, notes
     rows, more = parts.once(rows, of.word)
@@ -200,7 +215,7 @@ def _divided(
     rows: Rows, place: str, kind: str, told: dict[str, str] | None, unlabelled: bool, tells: Callable[[], str]
 ) -> parts.Divided:
     """The rows by part; those whose labels are the folders at the top themselves have no parts."""
-    tops = {name: folders[0] for name, folders in rows if len(folders) > 1}
+    tops = {name: folders[0] for name, folders in rows if len(folders) > 1} if told is not None else {}
     if told is not None and tops and all(told.get(name) == top for name, top in tops.items()):
         return parts.Divided({"train": rows}, ())
     return parts.divided(rows, place, kind, free=unlabelled or told is not None, tells=tells)
@@ -305,7 +320,10 @@ def _compiled(pattern: str, option: str) -> re.Pattern[str]:
 
 
 def suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    """The ending of a file's name with its dot, lower case; empty: it has none."""
+    base = name[name.rfind("/") + 1 :]
+    dot = base.rfind(".")
+    return base[dot:].lower() if dot > 0 else ""
 
 
 def count(number: int, noun: str) -> str:
@@ -324,7 +342,8 @@ def composed(name: str) -> str:
 
 def printable(name: str) -> str:
     """A name as text that can be printed on a line and stored, whatever its bytes are; different names stay different."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in composed(name))
+    name = composed(name)
+    return name if name.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in name)
 
 
 def _escaped(sign: str) -> str:

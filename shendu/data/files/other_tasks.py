@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable
 
@@ -52,8 +51,10 @@ def is_readme(name: str) -> bool:
 
 def beside(texts: Iterable[str], files: Collection[str]) -> set[str]:
     """The texts that tell of one of the files each: called as it is, in its folder or in one for labels (images/1.png, labels/1.txt)."""
-    known = {_place(name) for name in files}
-    return {name for name in texts if _place(name) in known}
+    places = {name: _place(name) for name in texts}
+    stems = {stem for _, stem in places.values()}
+    known = {_place(name) for name in files if _stem(name) in stems}
+    return {name for name, place in places.items() if place in known}
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -64,7 +65,9 @@ def _place(name: str) -> tuple[str, str]:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name.rpartition("/")[2])[0]
+    base = name[name.rfind("/") + 1 :]
+    dot = base.rfind(".")
+    return base[:dot] if dot > 0 else base
 
 
 def masks(rows: Rows) -> tuple[str, str]:
@@ -103,13 +106,11 @@ def _pictures_of(mask: str, kept: list[str], names: set[str]) -> str:
 
 def twins(rows: Rows) -> set[str]:
     """Masks that lie beside their picture under its name: 1.png and 1_mask.png."""
-    places = {(parts[:-1], os.path.splitext(parts[-1])[0]) for _, parts in rows}
-    found = set()
-    for name, parts in rows:
-        match = _TWIN.fullmatch(os.path.splitext(parts[-1])[0])
-        if match and (parts[:-1], match[1]) in places:
-            found.add(name)
-    return found
+    called = [
+        (name, folders[:-1], match[1]) for name, folders in rows if (match := _TWIN.fullmatch(_stem(folders[-1])))
+    ]
+    places = {(folders[:-1], _stem(folders[-1])) for _, folders in rows} if called else set()
+    return {name for name, folders, stem in called if (folders, stem) in places}
 
 
 def told_by(names: Iterable[str], mine: Collection[str], kind: str) -> str:
