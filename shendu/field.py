@@ -181,6 +181,10 @@ class Field:
         """One stored row for the eye: a picture (uint8 [H, W, 1 or 3]) or a line of text."""
         return str(own[""].tolist())[:40]
 
+    def tally(self, pieces: Iterable[Values]) -> str:
+        """What rows of a target hold, for a line before training; empty: nothing is to be said."""
+        return ""
+
     def example(self, n: int) -> Batch:
         """n stored rows of ordinary size, drawn under a fixed seed."""
         raise NotImplementedError(f"{type(self).__name__} has no example")

@@ -92,7 +92,8 @@ class Order:
 
     def open(self) -> Dataset:
         """The data, split; where no system was named, the one that suits it is chosen now."""
-        dataset = data.open(self.source, data_dir=self.data_dir, reading=self.reading).split_off(self.reading.split)
+        found = data.open(self.source, data_dir=self.data_dir, reading=self.reading)
+        dataset = replace(found, notes=(*found.notes, *found.tally())).split_off(self.reading.split)
         if self.expected_hash and dataset.hash != self.expected_hash:
             raise UserError(
                 f"{self.source} has changed since {self.path} was trained on it; restore it, or train anew with another --out"

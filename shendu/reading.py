@@ -28,10 +28,11 @@ class Reading:
     horizon: int = _asked(0, "--horizon", "N", "Series: how many steps ahead to forecast.")
     season: int = _asked(0, "--season", "N", "Series: after how many steps it repeats itself; 1: never.")
     label_from: str = _asked(
-        "", "--label-from", "PATTERN", "Files: where their names hold the label, like '{label}_*.wav'."
+        "", "--label-from", "PATTERN", "Files: where names or paths hold the label: '{label}_*.wav', '{label}/*'."
     )
-    """Where files' names hold their label: a regular expression with one group, or a word pattern with {label}."""
-    test_from: str = _asked("", "--test-from", "REGEX", "Files: those whose names it finds are the test part.")
+    """Where files' names hold their label, or their paths (where it has a slash, or fits no name): a regular expression with one
+    group, or a word pattern with {label}, over the end of a path."""
+    test_from: str = _asked("", "--test-from", "REGEX", "Files: those whose paths it finds are the test part.")
     types: tuple[str, ...] = _asked((), "--type", "COLUMN=KIND", "Table: what a column is; repeatable.")
     """Column types that a person knows better: age=number, zip=category."""
     task: str = _asked("auto", "--task", "|".join(TASKS[1:]), "What is to be learned, where it is inferred wrongly.")

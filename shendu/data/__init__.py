@@ -15,7 +15,7 @@ from shendu import config
 from shendu.data import offsets
 from shendu.data.dataset import Dataset, Split
 from shendu.data.fields.category import Category
-from shendu.data.files import archive, cache, layout
+from shendu.data.files import archive, cache, foreign, layout
 from shendu.data.ragged import joined
 from shendu.data.reader import Claim, Place, Reader
 from shendu.errors import UserError, unknown
@@ -243,13 +243,15 @@ def _nothing(place: Place, reading: Reading) -> UserError:
             f"data cannot be of the type {kind}: give a name, a path, a table, (x, y), or a dict of arrays"
         )
     if place.file:
-        return UserError(f"{place} is no data that can be read: expected {_EXPECTED}")
+        end = foreign.is_foreign(place.head) or foreign.suffix(place.file.name)
+        how = f"a {end} file, which is not read: {foreign.advice(end)}" if end in foreign.CONVERTS else ""
+        return UserError(f"{place} is {how or f'no data that can be read: expected {_EXPECTED}'}")
     inner = [name for name in place.names if name.lower().endswith(_ARCHIVES) and not (place.folder and "/" in name)]
     if inner and place.folder:
         return UserError(f"{place} is a folder of archives: name one of them, such as {place.folder / inner[0]}")
     if inner:
         return UserError(f"{place} holds other archives, such as {inner[0]}: unpack it and name one of them")
-    return layout.without_classes(str(place), None, 0, 0, reading)
+    return layout.unread(str(place), place.names, place.tree) or layout.without_classes(str(place), None, 0, 0, reading)
 
 
 def as_fields(data: Dataset, fields: dict[str, Field]) -> Dataset:

@@ -71,9 +71,13 @@ class ClassFolders(Reader):
         """A file as a stored row; raises UserError."""
 
     def claims(self, place: Place, reading: Reading) -> Claim | None:
-        count = len(self.files.among(place.names))
+        count = self.counted(place, reading)
         why = f"{layout.count(count, self.files.word)} among {layout.count(len(place.names), 'file')}"
         return Claim(SURE * count / len(place.names), why, Laid(place, reading, self.files)) if count else None
+
+    def counted(self, place: Place, reading: Reading) -> int:
+        """How many of a place's files speak for this reader."""
+        return len(self.files.among(place.names))
 
     def key(self, claim: Claim) -> Key:
         laid: Laid = claim.found

@@ -220,6 +220,16 @@ class Dataset:
         key = (len(part), *([int(seed)] if seed else []))
         return _drawn(target, wanted, by_class, key, int(fold) - 1 if folds else 0)
 
+    def tally(self) -> tuple[str, ...]:
+        """What the targets' rows hold, over all parts: classes with their counts."""
+        lines = (
+            self.fields[name].tally(
+                split.values(name, self.fields[name]) for split in self.splits.values() if split.has(name)
+            )
+            for name in self.targets
+        )
+        return tuple(line for line in lines if line)
+
     def _repr_html_(self) -> str:
         """For a notebook: the parts, what a row holds, and the first rows."""
         parts = " · ".join(f"{html.escape(part)} {len(split):,}" for part, split in self.splits.items())

@@ -105,6 +105,76 @@ def test_other_formats(form: str, exact: float) -> None:
     np.testing.assert_allclose(np.roll(found, lag)[middle], x[middle], atol=exact)
 
 
+def riff(*parts: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 4 + sum(map(len, parts))) + b"WAVE" + b"".join(parts)
+
+
+def part(name: bytes, data: bytes, size: int | None = None) -> bytes:
+    return name + struct.pack("<I", len(data) if size is None else size) + data
+
+
+PLAIN = wav(tone())
+FORM, RAW = PLAIN[20:36], PLAIN[44:]
+FMT = part(b"fmt ", FORM)
+ODD = {
+    **{f"{off} bytes too many": riff(FMT, part(b"data", RAW, len(RAW) + off)) for off in (1, 2, 8, 36, 44)},
+    "no size": riff(FMT, part(b"data", RAW, 0)),
+    "no sizes": b"RIFF\0\0\0\0WAVE" + FMT + part(b"data", RAW, 0),
+    "a size of all ones": riff(FMT, part(b"data", RAW, 0xFFFFFFFF)),
+    "an odd part without padding": riff(FMT, part(b"LIST", b"INFOx"), part(b"data", RAW)),
+    "a part that is shorter than said": riff(FMT, part(b"LIST", b"INFOISFT\4\0\0\0abcd", 18), part(b"data", RAW)),
+    "a part that is longer than said": riff(FMT, part(b"LIST", b"INFOISFT\4\0\0\0abcd", 14), part(b"data", RAW)),
+    "a format that is shorter than said": riff(part(b"fmt ", FORM, 18), part(b"data", RAW)),
+    "bytes in between": riff(FMT, b"\0\0\0", part(b"data", RAW)),
+    "a wrong size of the whole": b"RIFF\x0c\0\0\0" + PLAIN[8:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_headers_a_few_bytes_off(odd: str) -> None:
+    assert np.array_equal(recording.decoded(ODD[odd], 8000), recording.decoded(PLAIN, 8000))
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype", "end"),
+    [("CAF", None, "caf"), ("CAF", "ALAC_16", "caf"), ("AU", None, "au"), ("AU", None, "snd"), ("W64", None, "w64"), ("RF64", None, "rf64"),
+     ("OGG", "OPUS", "opus"), ("OGG", None, "oga"), ("AIFF", None, "aifc"), ("VOC", None, "voc"), ("NIST", None, "sph"), ("MP3", None, "mp2"),
+     ("WAV", "ULAW", "wave"), ("WAV", "IMA_ADPCM", "bwf"), ("MP3", None, "wav"), ("OGG", None, "wav"), ("FLAC", None, "wav"), ("NIST", None, "wav")],
+)  # fmt: skip
+def test_what_libsndfile_reads_is_a_recording(
+    form: str, subtype: str | None, end: str, tmp_path: Path, make: SimpleNamespace
+) -> None:
+    out = io.BytesIO()
+    soundfile.write(out, tone(), 8000, format=form, subtype=subtype)
+    data = shendu.data.open(make.write(tmp_path / "x", few(**{f"b__3_{end}": out.getvalue()})))
+    assert len(data.splits["train"]) == 5
+    mine = data.splits["train"].column("recording")[-1].astype(float)
+    assert np.corrcoef(mine[:3000], tone()[:3000])[0, 1] > 0.9
+
+
+def test_mp3_in_a_wav(tmp_path: Path) -> None:
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 8000, 1000, 1, 0, 12, 1, 2, 576, 1, 0)
+    data = riff(part(b"fmt ", form), part(b"fact", struct.pack("<I", 4000)), part(b"data", packed(tone(), "MP3")))
+    found = recording.decoded(data, 8000).astype(float)
+    assert np.corrcoef(found[:3000], tone()[:3000])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "RF64"])
+def test_a_recording_that_ends_early_is_no_shorter_one(form: str) -> None:
+    whole = packed(tone(), form)
+    with pytest.raises(ValueError, match=r"cut off: [\d,]+ bytes are promised and [\d,]+ are there"):
+        recording.decoded(whole[: len(whole) // 2], 8000)
+
+
+def test_other_sound_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(90))
+    with pytest.raises(UserError) as caught:
+        recording.read_recording(tmp_path / "x.m4a", 8000)
+    assert str(caught.value) == (
+        f"cannot read {tmp_path / 'x.m4a'}: not a recording, but .m4a inside: convert with ffmpeg -i IN.m4a OUT.wav"
+    )
+
+
 def test_channels_are_mixed_and_loud_floats_are_not_clipped() -> None:
     left, right = tone(0.1, 300), tone(0.1, 900)
     both = recording.decoded(wav(np.stack([left, right], 1)), 8000) / 2**15
@@ -306,7 +376,9 @@ def test_nothing_left(tmp_path: Path, make: SimpleNamespace) -> None:
     assert refused(silent) == f"{silent} holds nothing but silence, a/1.wav to begin with: record it again"
     one = make.write(tmp_path / "one", {"a/1.wav": wav(tone()), "a/2.wav": wav(tone())})
     assert (
-        refused(one) == f"{one} has only one class (a): there is nothing to tell apart, add a folder for a second class"
+        refused(one)
+        == f"{one} has only one class (a): there is nothing to tell apart, add a folder for a second class, "
+        "or say where names hold the class with --label-from '{label}_*'"
     )
     flat = make.write(tmp_path / "flat", {"1.wav": wav(tone()), "2.wav": wav(tone())})
     assert refused(flat) == (
@@ -314,7 +386,7 @@ def test_nothing_left(tmp_path: Path, make: SimpleNamespace) -> None:
     )
     assert refused(flat, label_from="{label}_*.wav") == (
         f"--label-from '{{label}}_*.wav' fits none of the 2 recordings of {flat}: "
-        "write it like '{label}_*' or as a regular expression with one group"
+        "write it like '{label}_*', '{label}/*', or as a regular expression with one group"
     )
 
 

@@ -53,7 +53,7 @@ def test_pictures_with_a_readme_are_pictures(tmp_path: Path, make: SimpleNamespa
 def test_two_kinds_of_files_are_told_apart_by_their_number(
     tmp_path: Path, make: SimpleNamespace, one_line: Any
 ) -> None:
-    files = {**make.pictures(["cat/1.png", "dog/1.png"]), "cat/1.txt": b"a cat", "dog/1.txt": b"a dog"}
+    files = {**make.pictures(["cat/1.png", "dog/1.png"]), "cat/one.txt": b"a cat", "dog/one.txt": b"a dog"}
     place = make.write(tmp_path / "pets", files)
     with pytest.raises(UserError) as caught:
         shendu.data.open(place)

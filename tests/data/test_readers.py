@@ -102,7 +102,7 @@ def test_class_folders_in_every_packing(tmp_path: Path, make: SimpleNamespace, p
         place.write_bytes(files[name])
         with Pillow.open(place) as wanted:
             assert np.array_equal(column(data, "image")[i], np.asarray(wanted))
-    assert data.notes == ("no pictures, left out: 1 file (1 .txt)",)
+    assert data.notes == ("no pictures, left out: 1 file (1 .txt), such as cat/a.txt",)
 
 
 def test_splits_below_a_wrapper(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -115,7 +115,7 @@ def test_splits_below_a_wrapper(tmp_path: Path, make: SimpleNamespace) -> None:
 def test_a_class_may_be_called_train(tmp_path: Path, make: SimpleNamespace) -> None:
     data = shendu.data.open(make.write(tmp_path / "vehicles", make.pictures(["train/1.png", "bus/1.png", "logo.png"])))
     assert data.classes == ("bus", "train")
-    assert data.notes == ("outside of the class folders, left out: 1 picture",)
+    assert data.notes == ("outside of the class folders, left out: 1 picture, such as logo.png",)
 
 
 def test_gray_stays_one_channel_and_mixed_becomes_three(tmp_path: Path, make: SimpleNamespace) -> None:

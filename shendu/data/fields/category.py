@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,10 @@ from shendu.field import Field, Values
 
 if TYPE_CHECKING:
     from shendu.field import Batch
+
+
+MOST, SHOWN, LETTERS = 12, 10, 40
+"""Classes that are told one by one; of more so many are; letters of a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,27 @@ class Category(Field):
     def show(self, own: dict[str, np.ndarray]) -> str:
         return self.names[int(own[""])]
 
+    def tally(self, pieces: Iterable[Values]) -> str:
+        """The classes with their rows: all of a dozen, else the first ten and the ends."""
+        count = np.zeros(len(self.names), np.int64)
+        for values in pieces:
+            count += np.bincount(values[""], minlength=len(self.names))
+        named = [f"{_short(name)} {n:,}" for name, n in zip(self.names[:MOST], count[:MOST].tolist(), strict=True)]
+        if len(self.names) <= MOST:
+            return f"{len(self.names)} classes: {', '.join(named)}"
+        least, most = int(count.argmin()), int(count.argmax())
+        ends = (
+            f"{count[least]:,} ({_short(self.names[least])}) to {count[most]:,} ({_short(self.names[most])}) rows each"
+        )
+        return f"{len(self.names):,} classes: {', '.join(named[:SHOWN])}, and {len(self.names) - SHOWN:,} more; {ends}"
+
     def example(self, n: int) -> Batch:
         import torch
 
         return {"": torch.arange(n) % len(self.names)}
+
+
+def _short(name: str) -> str:
+    """A name for a line."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in str(name))
+    return shown if len(shown) <= LETTERS else f"{shown[: LETTERS - 1]}…"

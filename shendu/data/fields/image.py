@@ -39,6 +39,8 @@ class Image(Field):
     height: int
     width: int
     channels: int
+    levels: tuple[float, ...] = ()
+    """Of pictures of more than 8 bits: the values that are stored as 0 and as 255; empty: 8 bits."""
     mean: tuple[float, ...] = field(default=(), compare=False, repr=False)
     """Per channel, on the scale of 0 to 255, over the training rows."""
     std: tuple[float, ...] = field(default=(), compare=False, repr=False)
@@ -97,13 +99,21 @@ class Image(Field):
         return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
 
     def parse(self, values: Any) -> Values:
-        """From Pillow pictures, brought to this size, or from arrays uint8 [height, width, channels]; one or several."""
+        """From Pillow pictures, brought to this size, or from arrays [height, width, channels]; one or several.
+
+        Arrays are uint8 as they are stored; of pictures of more than 8 bits, numbers of another type are the values themselves.
+        """
         one = _is_picture(values)
         if one or (isinstance(values, list | tuple) and any(map(_is_picture, values))):
-            rows = [pixels.fit_picture(v, self.stored) if _is_picture(v) else self._rows(v)[0]
-                    for v in ([values] if one else values)]  # fmt: skip
+            rows = [self._fit(v) if _is_picture(v) else self._rows(v)[0] for v in ([values] if one else values)]
             return {"": np.stack(rows)}
         return {"": self._rows(values)}
+
+    def _fit(self, picture: Any) -> np.ndarray:
+        try:
+            return pixels.fit_picture(picture, self.stored, self.levels)
+        except ValueError as error:
+            raise UserError(f"a picture cannot be taken: {error}") from None
 
     def _rows(self, values: Any) -> np.ndarray:
         array = array_of(values)
@@ -111,19 +121,22 @@ class Image(Field):
             array = array[None]
         if array.ndim == 3:
             array = array[..., None]
-        if array.shape[1:] != self.stored or array.dtype != np.uint8:
+        known = array.dtype == np.uint8 or (self.levels and array.dtype.kind in "iuf")
+        if array.shape[1:] != self.stored or not known:
             height, width, channels = self.stored
+            values_of = f"{self.levels[0]:g} to {self.levels[1]:g}, or as uint8" if self.levels else "uint8"
             raise UserError(
-                f"the model takes pictures of {height}x{width} pixels and {channels} channels as uint8 "
+                f"the model takes pictures of {height}x{width} pixels and {channels} channels as {values_of} "
                 f"[n, {height}, {width}, {channels}]; this array is {array.dtype} {list(array.shape)}"
             )
-        return array
+        return array if array.dtype == np.uint8 else pixels.scaled(array, self.levels)
 
     def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
         return own[""]
 
     def brief(self) -> str:
-        return f"pictures of {self.height}x{self.width} pixels with {self.channels} channel{'s' * (self.channels > 1)}"
+        deep = f", values of {self.levels[0]:g} to {self.levels[1]:g}" if self.levels else ""
+        return f"pictures of {self.height}x{self.width} pixels with {self.channels} channel{'s' * (self.channels > 1)}{deep}"
 
     def areas(self, own: Values, side: int) -> Tensor:
         """In pieces, to keep memory small."""

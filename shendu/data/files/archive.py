@@ -174,7 +174,7 @@ class Zip:
                 if info.flag_bits & 1:
                     raise UserError(f"{path} is encrypted: unpack it yourself and name the folder")
                 is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
-                if name := listing.add(info.filename, info.file_size, is_file):
+                if name := listing.add(_spelled(info), info.file_size, is_file):
                     self._infos[name] = info
         self.sizes = listing.sizes
 
@@ -207,6 +207,16 @@ class Zip:
             return None
         whole = len(data) == info.file_size and zlib.crc32(data) == info.CRC and raw[:4] == b"PK\3\4"
         return data if whole else None
+
+
+def _spelled(info: zipfile.ZipInfo) -> str:
+    """An entry's name: where it is not said to be UTF-8, but is (as Apple's archives have it), it is read as that."""
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
 
 
 class Tar:

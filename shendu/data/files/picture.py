@@ -7,20 +7,33 @@ import io
 import struct
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from shendu.data.fields.image import Image
-from shendu.data.pixels import GAP, fit_picture, orientation
+from shendu.data.files import foreign
+from shendu.data.pixels import GAP, deep_values, fit_picture, is_deep, orientation, spread
 from shendu.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 PIXELS_MOST = 100_000_000
-Size = tuple[int, int, bool]
-"""Height, width, whether it is gray."""
+
+
+class Size(NamedTuple):
+    """What a file says of a picture, the way up that it is shown."""
+
+    height: int
+    width: int
+    gray: bool
+    deep: bool = False
+    """Gray of more than 8 bits, so that its black and white have to be known."""
+    cut: bool = False
+    """Colours of 16 bits, of which the upper 8 are read."""
+
+
 _FORMATS = ("PNG", "JPEG", "PPM", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000")
 _FRAMES = {0xC0, 0xC1, 0xC2}
 """A JPEG's markers before its size: baseline, extended and progressive, all Huffman-coded."""
@@ -46,7 +59,7 @@ def _open(data: bytes) -> Picture:
     try:
         picture = Pillow.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
-        raise ValueError("not a picture" if data else "an empty file") from error
+        raise ValueError(f"not a picture{foreign.inside(data)}" if data else "an empty file") from error
     except Pillow.DecompressionBombError as error:
         raise ValueError(f"more than {PIXELS_MOST:,} pixels") from error
     if picture.width * picture.height > PIXELS_MOST:
@@ -63,7 +76,23 @@ def probe(data: bytes) -> Size:
     told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
     turned = told and orientation(picture) >= 5
     height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
-    return height, width, picture.mode in _GRAY
+    deep = is_deep(picture)
+    return Size(height, width, picture.mode in _GRAY, deep, not deep and _is_cut(picture, data))
+
+
+def _is_cut(picture: Picture, data: bytes) -> bool:
+    """Whether Pillow reads the upper 8 of a colour's 16 bits."""
+    if picture.format == "PNG":
+        return data[24] == 16
+    bits = picture.tag_v2.get(258, 8) if picture.format == "TIFF" else 8  # type: ignore[attr-defined]
+    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+
+
+def sample(data: bytes, most: int) -> np.ndarray:
+    """Some values of a deep picture (`pixels.spread`); raises anything on damaged bytes."""
+    picture = _open(data)
+    picture.load()
+    return spread(deep_values(picture), most)
 
 
 def _plain_jpeg(data: bytes) -> Size | None:
@@ -77,7 +106,7 @@ def _plain_jpeg(data: bytes) -> Size | None:
         if marker in _FRAMES:
             bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
             sound = bits == 8 and components in (1, 3) and 0 < height * width <= PIXELS_MOST
-            return (height, width, components == 1) if sound else None
+            return Size(height, width, components == 1) if sound else None
         if marker not in _PASSED:
             return None
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -90,7 +119,7 @@ def _decoded_jpeg(data: bytes, field: Image) -> Picture | None:
 
     if (plain := _plain_jpeg(data)) is None:
         return None
-    height, width, gray = plain
+    height, width, gray, *_ = plain
     share = min(int(height / (GAP * field.height)), int(width / (GAP * field.width)))
     scale = next(s for s in (8, 4, 2, 1) if share >= s or s == 1)
     mode = "L" if gray else "RGB"
@@ -108,12 +137,14 @@ def read_picture(data: bytes | Path, field: Image) -> np.ndarray:
             warnings.simplefilter("ignore")
             return pixels(data if isinstance(data, bytes) else data.read_bytes(), field)
     except Exception as error:  # Pillow's plugins raise anything on damaged bytes
-        raise UserError(f"cannot read {what}: {reason(error)}; give a PNG, JPEG or other picture file") from error
+        why = reason(error)
+        advice = "" if ":" in why else "; give a PNG, JPEG or other picture file"
+        raise UserError(f"cannot read {what}: {why}{advice}") from error
 
 
 def pixels(data: bytes, field: Image) -> np.ndarray:
     """uint8 [height, width, channels]; raises anything on damaged bytes."""
-    return fit_picture(_decoded_jpeg(data, field) or _open(data), field.stored)
+    return fit_picture(_decoded_jpeg(data, field) or _open(data), field.stored, field.levels)
 
 
 def reason(error: Exception) -> str:
@@ -124,10 +155,10 @@ def reason(error: Exception) -> str:
 
 
 def alike(data: bytes, field: Image) -> np.ndarray | None:
-    """The pixels of a picture that has the field's size, and is gray where the field is; None for another one."""
+    """The pixels of a picture of 8 bits that has the field's size, and is gray where the field is; None for another one."""
     plain = _plain_jpeg(data)
-    height, width, gray = plain or probe(data)
-    if (height, width, 1 if gray else 3) != field.stored:
+    size = plain or probe(data)
+    if (size.height, size.width, 1 if size.gray else 3) != field.stored or size.deep or size.cut:
         return None
     picture = _decoded_jpeg(data, field) if plain else None
     return pixels(data, field) if picture is None else _stored(picture, field)

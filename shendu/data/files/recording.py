@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shendu.data import sound
+from shendu.data.files import foreign
 from shendu.errors import UserError
 
 CHANNELS_MOST, CHUNKS_MOST = 32, 1_000
@@ -35,6 +36,8 @@ def probe(data: bytes) -> Header:
         return Header(plain.rate, plain.frames)
     with _opened(data) as file:
         _check(file.samplerate, file.channels, file.frames)
+        if (promised := _promised(data)) > len(data) + SLACK and len(data) < HEAD:
+            raise ValueError(f"cut off: {promised:,} bytes are promised and {len(data):,} are there")
         return Header(file.samplerate, file.frames)
 
 
@@ -51,6 +54,21 @@ def decoded(data: bytes, rate: int) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise ValueError("NaN or infinity among its samples")
     return sound.sixteen_bits(sound.resampled(samples.mean(1, dtype=np.float32), header.rate, rate))
+
+
+def _promised(data: bytes) -> int:
+    """How long a file says that it is, in bytes, where its format says so and libsndfile reads what is left of it; 0: it does not."""
+    if data[:4] == b"FORM":
+        return 8 + int.from_bytes(data[4:8], "big")
+    if data[:4] == b"riff":
+        return int.from_bytes(data[16:24], "little")
+    if data[:4] == b"RF64":
+        return 8 + int.from_bytes(data[20:28], "little")
+    if data[:4] == b".snd":
+        size = int.from_bytes(data[8:12], "big")
+        return int.from_bytes(data[4:8], "big") + size if size < STREAMED else 0
+    size = int.from_bytes(data[4:8], "little")
+    return 8 + size if data[:4] == b"RIFF" and size < STREAMED else 0
 
 
 def _check(rate: int, channels: int, frames: int) -> None:
@@ -72,7 +90,7 @@ def _opened(data: bytes) -> Any:
     try:
         return soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError:
-        raise ValueError("not a recording") from None
+        raise ValueError(f"not a recording{foreign.inside(data)}") from None
 
 
 def _read_by_soundfile(data: bytes, wanted: int) -> np.ndarray:
@@ -104,6 +122,8 @@ class Wave:
         for _ in range(CHUNKS_MOST):
             if at + 8 > len(data):
                 break
+            if data[at : at + 4] not in _NAMES:
+                at = _near(data, at)
             name, size = struct.unpack_from("<4sI", data, at)
             at += 8
             if name == b"fmt ":
@@ -124,7 +144,7 @@ class Wave:
             return None
         _check(rate, channels, 1)
         there, step = len(data) - start, channels * bits // 8
-        if size >= STREAMED:
+        if size >= STREAMED or there < size <= there + SLACK or (not size and not _is_name(data[start : start + 4])):
             size = there
         if size > there and len(data) < HEAD:
             raise ValueError(f"cut off: {size // step:,} samples are promised and {there // step:,} are there")
@@ -149,6 +169,26 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _PLAIN = {(PCM, 8): "u1", (PCM, 16): "<i2", (PCM, 24): "i3", (PCM, 32): "<i4", (FLOAT, 32): "<f4", (FLOAT, 64): "<f8"}
 STREAMED = 0x7FFF0000
 """Sizes from here on are written by programs that did not know when the recording would end."""
+SLACK, OFF = 64, 16
+"""Bytes that a size may be too large by (some count their header too), and by which a part's place may be off."""
+
+
+_NAMES = {b"fmt ", b"data", b"fact", b"LIST", b"bext", b"JUNK", b"junk", b"PEAK", b"cue ", b"smpl", b"id3 ", b"iXML"}
+
+
+def _is_name(name: bytes) -> bool:
+    """Whether these bytes may name a part of a WAV file, or nothing is there."""
+    return all(32 <= sign < 127 for sign in name)
+
+
+def _near(data: bytes, at: int) -> int:
+    """Where the samples or their format begin, a few bytes beside the place that the sizes before it say; else that place."""
+    for name in (b"data", b"fmt "):
+        found = data.find(name, max(0, at - OFF), at + OFF)
+        size = int.from_bytes(data[found + 4 : found + 8], "little")
+        if found >= 0 and (found + 8 + size <= len(data) + SLACK or len(data) == HEAD):
+            return found
+    return at
 
 
 def read_recording(path: Path, rate: int) -> np.ndarray:
@@ -158,7 +198,9 @@ def read_recording(path: Path, rate: int) -> np.ndarray:
             data = file.read(HEAD)
         return decoded(data, rate)
     except Exception as error:  # decoders raise anything on damaged bytes
-        raise UserError(f"cannot read {path}: {reason(error)}; give a WAV, FLAC, OGG or MP3 file") from error
+        why = reason(error)
+        advice = "" if ":" in why else "; give a WAV, FLAC, OGG or MP3 file"
+        raise UserError(f"cannot read {path}: {why}{advice}") from error
 
 
 def reason(error: Exception) -> str:

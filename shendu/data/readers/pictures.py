@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shendu.data import moments, pixels
 from shendu.data.class_folders import ClassFolders
 from shendu.data.fields.category import Category
 from shendu.data.fields.image import Image
@@ -15,7 +17,7 @@ from shendu.data.fields.number import Number
 from shendu.data.files import picture, worker
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import Kind, Plan, each, first, refuse, skipped
+from shendu.data.files.layout import PICTURES, Plan, count, each, first, printable, refuse, skipped
 from shendu.data.files.picture import Size
 from shendu.data.reader import Claim
 from shendu.errors import UserError
@@ -23,6 +25,10 @@ from shendu.field import Field
 
 SIDE_MOST = 224
 """The shorter side is stored no larger than this."""
+SAMPLE, SAMPLE_LEAST = 1 << 22, 64
+"""Values of deep pictures that tell their range, of all of the training part together, and of each at least."""
+CUT_LEAST = 64
+"""Colours of 16 bits whose upper 8 hold less are too dark to be told apart."""
 _LIMIT = f"the shorter side at most {SIDE_MOST}"
 
 
@@ -31,16 +37,7 @@ class Pictures(ClassFolders):
 
     name = "pictures"
     field = "image"
-    files = Kind(
-        "picture",
-        frozenset(
-            {
-                *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".dib"),
-                *(".gif", ".webp", ".tif", ".tiff", ".avif", ".jp2"),
-            }
-        ),
-        ".png",
-    )
+    files = PICTURES
 
     def decoded(self, tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
         return decoded(tree, laid, name, room, skip_bad)
@@ -74,7 +71,7 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
     bad: dict[str, str] = {}
     field = _first(tree, laid.names())
     images = _decoded(tree, laid.splits, field, room, bad, same=True) if field else None
-    rows = laid.splits
+    rows, sizes = laid.splits, dict[str, Size]()
     if field is None or images is None:
         bad.clear()
         sizes = _sizes(tree, laid.names(), bad)
@@ -82,11 +79,14 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
         if not sizes:
             raise UserError(f"{name} has no readable picture: {first(bad)}")
         field, notes = _common(list(sizes.values()))
+        field, more = _deep(tree, [name for name, _ in laid.splits["train"]], sizes, field, bad, name)
+        notes += more
         rows = {split: [row for row in entries if row[0] in sizes] for split, entries in rows.items()}
         images = _decoded(tree, rows, field, room, bad) or {}
     refuse(bad, name, "picture", skip_bad)
     if len(bad) == len(laid.names()):
         raise UserError(f"{name} has no readable picture: {first(bad)}")
+    notes += _cut(images, sizes, name)
     number = {label: i for i, label in enumerate(classes)}
     splits = {}
     for split, array in images.items():
@@ -108,10 +108,71 @@ class _Different(Exception):
 def _first(tree: Tree, names: list[str]) -> Image | None:
     """The field of pictures that are all as the first one; None where that one is large or cannot be read."""
     try:
-        height, width, gray = picture.probe(next(read() for _, read in tree.each(names[:1])))
+        size = picture.probe(next(read() for _, read in tree.each(names[:1])))
     except Exception:  # Pillow's plugins raise anything on damaged bytes
         return None
-    return Image(height=height, width=width, channels=1 if gray else 3) if max(height, width) <= SIDE_MOST else None
+    if max(size.height, size.width) > SIDE_MOST or size.deep or size.cut:
+        return None
+    return Image(height=size.height, width=size.width, channels=1 if size.gray else 3)
+
+
+def _deep(
+    tree: Tree, train: list[str], sizes: dict[str, Size], field: Image, bad: dict[str, str], name: str
+) -> tuple[Image, list[str]]:
+    """The field with one range for all pictures of more than 8 bits: that of the training part; beside pictures of 8 bits, 16 bits.
+
+    So that two pictures are compared by their values, and not each by its own range. What cannot be read goes to `bad`.
+    """
+    deep = [entry for entry in sizes if sizes[entry].deep]
+    if not deep:
+        return field, []
+    there = [entry for entry in train if entry in sizes and sizes[entry].deep] or deep
+    most = max(SAMPLE_LEAST, SAMPLE // max(1, len(there)))
+    spreads: list[np.ndarray] = []
+
+    def keep(entry: str, found: Any) -> None:
+        if isinstance(found, str):
+            bad[entry] = found
+        else:
+            spreads.append(found)
+
+    each(tree, there, lambda data: picture.sample(data, most), keep, picture.reason)
+    levels, beyond = pixels.levels_of(spreads)
+    if len(deep) < len(sizes):
+        return field, [_beside_eight_bits(deep, levels[1], name)]
+    where = (
+        f"where {pixels.CENTRAL:.1%} of the training part's pixels lie, the rest is cut"
+        if beyond
+        else "where the training part lies"
+    )
+    note = (
+        f"pictures of more than 8 bits: {levels[0]:,g} to {levels[1]:,g}, {where}, becomes 0 to 255, also at prediction"
+    )
+    return replace(field, levels=levels), [note]
+
+
+def _beside_eight_bits(deep: list[str], white: float, name: str) -> str:
+    """What is to be said of deep pictures among others of 8 bits; raises UserError where they are no 16 bits, but dark."""
+    if white < pixels.DEPTH[1] / 2:
+        raise UserError(
+            f"{name} has {count(len(deep), 'picture')} of more than 8 bits, such as {printable(min(deep))}, that hold nothing "
+            f"above {white:,g}, among pictures of 8 bits: save all with 8 bits, or all with 16"
+        )
+    return f"{count(len(deep), 'picture')} of 16 bits among pictures of 8 bits: 65,535 becomes 255"
+
+
+def _cut(images: dict[str, np.ndarray], sizes: dict[str, Size], name: str) -> list[str]:
+    """What is to be said of colours of 16 bits, of which the upper 8 are read; raises UserError where these hold next to nothing."""
+    cut = [entry for entry in sizes if sizes[entry].cut]
+    if not cut:
+        return []
+    most = max((int(part.max(initial=0)) for part in moments.chunks(images["train"])), default=0)
+    if most < CUT_LEAST:
+        raise UserError(
+            f"{name} has {count(len(cut), 'picture')} of 16 bits a colour, such as {printable(min(cut))}, of which the upper "
+            f"8 are read, and these hold nothing above {most}: save them with 8 bits, or gray with 16"
+        )
+    return [f"{count(len(cut), 'picture')} of 16 bits a colour: the upper 8 are read"]
 
 
 def _sizes(tree: Tree, names: list[str], bad: dict[str, str]) -> dict[str, Size]:
@@ -170,9 +231,9 @@ def _decoded(
 def _common(sizes: list[Size]) -> tuple[Image, list[str]]:
     """What to store: the pictures' own size where all agree, else a square of the median shorter side; no larger than
     SIDE_MOST on the shorter side."""
-    kinds = {(height, width) for height, width, _ in sizes}
-    channels = 1 if all(gray for _, _, gray in sizes) else 3
-    side = min(SIDE_MOST, int(np.median([min(height, width) for height, width, _ in sizes])))
+    kinds = {(size.height, size.width) for size in sizes}
+    channels = 1 if all(size.gray for size in sizes) else 3
+    side = min(SIDE_MOST, int(np.median([min(size.height, size.width) for size in sizes])))
     if len(kinds) == 1:
         height, width = kinds.pop()
         down = side / min(height, width)

@@ -6,7 +6,7 @@ A part of it is a contiguous piece: the first nine tenths are learned from, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 
 from shendu.data.class_folders import files_of
 from shendu.data.fields.prose import Prose, checked
+from shendu.data.files import layout
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import SPLITS, count, suffix
+from shendu.data.files.layout import count, suffix
+from shendu.data.files.parts import part_of
 from shendu.data.reader import Claim, Items, Key, Place, Reader, short
 from shendu.errors import UserError
 from shendu.field import Field
@@ -28,8 +30,8 @@ SMALLEST_TO_SPLIT = 400
 """Bytes: of a shorter text nothing is set aside."""
 BYTES_MOST = 1 << 31
 SHOWN = 60
-SURE, PERHAPS = 0.75, 0.4
-"""Of a folder of nothing but texts; of a .txt file, which may be a table."""
+SURE, PERHAPS = 0.69, 0.4
+"""Of a folder of nothing but texts, a little less than of one of as many files in class folders; of a .txt file, which may be a table."""
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -40,6 +42,8 @@ class Found:
     files: Mapping[str, Path]
     name: str
     reading: Reading
+    notes: tuple[str, ...] = ()
+    """What of the place is left out."""
 
 
 class RunningText(Reader):
@@ -52,20 +56,26 @@ class RunningText(Reader):
             mine = path.suffix.lower() in SUFFIXES
             sure = 1.0 if reading.task == "text" else PERHAPS
             return Claim(sure, f"a {path.suffix} file", Found({path.name: path}, place.name, reading)) if mine else None
-        names = [] if reading.label_from or not place.folder else joinable(place.names)
+        texts = [] if reading.label_from or not place.folder else joinable(place.names)
+        names = texts if reading.reader else [name for name in layout.of_their_own(place.names) if name in set(texts)]
         if not names:
             return None
         assert place.folder
-        found = Found({name: place.folder / name for name in names}, place.name, reading)
+        about = sorted(set(texts) - set(names))
+        notes: tuple[str, ...] = (f"about the data, left out: {layout.counted(about, 'text')}",) if about else ()
+        notes += layout.aside(place.names, layout.TEXTS)
+        found = Found({name: place.folder / name for name in names}, place.name, reading, notes)
         why = f"{count(len(names), 'text')} among {count(len(place.names), 'file')}"
         return Claim(SURE * len(names) / len(place.names), why, found)
 
     def key(self, claim: Claim) -> Key:
-        return Key(claim.found.files, options(claim.found.reading, SHARES))
+        found: Found = claim.found
+        return Key(found.files, {**options(found.reading, SHARES), "notes": list(found.notes)})
 
     def read(self, claim: Claim, room: Room) -> Decoded:
         found: Found = claim.found
-        return decoded(found.files, found.name, found.reading, room, SHARES)
+        made = decoded(found.files, found.name, found.reading, room, SHARES)
+        return replace(made, notes=(*made.notes, *found.notes))
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         """All of it in one part, `test`: what is measured by a model that has learned from another text."""
@@ -139,7 +149,9 @@ def decoded(files: Mapping[str, Path], name: str, reading: Reading, room: Room, 
 
 def _named(files: Mapping[str, Path]) -> dict[str, bytes]:
     """The parts, where the files' names are those of parts and one is train.txt; else none."""
-    found = {SPLITS.get(Path(name).stem.lower(), ""): path for name, path in files.items()}
+    found = {part_of(Path(name).stem): path for name, path in files.items()}
+    if "eval" in found:
+        found.setdefault("test" if "test" not in found else "validation", found.pop("eval"))
     if "train" not in found or "" in found or len(found) < len(files):
         return {}
     return {part: read_file(found[part]) for part in SHARES if part in found}

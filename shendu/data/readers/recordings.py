@@ -18,7 +18,7 @@ from shendu.data.fields.category import Category
 from shendu.data.files import recording
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import Kind, Plan, count, each, first, printable, refuse, skipped
+from shendu.data.files.layout import RECORDINGS, Plan, count, each, first, printable, refuse, skipped
 from shendu.data.files.recording import HEAD, SECONDS_HEARD, Header
 from shendu.errors import UserError
 from shendu.field import Field
@@ -36,7 +36,7 @@ class Recordings(ClassFolders):
 
     name = "recordings"
     field = "audio"
-    files = Kind("recording", frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"}), ".wav")
+    files = RECORDINGS
     most = HEAD
 
     def decoded(self, tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:

@@ -16,10 +16,10 @@ import numpy as np
 from shendu.data.class_folders import ClassFolders
 from shendu.data.fields.category import Category
 from shendu.data.fields.text import Text, strings
-from shendu.data.files import text
+from shendu.data.files import layout, text
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import Kind, Plan, count, each, first, printable, refuse, skipped
+from shendu.data.files.layout import TEXTS, Plan, count, each, first, printable, refuse, skipped
 from shendu.data.reader import Claim, Items, Place, is_path, short
 from shendu.data.words import UNKNOWN, cut_note, length_kept, letters, words
 from shendu.errors import UserError
@@ -37,13 +37,16 @@ class Texts(ClassFolders):
 
     name = "texts"
     field = "text"
-    files = Kind("text", frozenset({".txt"}), ".txt")
+    files = TEXTS
     most = text.BYTES_MOST
 
     def claims(self, place: Place, reading: Reading) -> Claim | None:
         """Not of texts that no folder and no name tells apart: they are running text."""
         apart = reading.label_from or any("/" in name for name in self.files.among(place.names))
         return super().claims(place, reading) if apart else None
+
+    def counted(self, place: Place, reading: Reading) -> int:
+        return len(self.files.among(place.names) if reading.reader else layout.of_their_own(place.names))
 
     def decoded(self, tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = False) -> Decoded:
         return decoded(tree, laid, name, room, skip_bad)
