@@ -24,7 +24,9 @@ class Column:
     length: int = 0
     """text: words kept per row."""
     form: str = ""
-    """How values are written: a date's format, `,` for numbers with a decimal comma; empty: the usual way."""
+    """How values are written: a date's format; the decimal sign and the unit of numbers (`shendu.data.numerals`); empty: the usual way."""
+    missing: tuple[str, ...] = field(default=(), metadata={"rare": True})
+    """Words that say that nothing is known."""
     offset: float = field(default=0.0, compare=False, metadata={"rare": True})
     """Of numbers, and of a date's days: taken away before they are stored, where float32 would lose their digits."""
 

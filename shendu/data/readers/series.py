@@ -177,7 +177,7 @@ def _times(cells: Cells, where: str) -> tuple[np.ndarray, Unit]:
                 f"{name} of {where} is empty in row {np.isnat(when).argmax() + 1:,}: each row needs its time"
             )
         return when.astype(np.int64), "second"
-    empty = np.flatnonzero(cells.coded.codes < 0)
+    empty = np.flatnonzero(~cells.says)
     if len(empty):
         raise UserError(f"{name} of {where} is empty in row {empty[0] + 1:,}: each row needs its time")
     form, share = read.date_form(cells.coded.values, tuple(read.DATES))
@@ -204,8 +204,7 @@ def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
     from shendu.data import cells as read
 
     values = read.numbers(cells, read.numbers_form(cells, "," if comma else ""))
-    there = np.isfinite(cells.plain) | np.isinf(cells.plain) if cells.plain is not None else cells.coded.codes >= 0
-    bad = np.flatnonzero(np.isnan(values) & there)
+    bad = np.flatnonzero(np.isnan(values) & cells.says)
     if len(bad):
         raise UserError(
             f"{cells.name} of {where} holds '{cells.written(int(bad[0]))}' in row {bad[0] + 1:,}, which is no number: "
