@@ -259,6 +259,12 @@ def _files() -> set[str]:
     return {path.stem for path in (Path(__file__).parent / "data" / "fields").glob("[a-z]*.py")}
 
 
+def all_unread(first: dict[str, Unread], then: dict[str, Unread]) -> dict[str, Unread]:
+    """Cells that could not be read of several pieces of one table."""
+    both = {name: Unread(bad.count + then[name].count, bad.example) for name, bad in first.items() if name in then}
+    return {**then, **first, **both}
+
+
 def strictly(unread: dict[str, Unread]) -> UserError:
     """The error for cells that cannot be read, by column, where a person wants one."""
     return UserError(f"column {'; column '.join(f'{name}: {bad}' for name, bad in unread.items())}: correct them, or leave --strict out")

@@ -313,12 +313,12 @@ def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> 
     for cells, column in zip(given, columns, strict=True):
         form = reread(cells, column.form, sign) if column.kind == "number" else column.form
         found.append(column if form == column.form else replace(column, form=form))
-        if column.kind == "number" and cells.says.any() and _bare(cells, form):
+        if column.kind == "number" and cells.says.any() and _unitless(cells, form):
             notes.append(f"column {column.name} has numbers without a unit, which are taken to be in '{numerals.split(form)[1]}' as in training")
     return found, tuple(notes)
 
 
-def _bare(cells: Cells, form: str) -> bool:
+def _unitless(cells: Cells, form: str) -> bool:
     """Whether a column is learned in a unit, and none of its numbers has it."""
     unit = "" if form in numerals.CLOCKS else numerals.split(form)[1]
     return bool(unit) and (cells.plain is not None or numerals.without_unit(cells.sayings, form))

@@ -51,6 +51,8 @@ def evaluate(
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
         part = "validation" if "validation" in dataset.splits else "train"
     check_fits(found, dataset)
+    for note in () if own else dataset.notes:
+        say(note)
     predictor = found.predictor(device, precision)
     task, split = predictor.task, dataset.splits[part]
     rows = {

@@ -43,16 +43,20 @@ class Category(Field):
 
     def parse(self, values: Any) -> Values:
         """From the names or values of classes, or from one."""
-        import pyarrow as pa
-
-        from shendu.data import labels
-
-        words = list(map(str, [values] if isinstance(values, str) else list(values)))
-        found = labels.places(pa.array(words, pa.string()), self.names)
+        words = tuple(map(str, [values] if isinstance(values, str) else list(values)))
+        found = self.places(words)
         for word, place in zip(words, found.tolist(), strict=True):
             if place < 0:
                 raise unknown("class", word, self.names)
         return {"": found}
+
+    def places(self, words: tuple[str, ...]) -> np.ndarray:
+        """int64 [N]: the class that each word names, -1 where it is none: 7 finds 07 where there is no 7."""
+        import pyarrow as pa
+
+        from shendu.data import labels
+
+        return labels.places(pa.array(words, pa.string()), self.names)
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         return self.names[int(own[""])]
