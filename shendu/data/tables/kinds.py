@@ -68,7 +68,7 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return _as_said(column, *said, comma)
     if not column.is_plain:
         return Judged(left=f"nested ({short_type(column)})")
-    if column.column.null_count == len(column):
+    if not column.says.any():
         return Judged(left="empty")
     if column.is_time:
         return Judged(field=Column(name=column.name, kind="date"))
