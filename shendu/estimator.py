@@ -29,7 +29,6 @@ from shendu.field import Field
 from shendu.loop import Setup
 from shendu.loop import fit as train
 from shendu.predictor import Predictor
-from shendu.reading import Reading
 from shendu.run import Folder, write_text
 from shendu.saved import Saved, save_model
 
@@ -146,7 +145,7 @@ class _Table(BaseEstimator):
         if _typed(X):
             validate_data(self, X, skip_check_array=True)
             targets = column_or_1d(np.asarray(y), warn=True)
-            column = rows.inputs(frames.without_index(frames.from_object(X), Reading())[0])
+            column = rows.inputs(frames.without_index(frames.from_object(X))[0])
             return column, column.parse(X)[""], self._targets(targets)
         gaps = self._gaps
         X, targets = validate_data(

@@ -309,12 +309,16 @@ def blurred(cells: Cells, form: str) -> bool:
 def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> tuple[list[Column], tuple[str, ...]]:
     """(columns that a run has learned as a table of another dress has them, notes on what is taken as it is not said)."""
     numeric = [(cells, column.form) for cells, column in zip(given, columns, strict=True) if column.kind == "number"]
-    sign, found, notes = _sign_of(numeric, comma), list[Column](), list[str]()
+    sign, found, notes, other = _sign_of(numeric, comma), list[Column](), list[str](), list[str]()
     for cells, column in zip(given, columns, strict=True):
         form = reread(cells, column.form, sign) if column.kind == "number" else column.form
         found.append(column if form == column.form else replace(column, form=form))
+        other += [column.name] if form != column.form else []
         if column.kind == "number" and cells.says.any() and _unitless(cells, form):
             notes.append(f"column {column.name} has numbers without a unit, which are taken to be in '{numerals.split(form)[1]}' as in training")
+    if other:
+        names = ", ".join(other[:6]) + (", …" if len(other) > 6 else "")
+        notes.append(f"read with a decimal {'point' if sign == '' else 'comma'}, unlike in training: {names}")
     return found, tuple(notes)
 
 

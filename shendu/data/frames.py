@@ -77,7 +77,7 @@ def index_of(table: pa.Table) -> list[str]:
     return [name for name in (one_line(str(name)) for name in kept) if name in table.column_names]
 
 
-def without_index(table: pa.Table, reading: Reading) -> tuple[pa.Table, list[str]]:
+def without_index(table: pa.Table, reading: Reading = Reading()) -> tuple[pa.Table, list[str]]:
     """(the table without a pandas index that nobody asks for, its names); the times of a series are asked for."""
     asked = {reading.target, reading.time, *(re.sub(r"=\w+(:.+)?$", "", word) for word in reading.types)}
     drop = [name for name in index_of(table) if name not in asked]
@@ -123,7 +123,8 @@ def from_object(raw: Any) -> pa.Table:
         table = named_classes(raw.with_format("arrow")[:], raw.features.to_dict())
     elif hasattr(raw, "__arrow_c_stream__"):
         try:
-            table = pa.table(raw)
+            whole = hasattr(raw, "reset_index")  # pandas: its index is kept for who asks for it
+            table = pa.Table.from_pandas(raw, preserve_index=True) if whole else pa.table(raw)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise UserError(
                 f"this {type(raw).__name__} cannot be read ({str(error).splitlines()[0][:160]}): make its columns of one type each"

@@ -255,11 +255,11 @@ def _as_numbers(y: np.ndarray, task: str) -> tuple[bool, tuple[str, ...]]:
         return task == "numbers" or (task != "classes" and y.dtype.kind == "f"), ()
     if y.dtype.kind == "f":
         whole = bool(np.isfinite(y).all() and np.array_equal(y, np.round(y)))
-        return True, ("y is learned as a number, since it is stored as fractions (else: task=classes)",) if whole else ()
+        return True, ("y is learned as a number, since it is stored as fractions (else: --task classes)",) if whole else ()
     distinct = len(np.unique(y))
     if y.dtype.kind in "iu" and distinct > max(2, len(y) / 2):
-        return True, (f"y is learned as a number, since it holds whole numbers of {distinct:,} values (else: task=classes)",)
-    note = f"y is learned as {distinct:,} classes, since it holds whole numbers (else: task=numbers)"
+        return True, (f"y is learned as a number, since it holds whole numbers of {distinct:,} values (else: --task classes)",)
+    note = f"y is learned as {distinct:,} classes, since it holds whole numbers (else: --task numbers)"
     return False, (note,) if y.dtype.kind in "iu" else ()
 
 

@@ -60,8 +60,8 @@ def labelled(
     cells_of = {part: Cells(target, table.column(target), absent) for part, table in tables.items()}
     goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end)
     found += goal.notes
-    if reading.missing:
-        found.append(f"--missing {reading.missing}: {sum(one.left for one in cells_of.values()):,} of {target}")
+    if count := sum(one.left for one in cells_of.values()):
+        found.append(f"--missing {', '.join(absent)}: {count:,} cells of {target}")
     for part, kept in goal.kept.items():
         if kept is not None:
             found.append(
@@ -183,8 +183,8 @@ def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) ->
     """What was made of words that may say that nothing is known."""
     notes = []
     if reading.missing:
-        each = [f"{count:,} of {name}" for name, count in words.items() if count]
-        notes.append(f"--missing {reading.missing}: {', '.join(each) or 'no cell says so'}")
+        each = [f"{count:,} cells of {name}" for name, count in words.items() if count]
+        notes.append(f"--missing {reading.missing}: {few(each) or 'no cell of the columns to learn from says so'}")
     if names:
         each = [f"'{word.example}' of {name} ({word.count:,} rows)" for name, word in names.items()]
         first = next(iter(names.values())).example

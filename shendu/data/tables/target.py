@@ -79,7 +79,7 @@ def _is_numeric(train: Cells, there: np.ndarray, form: str) -> bool:
 
 def _task_of(train: Cells, there: np.ndarray, numeric: bool) -> tuple[str, str]:
     if not numeric or pa.types.is_boolean(train.column.type):
-        return "classes", "it holds words"
+        return "classes", "it is a categorical" if train.order else "it holds words"
     if not whole(there):
         return "numbers", "it holds fractions"
     distinct = len(np.unique(there if train.exact is None else train.exact[train.says]))
