@@ -307,25 +307,64 @@ def blurred(cells: Cells, form: str) -> bool:
 
 
 def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> tuple[list[Column], tuple[str, ...]]:
-    """(columns that a run has learned as a table of another dress has them, notes on what is taken as it is not said)."""
-    numeric = [(cells, column.form) for cells, column in zip(given, columns, strict=True) if column.kind == "number"]
-    sign, found, notes, other = _sign_of(numeric, comma), list[Column](), list[str](), list[str]()
-    for cells, column in zip(given, columns, strict=True):
-        form = reread(cells, column.form, sign) if column.kind == "number" else column.form
-        found.append(column if form == column.form else replace(column, form=form))
-        other += [column.name] if form != column.form else []
-        if column.kind == "number" and cells.says.any() and _unitless(cells, form):
-            notes.append(f"column {column.name} has numbers without a unit, which are taken to be in '{numerals.split(form)[1]}' as in training")
-    if other:
-        names = ", ".join(other[:6]) + (", …" if len(other) > 6 else "")
-        notes.append(f"read with a decimal {'point' if sign == '' else 'comma'}, unlike in training: {names}")
+    """(the columns that a run has learned, with the forms that they have in this table; what of that a person should know)."""
+    both = list(zip(given, columns, strict=True))
+    sign = _sign_of([(cells, column.form) for cells, column in both if column.kind == "number"], comma)
+    found = [replace(column, form=reread(cells, column, sign)) for cells, column in both]
+    notes = [note for cells, column, now in zip(given, columns, found, strict=True) for note in _reread_told(cells, column, now)]
     return found, tuple(notes)
 
 
-def _unitless(cells: Cells, form: str) -> bool:
-    """Whether a column is learned in a unit, and none of its numbers has it."""
-    unit = "" if form in numerals.CLOCKS else numerals.split(form)[1]
-    return bool(unit) and (cells.plain is not None or numerals.without_unit(cells.sayings, form))
+def reread(cells: Cells, column: Column, sign: str | None) -> str:
+    """The form of a column here: dates by the form that reads more of them; numbers with the unit that was learned and the decimal
+    sign that reads more of them. `sign` decides where both do as well; None: the learned one does."""
+    if not pa.types.is_string(cells.column.type) or column.kind not in ("number", "date"):
+        return column.form
+    return _redated(cells, column.form) if column.kind == "date" else _renumbered(cells, column.form, sign)
+
+
+def _renumbered(cells: Cells, form: str, sign: str | None) -> str:
+    learned, unit = numerals.split(form)
+    if form in numerals.CLOCKS or (sign is None and cells.plain is not None and not learned):
+        return form
+    read = {s: numerals.taken_apart(cells.sayings, s) for s in ("", ",")}
+    count = {s: int(np.isfinite(read[s].of(unit)).sum()) for s in read}
+    better = learned if sign is None else sign
+    better = better if count[better] >= count[_other(better)] else _other(better)
+    price = "" if unit else numerals.usual(read[better])[0]
+    signs = bool(pc.any(pc.match_substring_regex(cells.sayings, "[.,]")).as_py())
+    return (better if signs else learned) + (price if numerals.is_currency(price) else unit)
+
+
+def _redated(cells: Cells, form: str) -> str:
+    """Another form where it reads more, and no third one does as well: 1/2/2020 may be either."""
+    if form == "Y-m-d" and cells.times is not None:
+        return form
+    forms = [f for f in DATES if f != "Ymd" or f == form]
+    count = {f: int((~np.isnat(_dated(cells.sayings, f))).sum()) for f in {form or "Y-m-d", *forms}}
+    most = max(count.values())
+    best = [f for f in count if count[f] == most]
+    return best[0] if len(best) == 1 and most > count[form or "Y-m-d"] else form
+
+
+def _reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
+    notes = []
+    if column.kind == "date" and now.form != column.form:
+        notes.append(f"column {column.name}: dates are read as {now.form}, unlike {column.form} in training")
+    if column.kind in ("category", "ordered") and len(cells.coded.values) and labels.places(cells.coded.values, column.names).max() < 0:
+        notes.append(f"column {column.name}: none of its values is one that training had, such as '{cells.coded.values[0]}'")
+    if column.kind != "number" or column.form in numerals.CLOCKS or not cells.says.any():
+        return notes
+    (before, learned), (sign, unit) = numerals.split(column.form), numerals.split(now.form)
+    if sign != before:
+        notes.append(f"column {column.name}: read with a decimal {'comma' if sign else 'point'}, unlike in training")
+    if unit != learned:
+        notes.append(f"column {column.name}: in {unit}, and training had no unit: read as the numbers that they are")
+    if learned and (cells.plain is not None or numerals.without_unit(cells.sayings, learned)):
+        notes.append(f"column {column.name}: numbers without a unit are taken to be in '{learned}' as in training")
+    if cells.plain is None and (bounds := numerals.bounds_of(cells.sayings, now.form)):
+        notes.append(f"column {column.name}: {bounds}")
+    return notes
 
 
 def _sign_of(columns: list[tuple[Cells, str]], comma: bool) -> str | None:
@@ -344,21 +383,6 @@ def _sign_of(columns: list[tuple[Cells, str]], comma: bool) -> str | None:
 
 def _other(sign: str) -> str:
     return "" if sign else ","
-
-
-def reread(cells: Cells, form: str, sign: str | None) -> str:
-    """The form of cells, where a column was learned in one: the same unit, the decimal sign by which more of them are numbers.
-
-    `sign` decides where both are as good; None: the learned one does.
-    """
-    if cells.is_number or form in numerals.CLOCKS or not pa.types.is_string(cells.column.type):
-        return form
-    learned, unit = numerals.split(form)
-    if sign is None and cells.plain is not None and not learned:
-        return form
-    count = {s: int(np.isfinite(numerals.taken_apart(cells.sayings, s).of(unit)).sum()) for s in ("", ",")}
-    better = learned if sign is None else sign
-    return (better if count[better] >= count[_other(better)] else _other(better)) + unit
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -479,7 +503,8 @@ def _turns(days: np.ndarray) -> np.ndarray:
 def codes(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N]: 0 missing, 1 a value that is not among the names, 2 the first name."""
     if field.kind == "boolean":
-        found = pc.fill_null(pc.index_in(truths(cells.coded.values), pa.array(field.names, pa.string())), UNSEEN - NAMED)
+        said = pc.index_in(truths(cells.coded.values), pa.array(field.names, pa.string()))
+        found = pc.fill_null(said, MISSING - NAMED)  # nothing is learned of a third truth
         places = found.to_numpy(zero_copy_only=False)
     else:
         places = labels.places(cells.coded.values, field.names)
@@ -568,8 +593,8 @@ def unread(cells: Cells, field: Column, found: np.ndarray) -> Unread | None:
     """
     if field.kind in ("number", "date"):
         nothing = np.isnan(found[:, 0])
-    elif field.kind in ("boolean", "ordered"):
-        nothing = found[:, 0] == UNSEEN
+    elif field.kind == "boolean":
+        nothing = found[:, 0] == MISSING
     else:
         return None
     bad = np.flatnonzero(nothing & cells.says) if nothing.any() else ()

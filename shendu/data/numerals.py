@@ -10,6 +10,7 @@ Shape letters: D distinct texts.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ LOOKED_AT = 100_000
 """Distinct texts that tell a form, evenly drawn from more."""
 DISTINCT = 0.9
 """Bounds make of different texts the same number; at least so many numbers have to be left, or the texts are names."""
+UNITS_MOST = 5
+"""More signs behind numbers are no units, but parts of names."""
 
 _GAPS = {"": r",'’_\s\x{a0}\x{202f}", ",": r".'’_\s\x{a0}\x{202f}"}
 """Thousands separators by the decimal sign."""
@@ -75,7 +78,7 @@ def taken_apart(values: pa.Array, sign: str) -> Numerals:
     whole = rf"(?:[1-9]\d{{0,2}}(?:[{gaps}]\d{{3}})+{indian}|\d+)"
     number = rf"(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+−]?\d+)?"
     found = pc.extract_regex(
-        values,
+        pc.utf8_normalize(values, "NFKC"),
         rf"^(?P<bound>[<>≤≥~≈]=?)?\s*(?P<open>\(?)\s*(?P<first>[-+{_MINUS[1:]}]?)\s*(?P<before>(?:{_BEFORE})?)\s*"
         rf"(?P<second>[-+{_MINUS[1:]}]?)\s*(?P<number>{number})(?P<letter>(?:(?:k|K|M|B|bn)\b)?)(?P<more>\+?)\s*"
         rf"(?P<after>(?:{_AFTER})?)\s*(?P<close>\)?)(?P<last>[{_MINUS[1:]}-]?)$",
@@ -146,7 +149,7 @@ def form_of(values: pa.Array, hint: str = "") -> str:
     values = values.take(pa.array(range(0, len(values), len(values) // LOOKED_AT))) if len(values) > LOOKED_AT else values
     best, most = "", 0
     for sign in (",", "") if hint else ("", ","):
-        unit, count = _usual(taken_apart(values, sign))
+        unit, count = usual(taken_apart(values, sign))
         if count > most:
             best, most = sign + unit, count
     if most < len(values):
@@ -156,7 +159,7 @@ def form_of(values: pa.Array, hint: str = "") -> str:
     return best
 
 
-def _usual(found: Numerals) -> tuple[str, int]:
+def usual(found: Numerals) -> tuple[str, int]:
     """(the unit that most texts have, how many are numbers of it)."""
     there = found.units.filter(pa.array(np.isfinite(found.values)))
     counts = pc.value_counts(there.filter(pc.not_equal(there, "")))
@@ -182,20 +185,43 @@ def blurred(values: pa.Array, form: str) -> bool:
 def told(values: pa.Array, form: str) -> list[str]:
     """What of a form a person should know, in words."""
     if form in CLOCKS:
-        return ["clock times, in seconds" if form == CLOCKS[0] else "minutes and seconds, in seconds"]
+        return ["times of a clock in seconds" if form == CLOCKS[0] else "minutes and seconds in seconds"]
     sign, unit = split(form)
     found = taken_apart(values, sign)
     there = pa.array(np.isfinite(found.of(unit)))
     words = ["written with a decimal comma"] if sign else []
     words += [f"in the unit '{unit}'"] if unit else []
-    for what, pattern in (("accounting negatives", r"^\(|-$"), ("k, M or B for thousands, millions, billions", r"\d(?:k|K|M|B|bn)\b")):
+    for what, pattern in (
+        ("thousands signs", rf"\d[{_GAPS[sign]}]\d{{3}}"),
+        ("accounting negatives", r"^\(|-$"),
+        ("k, M or B for thousands, millions, billions", r"\d(?:k|K|M|B|bn)\b"),
+    ):
         if pc.any(pc.match_substring_regex(values, pattern).filter(there)).as_py() and not (unit in _TIMES and "k," in what):
             words.append(f"with {what}")
-    bounds = values.filter(pa.array(found.bounds)).filter(pa.array(np.isfinite(found.of(unit))[found.bounds]))
-    return words + ([f"bounds such as '{bounds[0]}' as the number they name"] if len(bounds) else [])
+    bounds = bounds_of(values, form)
+    return words + ([bounds] if bounds else [])
 
 
-def without_unit(values: pa.Array, form: str) -> bool:
-    """Whether a column is learned in a unit, and none of these numbers has it."""
-    unit = "" if form in CLOCKS else split(form)[1]
-    return bool(unit) and not pc.any(pc.match_substring(values, unit)).as_py()
+def bounds_of(values: pa.Array, form: str) -> str:
+    """What is made of bounds, in words; empty: there are none."""
+    found = taken_apart(values, split(form)[0])
+    bounds = values.filter(pa.array(found.bounds & np.isfinite(found.of(split(form)[1]))))
+    return f"bounds such as '{bounds[0]}' are the number that they name" if len(bounds) else ""
+
+
+def is_currency(unit: str) -> bool:
+    return bool(unit) and bool(pc.match_substring_regex(pa.array([unit]), rf"^{_BEFORE}$")[0].as_py())
+
+
+def several_units(values: pa.Array) -> list[str]:
+    """The units of what are numbers in a few of them, so that they are no numbers together; else none."""
+    found = max((taken_apart(values, sign) for sign in ("", ",")), key=lambda read: np.isfinite(read.values).sum())
+    counts = pc.value_counts(found.units.filter(pa.array(np.isfinite(found.values))))
+    units = [unit for unit in counts.field("values").to_pylist() if unit]
+    several = not any(re.search(r"\d", unit) for unit in units) and 2 <= len(units) <= UNITS_MOST and np.isfinite(found.values).mean() > DISTINCT
+    return units if several else []
+
+
+def without_unit(values: pa.Array, unit: str) -> bool:
+    """Whether none of these texts has a unit."""
+    return not pc.any(pc.match_substring(values, unit)).as_py()

@@ -241,11 +241,12 @@ def _targets(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(targets as they are stored, which rows have one, notes). Raises UserError for a class that the run has not."""
     from shendu.data import cells, offsets
+    from shendu.data.column import Column
     from shendu.data.tables.target import class_codes, unread_target
 
     column = cells.Cells(name, read.column(name), reading.absent)
     if isinstance(target, Number):
-        form = cells.reread(column, target.form, "," if comma else None)
+        form = cells.reread(column, Column(name=name, kind="number", form=target.form), "," if comma else None)
         (away,) = target.offset or (0.0,)
         values = cells.less(column, form, away)
         bad = np.flatnonzero(np.isnan(values) & column.says)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +84,15 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return Judged(left="empty")
     if len(column.coded.values) == 1 and column.coded.codes.min() >= 0:
         return Judged(left="constant")
-    return _as_words(column)
+    return _with_units(column, _as_words(column))
+
+
+def _with_units(column: Cells, found: Judged) -> Judged:
+    """Says of what are numbers in several units why they are none."""
+    mine = not found.field or found.field.kind == "category"
+    units = numerals.several_units(column.sayings) if mine and pa.types.is_string(column.column.type) else []
+    why = f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one" if units else found.why
+    return replace(found, why=why)
 
 
 def _is_iso(column: Cells) -> bool:
@@ -127,7 +135,7 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
 def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
     """How numbers are written, and what among them counts as missing."""
     told = numerals.told(column.sayings, form) if column.plain is None or form else []
-    words = [f"numbers {', '.join(told)}"] if told else []
+    words = [f"numbers: {', '.join(told)}"] if told else []
     absent = column.word_for_nothing()
     words += [f"{absent.count:,} times '{absent.example}' counts as missing among numbers"] if absent else []
     if len(bad):
