@@ -311,7 +311,7 @@ def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> 
     both = list(zip(given, columns, strict=True))
     sign = _sign_of([(cells, column.form) for cells, column in both if column.kind == "number"], comma)
     found = [replace(column, form=reread(cells, column, sign)) for cells, column in both]
-    notes = [note for cells, column, now in zip(given, columns, found, strict=True) for note in _reread_told(cells, column, now)]
+    notes = [note for cells, column, now in zip(given, columns, found, strict=True) for note in reread_told(cells, column, now)]
     return found, tuple(notes)
 
 
@@ -347,7 +347,8 @@ def _redated(cells: Cells, form: str) -> str:
     return best[0] if len(best) == 1 and most > count[form or "Y-m-d"] else form
 
 
-def _reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
+def reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
+    """What a person should know of how a column is read here, that has other cells than in training."""
     notes = []
     if column.kind == "date" and now.form != column.form:
         notes.append(f"column {column.name}: dates are read as {now.form}, unlike {column.form} in training")

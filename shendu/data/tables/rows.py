@@ -161,7 +161,7 @@ def columns_of(
     fields: list[Column] = []
     columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
     for name in names:
-        given = {part: Cells(name, found.pop(name), absent) for part, found in waiting.items() if name in found}
+        given = {part: Cells(name, table.pop(name), absent) for part, table in waiting.items() if name in table}
         words.update({name: sum(one.left for one in given.values())})
         judged[name] = judge(given["train"], said.get(name), comma)
         if field := judged[name].field:
@@ -170,13 +170,28 @@ def columns_of(
             if field.kind in ("category", "text") and (word := given["train"].word_for_nothing()):
                 names_for_nothing[name] = word
             for part in waiting:
-                text = field.kind == "text"
-                columns[part].append(given[part] if text else _stored(given[part], field, where[part]))
-                if not text and (bad := cells.unread(given[part], field, columns[part][-1])):  # type: ignore[arg-type]
-                    if reading.strict:
-                        raise UserError(f"{where[part]}: {strictly({name: bad})}")
-                    unread += [] if part == "train" else [f"the {part} part, column {name}: {bad}"]
+                if field.kind == "text":
+                    columns[part].append(given[part])
+                    continue
+                found, said_of = _of_part(given[part], field, part, where[part], reading)
+                columns[part].append(found)
+                unread += said_of
     return tuple(fields), columns, [*explained(judged), *unread, *_nothing(words, names_for_nothing, reading)]
+
+
+def _of_part(
+    given: Cells, field: Column, part: str, where: str, reading: Reading
+) -> tuple[np.ndarray, list[str]]:
+    """(a column's stored values, notes on what is read in another way than in the training part, or not at all)."""
+    here = field if part == "train" else replace(field, form=cells.reread(given, field, None))
+    found = _stored(given, here, where)
+    bad = cells.unread(given, here, found)
+    if bad and reading.strict:
+        raise UserError(f"{where}: {strictly({field.name: bad})}")
+    if part == "train":  # its words are told with the column's kind
+        return found, []
+    notes = [*cells.reread_told(given, field, here), *([f"column {field.name}: {bad}"] if bad else [])]
+    return found, [f"{part} part, {note}" for note in notes]
 
 
 def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) -> list[str]:
