@@ -28,10 +28,12 @@ UNITS_MOST = 5
 
 _GAPS = {"": r",'’_\s\x{a0}\x{202f}", ",": r".'’_\s\x{a0}\x{202f}"}
 """Thousands separators by the decimal sign."""
-_MINUS = "-−–"
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|TRY|BRL|MXN|ZAR|KRW|SGD|HKD|THB|ILS|AED|RUB|UAH"
 _BEFORE = rf"(?:[A-Z]{{0,2}}\p{{Sc}}|(?:{_CODES})\b|Rs\.?|kr\.?)"
-_AFTER = r"[\pL°%‰µ\p{Sc}][\pL\p{Mn}\pN/.²³°%·^*\p{Sc}-]*(?: [\pL][\pL.²³/]*)?"
+_NO_UNIT = r"(),+<>:;=?!#&\"\s−–\-"
+_AFTER = rf"[^\d{_NO_UNIT}.'’_~≈≤≥*/|\\][^{_NO_UNIT}]*(?: [^\d{_NO_UNIT}]+)?"
+"""Cheap to match; what such words begin with, and how long they are, is asked of the few that are found."""
+_UNIT, LONGEST = r"^[\pL°%‰\p{Sc}]", 20
 _TIMES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 _TWO = r"^(?P<a>\d{1,4}):(?P<b>[0-5]\d)(?P<c>(?::[0-5]\d)?(?:[.,]\d+)?)$"
 _HALVES = r"^(?P<a>\d{1,2})(?::(?P<b>[0-5]\d))?(?P<c>(?::[0-5]\d)?) ?(?P<p>[AaPp])\.?[Mm]\.?$"
@@ -77,21 +79,24 @@ def taken_apart(values: pa.Array, sign: str) -> Numerals:
     indian = "" if sign else r"|[1-9]\d?(?:,\d{2})+,\d{3}"
     whole = rf"(?:[1-9]\d{{0,2}}(?:[{gaps}]\d{{3}})+{indian}|\d+)"
     number = rf"(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][-+−]?\d+)?"
+    before, after = rf"(?:{_BEFORE})?", rf"(?:{_AFTER})?"
     found = pc.extract_regex(
         pc.utf8_normalize(values, "NFKC"),
-        rf"^(?P<bound>[<>≤≥~≈]=?)?\s*(?P<open>\(?)\s*(?P<first>[-+{_MINUS[1:]}]?)\s*(?P<before>(?:{_BEFORE})?)\s*"
-        rf"(?P<second>[-+{_MINUS[1:]}]?)\s*(?P<number>{number})(?P<letter>(?:(?:k|K|M|B|bn)\b)?)(?P<more>\+?)\s*"
-        rf"(?P<after>(?:{_AFTER})?)\s*(?P<close>\)?)(?P<last>[{_MINUS[1:]}-]?)$",
+        rf"^(?P<bound>[<>≤≥~≈]=?)?\s*(?P<first>[-+−–]?)\s*(?P<outer>{before})\s*(?P<open>\(?)\s*(?P<inner>[-+−–]?)\s*"
+        rf"(?P<before>{before})\s*(?P<second>[-+−–]?)\s*(?P<number>{number})(?P<letter>(?:(?:k|K|M|B|bn)\b)?)(?P<more>\+?)\s*"
+        rf"(?P<after>{after})\s*(?P<close>\)?)\s*(?P<behind>{after})(?P<last>[−–-]?)$",
     )
     part = {field.name: pc.struct_field(found, field.name) for field in found.type}
     bare = pc.replace_substring(pc.replace_substring_regex(part["number"], rf"[{gaps}]", ""), "−", "-")
     sizes = pc.replace_substring(bare, ",", ".").cast(pa.float64()).to_numpy(zero_copy_only=False)
     closed = _flags(pc.equal(part["open"], "("))
-    signs = [_flags(pc.is_in(part[name], pa.array(list(_MINUS)))) for name in ("first", "second", "last")]
+    signs = [_flags(pc.is_in(part[name], pa.array(list("-−–")))) for name in ("first", "inner", "second", "last")]
     minus = sum(map(np.int64, (closed, *signs)))
-    both = _flags(pc.and_(pc.not_equal(part["before"], ""), pc.not_equal(part["after"], "")))
-    wrong = both | (closed != _flags(pc.equal(part["close"], ")"))) | (minus > 1)
-    units = pc.binary_join_element_wise(part["before"], part["after"], "")
+    around = [part[name] for name in ("outer", "before", "after", "behind")]
+    several = sum(_flags(pc.not_equal(unit, "")).astype(np.int64) for unit in around) > 1
+    units = pc.binary_join_element_wise(*around, "")
+    shaped = pc.or_(pc.equal(units, ""), pc.and_(pc.match_substring_regex(units, _UNIT), pc.less_equal(pc.utf8_length(units), LONGEST)))
+    wrong = several | ~_flags(shaped) | (closed != _flags(pc.equal(part["close"], ")"))) | (minus > 1)
     bounds = _flags(pc.or_(pc.not_equal(pc.fill_null(part["bound"], ""), ""), pc.equal(part["more"], "+")))
     numbers = np.where(wrong, np.nan, np.where(minus == 1, -sizes, sizes))
     return Numerals(numbers, _singular(units), part["letter"], bounds)
@@ -193,7 +198,7 @@ def told(values: pa.Array, form: str) -> list[str]:
     words += [f"in the unit '{unit}'"] if unit else []
     for what, pattern in (
         ("thousands signs", rf"\d[{_GAPS[sign]}]\d{{3}}"),
-        ("accounting negatives", r"^\(|-$"),
+        ("accounting negatives", r"\(|-$"),
         ("k, M or B for thousands, millions, billions", r"\d(?:k|K|M|B|bn)\b"),
     ):
         if pc.any(pc.match_substring_regex(values, pattern).filter(there)).as_py() and not (unit in _TIMES and "k," in what):
