@@ -244,6 +244,11 @@ class Cells:
         return self.coded.values.filter(pc.invert(pc.is_in(self.coded.values, pa.array(ABSENT))))
 
     @cached_property
+    def written_numbers(self) -> numerals.Written:
+        """The distinct values as numbers."""
+        return numerals.Written(self.coded.values)
+
+    @cached_property
     def labels(self) -> labels.Labels:
         """The values as classes: each its own text, or the text of its own Python value."""
         return labels.of(self.given)
@@ -281,7 +286,7 @@ def numbers(cells: Cells, form: str) -> np.ndarray:
             .cast(pa.float64(), safe=False)
             .to_numpy(zero_copy_only=False)
         )
-    return cells.coded.spread(_finite(numerals.parsed(cells.coded.values, form)), np.nan)
+    return cells.coded.spread(_finite(cells.written_numbers.parsed(form)), np.nan)
 
 
 def less(cells: Cells, form: str, away: float) -> np.ndarray:
@@ -298,12 +303,12 @@ def numbers_form(cells: Cells, hint: str) -> str:
     """How most of the distinct values are written; the hint (`,`) decides where both decimal signs would do."""
     if cells.is_number or (cells.plain is not None and not hint):
         return ""
-    return numerals.form_of(cells.sayings, hint)
+    return cells.written_numbers.form(hint)
 
 
 def blurred(cells: Cells, form: str) -> bool:
     """Whether reading them as numbers makes one of what is several."""
-    return cells.plain is None and numerals.blurred(cells.sayings, form)
+    return cells.plain is None and cells.written_numbers.blurred(form)
 
 
 def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> tuple[list[Column], tuple[str, ...]]:
@@ -327,11 +332,10 @@ def _renumbered(cells: Cells, form: str, sign: str | None) -> str:
     learned, unit = numerals.split(form)
     if form in numerals.CLOCKS or (sign is None and cells.plain is not None and not learned):
         return form
-    read = {s: numerals.taken_apart(cells.sayings, s) for s in ("", ",")}
-    count = {s: int(np.isfinite(read[s].of(unit)).sum()) for s in read}
+    count = {s: cells.written_numbers.count(s + unit) for s in ("", ",")}
     better = learned if sign is None else sign
     better = better if count[better] >= count[_other(better)] else _other(better)
-    price = "" if unit else numerals.usual(read[better])[0]
+    price = "" if unit else cells.written_numbers.read(better).usual()[0]
     signs = bool(pc.any(pc.match_substring_regex(cells.sayings, "[.,]")).as_py())
     return (better if signs else learned) + (price if numerals.is_currency(price) else unit)
 
@@ -352,18 +356,18 @@ def reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
     notes = []
     if column.kind == "date" and now.form != column.form:
         notes.append(f"column {column.name}: dates are read as {now.form}, unlike {column.form} in training")
-    if column.kind in ("category", "ordered") and len(cells.coded.values) and labels.places(cells.coded.values, column.names).max() < 0:
+    if column.kind in ("category", "ordered") and cells.is_plain and len(cells.coded.values) and labels.places(cells.coded.values, column.names).max() < 0:
         notes.append(f"column {column.name}: none of its values is one that training had, such as '{cells.coded.values[0]}'")
-    if column.kind != "number" or column.form in numerals.CLOCKS or not cells.says.any():
+    if column.kind != "number" or column.form in numerals.CLOCKS or not cells.is_plain or not cells.says.any():
         return notes
     (before, learned), (sign, unit) = numerals.split(column.form), numerals.split(now.form)
     if sign != before:
         notes.append(f"column {column.name}: read with a decimal {'comma' if sign else 'point'}, unlike in training")
     if unit != learned:
         notes.append(f"column {column.name}: in {unit}, and training had no unit: read as the numbers that they are")
-    if learned and (cells.plain is not None or numerals.without_unit(cells.sayings, learned)):
+    if learned and (cells.plain is not None or cells.written_numbers.without_unit(learned)):
         notes.append(f"column {column.name}: numbers without a unit are taken to be in '{learned}' as in training")
-    if cells.plain is None and (bounds := numerals.bounds_of(cells.sayings, now.form)):
+    if cells.plain is None and (bounds := cells.written_numbers.bounds(now.form)):
         notes.append(f"column {column.name}: {bounds}")
     return notes
 
@@ -376,8 +380,7 @@ def _sign_of(columns: list[tuple[Cells, str]], comma: bool) -> str | None:
     for cells, form in columns:
         if cells.plain is None and form not in numerals.CLOCKS and pa.types.is_string(cells.column.type):
             sign, unit = numerals.split(form)
-            mine, other = (np.isfinite(numerals.taken_apart(cells.sayings, s).of(unit)).sum() for s in (sign, _other(sign)))
-            if other > mine:
+            if cells.written_numbers.count(_other(sign) + unit) > cells.written_numbers.count(sign + unit):
                 return _other(sign)
     return "," if comma else None
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import cells, numerals
+from shendu.data import cells
 from shendu.data.cells import Cells
 from shendu.data.column import Column
 from shendu.data.tables.delimited import few
@@ -90,7 +90,7 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
 def _with_units(column: Cells, found: Judged) -> Judged:
     """Says of what are numbers in several units why they are none."""
     mine = not found.field or found.field.kind == "category"
-    units = numerals.several_units(column.sayings) if mine and pa.types.is_string(column.column.type) else []
+    units = column.written_numbers.several_units() if mine and pa.types.is_string(column.column.type) else []
     why = f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one" if units else found.why
     return replace(found, why=why)
 
@@ -134,7 +134,7 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
 
 def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
     """How numbers are written, and what among them counts as missing."""
-    told = numerals.told(column.sayings, form) if column.plain is None or form else []
+    told = column.written_numbers.told(form) if column.plain is None or form else []
     words = [f"numbers: {', '.join(told)}"] if told else []
     absent = column.word_for_nothing()
     words += [f"{absent.count:,} times '{absent.example}' counts as missing among numbers"] if absent else []

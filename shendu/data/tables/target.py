@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import cells, labels, numerals, offsets
+from shendu.data import cells, labels, offsets
 from shendu.data.cells import Cells
 from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
@@ -111,7 +111,7 @@ def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, 
     away = offset_of(train, values)
     _check_digits(train, values, away, where["train"])
     stored = {part: cells.less(column, form, away)[~np.isnan(found[part])] for part, column in columns.items()}
-    told = numerals.told(train.sayings, form) if train.plain is None or form else []
+    told = train.written_numbers.told(form) if train.plain is None or form else []
     notes += [f"the numbers of {name} are read as they are written: {', '.join(told)}"] if told else []
     return Target(
         column=Number(offset=(away,) if away else (), form=form),
