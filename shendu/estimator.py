@@ -7,6 +7,7 @@ DataFrame (pandas, polars or pyarrow); missing values are learned from as they a
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ class _Table(BaseEstimator):
         if _typed(X):
             validate_data(self, X, skip_check_array=True)
             targets = column_or_1d(np.asarray(y), warn=True)
-            column = rows.inputs(frames.from_object(X))
+            column = rows.inputs(frames.without_index(frames.from_object(X))[0])
             return column, column.parse(X)[""], self._targets(targets)
         gaps = self._gaps
         X, targets = validate_data(
@@ -170,7 +171,10 @@ class _Table(BaseEstimator):
         field = self.task_.input
         if _typed(X):
             validate_data(self, X, skip_check_array=True, reset=False)
-            stored = field.parse(X)[""]
+            values, unread, notes = field.read(X)
+            stored = values[""]
+            for line in (*notes, *(f"column {name}: {bad}" for name, bad in unread.items())):
+                warnings.warn(line, stacklevel=3)
         else:
             rows_of = validate_data(self, X, ensure_all_finite="allow-nan", dtype=FLOATS, reset=False)
             stored = self._stored(rows_of, field)
@@ -189,6 +193,8 @@ class ShenduClassifier(ClassifierMixin, _Table):
     _numeric = False
 
     def _targets(self, targets: np.ndarray) -> np.ndarray:
+        if targets.dtype == object and (typed := np.array(targets.tolist())).dtype.kind in "biuf":
+            targets = typed
         check_classification_targets(targets)
         self.classes_ = np.unique(targets)
         if len(self.classes_) < 2:

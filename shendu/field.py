@@ -34,6 +34,17 @@ class Storage(NamedTuple):
     ragged: bool = False
 
 
+class Unread(NamedTuple):
+    """Cells that say something which cannot be read, and so count as missing."""
+
+    count: int
+    example: str
+
+    def __str__(self) -> str:
+        one = self.count == 1
+        return f"{self.count:,} cell{'s' * (not one)} cannot be read, such as '{self.example}', and count{'s' * one} as missing"
+
+
 class Field:
     """What a name in a batch holds: how it is stored, prepared for a network and shown. A frozen dataclass; it knows no files.
 
@@ -137,6 +148,10 @@ class Field:
     def parse(self, values: Any) -> Values:
         """Plain values, one per row -> stored rows. Raises UserError for what does not fit."""
         return {"": self.store(values)}  # type: ignore[attr-defined]
+
+    def read(self, values: Any) -> tuple[Values, dict[str, Unread], tuple[str, ...]]:
+        """The same, and what could not be read of it, by column; and notes on how the rest was read."""
+        return self.parse(values), {}, ()
 
     def encoded(self, values: Values) -> Values:
         """Stored rows as training reads them, once per run: bytes -> the codes of a fitted vocabulary."""
@@ -246,6 +261,19 @@ def kind_of(kind: str) -> type[Field]:
 def _files() -> set[str]:
     """The kinds that have a file of their own."""
     return {path.stem for path in (Path(__file__).parent / "data" / "fields").glob("[a-z]*.py")}
+
+
+def all_unread(first: dict[str, Unread], then: dict[str, Unread]) -> dict[str, Unread]:
+    """Cells that could not be read of several pieces of one table."""
+    both = {name: Unread(bad.count + then[name].count, bad.example) for name, bad in first.items() if name in then}
+    return {**then, **first, **both}
+
+
+def strictly(unread: dict[str, Unread]) -> UserError:
+    """The error for cells that cannot be read, by column, where a person wants one."""
+    return UserError(
+        f"column {'; column '.join(f'{name}: {bad}' for name, bad in unread.items())}: correct them, or leave --strict out"
+    )
 
 
 # ---- what several fields share ---------------------------------------------------------------------------------------

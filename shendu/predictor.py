@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from shendu import data, parallel
 from shendu.core import At, Batch, Outputs, Source
+from shendu.field import Unread, all_unread, strictly
 from shendu.metrics.evaluation import Measured, asking, evaluate, floats
 from shendu.tasks import Task
 
@@ -73,22 +74,32 @@ class Predictor(nn.Module):
         parts = [self({name: t[i : i + BATCH] for name, t in rows.items()}) for i in range(0, count, BATCH)]
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}, rows
 
-    def answers(self, *given: Any, say: Callable[[str], None] = lambda line: None) -> Iterator[Answered]:
-        """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, a warning about them.
+    def answers(
+        self, *given: Any, say: Callable[[str], None] = lambda line: None, strict: bool = False
+    ) -> Iterator[Answered]:
+        """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, each warning about them.
 
-        Raises UserError on the way.
+        Cells that cannot be read are counted and told at the end; `strict`: they are an error. Raises UserError on the way.
         """
-        told = False
+        told, unread = set[str](), dict[str, Unread]()
         for piece in data.pieces(given, self.task.inputs):
-            if not told and (line := self.task.unsure(piece.stored)):
-                say(line)
-                told = True
+            unread = all_unread(unread, piece.unread)
+            if unread and strict:
+                raise strictly(unread)
+            for line in (*piece.notes, self.task.unsure(piece.stored)):
+                if line and line not in told:
+                    say(line)
+                    told.add(line)
             outputs, stored = self.pieces(self.task.encoded(piece.stored))
             yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored, self.task)
+        for name, bad in unread.items():
+            say(f"column {name}: {bad}")
 
-    def predict(self, *given: Any) -> list[dict[str, Any]]:
+    def predict(
+        self, *given: Any, say: Callable[[str], None] = lambda line: None, strict: bool = False
+    ) -> list[dict[str, Any]]:
         """One entry per row of a person's inputs, as `shendu.predict` gives them for a run. Raises UserError."""
-        return [row for answered in self.answers(*given) for row in answered.rows()]
+        return [row for answered in self.answers(*given, say=say, strict=strict) for row in answered.rows()]
 
     def evaluate(
         self,

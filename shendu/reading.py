@@ -35,6 +35,10 @@ class Reading:
     test_from: str = _asked("", "--test-from", "REGEX", "Files: those whose paths it finds are the test part.")
     types: tuple[str, ...] = _asked((), "--type", "COLUMN=KIND", "Table: what a column is; repeatable.")
     """Column types that a person knows better: age=number, zip=category."""
+    missing: str = _asked("", "--missing", "WORD,…", "Table: words that say that nothing is known: NA,?")
+    """Words with commas between them. Others are missing only among numbers and dates, where NA can be nothing else."""
+    strict: bool = _asked(False, "--strict", None, "Table: a cell that cannot be read is an error.")
+    """Else it counts as missing, and is said."""
     task: str = _asked("auto", "--task", "|".join(TASKS[1:]), "What is to be learned, where it is inferred wrongly.")
     """classes, numbers, forecast, anomaly (labels, if there are any, are left out), or text: a .txt file is no table."""
     split: str = _asked(
@@ -49,6 +53,11 @@ class Reading:
     def forecasts(self) -> bool:
         """Whether a forecast is asked for."""
         return bool(self.time or self.horizon or self.season or self.task == "forecast")
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The words that say that nothing is known."""
+        return tuple(word.strip() for word in self.missing.split(",") if word.strip())
 
     def over(self, other: Reading) -> Reading:
         """The other one where this says nothing."""
@@ -88,3 +97,5 @@ class Published:
     """Parts whose first line is no row."""
     label_end: str = ""
     """What stands behind the labels of some parts."""
+    missing: tuple[str, ...] = ()
+    """Words that say that nothing is known."""

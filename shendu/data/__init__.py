@@ -19,7 +19,7 @@ from shendu.data.files import archive, cache, foreign, layout
 from shendu.data.ragged import joined
 from shendu.data.reader import Claim, Place, Reader
 from shendu.errors import UserError, unknown
-from shendu.field import Field
+from shendu.field import Field, Unread, all_unread
 from shendu.reading import Reading
 
 if TYPE_CHECKING:
@@ -289,12 +289,11 @@ def _shifted(split: Split, name: str, theirs: Field, mine: Field) -> Split:
 
 
 def _renumbered(split: Split, name: str, theirs: Category, mine: Category, where: str) -> Split:
-    strange = [label for label in theirs.names if label not in mine.names]
-    if strange:
+    number = mine.places(theirs.names)
+    if strange := [label for label, place in zip(theirs.names, number, strict=True) if place < 0]:
         raise UserError(
             f"the run has not the classes of {where} ({', '.join(strange[:5])}); give data of the same classes"
         )
-    number = np.array([mine.names.index(label) for label in theirs.names])
     return Split({**split.columns, name: number[split.columns[name]]}, split.index) if name in split.columns else split
 
 
@@ -310,6 +309,10 @@ class Piece(NamedTuple):
     """One per row; of a forecast one per step ahead of its only row."""
     stored: dict[str, Any]
     """A field's name + part -> its stored values."""
+    unread: dict[str, Unread] = {}
+    """Column -> its cells that could not be read."""
+    notes: tuple[str, ...] = ()
+    """How others were read."""
 
 
 def pieces(inputs: Iterable[Any], fields: dict[str, Field]) -> Iterator[Piece]:
@@ -341,12 +344,13 @@ def _single(given: Any, fields: dict[str, Field]) -> Iterator[Piece]:
         like = ", ".join(f'"{name}": …' for name in fields)
         raise UserError(f"a {type(given).__name__} says nothing of {', '.join(fields)}; give rows like [{{{like}}}]")
     for key, names, values in reader.items(given, fields):
-        parsed = {name: field.parse(values[name]) for name, field in fields.items()}
-        stored = {name + part: rows for name, own in parsed.items() for part, rows in own.items()}
+        read = {name: field.read(values[name]) for name, field in fields.items()}
+        stored = {name + part: rows for name, (own, *_) in read.items() for part, rows in own.items()}
         count = len(next(iter(stored.values())))
         if len(names) == 1 < count and not any(field.running for field in fields.values()):
             names = [f"{names[0]}[{i}]" for i in range(count)]
-        yield Piece(key, names, stored)
+        unread = {column: bad for _, found, _ in read.values() for column, bad in found.items()}
+        yield Piece(key, names, stored, unread, tuple(note for *_, notes in read.values() for note in notes))
 
 
 def _rows(piece: Piece) -> int:
@@ -359,7 +363,10 @@ def _together(several: list[Piece]) -> Piece:
     for key, values in stored.items():
         if isinstance(values, np.ndarray) and not values.flags.writeable:  # a file's own bytes: tensors want their own
             stored[key] = values.copy()
-    return Piece(several[0].key, names, stored)
+    unread: dict[str, Unread] = {}
+    for piece in several:
+        unread = all_unread(unread, piece.unread)
+    return Piece(several[0].key, names, stored, unread, tuple(note for piece in several for note in piece.notes))
 
 
 open_data = open

@@ -12,33 +12,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import offsets, times
+from shendu.data import labels, numerals, offsets, times
 from shendu.data.column import CODED, DATE, LETTERS, MISSING, NAMED, UNSEEN, Column
 from shendu.data.words import ALONE, JOINERS, MARKS, SPACE
 from shendu.errors import UserError
+from shendu.field import Unread
 
 ABSENT = (
     *("", "?", "-", "--", ".", "#N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "N/A", "n/a", "NA", "<NA>", "na"),
     *("NaN", "nan", "NAN", "-nan", "NaT", "null", "NULL", "Null", "None", "none", "NONE", "nil", "missing"),
 )
-"""How tables write that there is no value."""
-MINUS = "-"
-"""Is a value where the column has a plus sign too."""
+"""How tables write that there is no value: among numbers and dates. Among words each but the first is a word."""
 YES, NO = ("true", "yes", "y", "t", "on"), ("false", "no", "n", "f", "off")
 _LARGEST = 1e37
 """Beyond it float32 arithmetic overflows, so such numbers count as missing."""
-
-_COIN = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"
-_GAPS = {"": r",'’_\s\x{a0}\x{202f}", ",": r".'’_\s\x{a0}\x{202f}"}
-"""Thousands separators by the decimal sign."""
-
-
-def _number(form: str) -> str:
-    point = "," if form else r"\."
-    digits = rf"(?:[1-9]\d{{0,2}}(?:[{_GAPS[form]}]\d{{3}})+|\d+)"
-    value = rf"(?:{digits}(?:{point}\d*)?|{point}\d+)(?:[eE][-+]?\d+)?"
-    return rf"^(?:{_COIN}\s*)?[-+−]?\s*(?:{_COIN}\s*)?{value}\s*(?:%|{_COIN})?$"
-
+EXACT = 2**53
+"""Beyond it a float64 tells not all whole numbers apart."""
 
 _FIRST = np.datetime64("2000-01-01", "s")
 _BETWEEN = rf"[^\pL\pN{MARKS}{ALONE}'!?]+"
@@ -71,23 +60,60 @@ def _text_of(values: pa.Array) -> pa.Array:
     return values.cast(pa.string()) if text else values
 
 
-class Cells:
-    """One column of a table and the views of it that are needed, each made once."""
+def _as_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Durations and times of day in seconds, and decimals, as float64; all else as it is."""
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        ticks = column.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64()).cast(pa.float64())
+        return pc.divide(ticks, {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit])
+    return column
 
-    def __init__(self, name: str, column: pa.ChunkedArray) -> None:
+
+def _without(column: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.ChunkedArray:
+    """The column, null where a cell is one of these words, or the number that one of them is."""
+    if pa.types.is_string(column.type):
+        absent = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(missing))
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        absent = pc.is_in(
+            column.cast(pa.float64(), safe=False),
+            pa.array([n for word in missing if (n := _number(word)) is not None], pa.float64()),
+        )
+    else:
+        return column
+    return pc.if_else(absent, pa.scalar(None, column.type), column)
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+class Cells:
+    """One column of a table and the views of it that are needed, each made once; `missing`: words that say that nothing is known."""
+
+    def __init__(self, name: str, column: pa.ChunkedArray, missing: tuple[str, ...] = ()) -> None:
         self.order: tuple[str, ...] = ()
         self.ordered = False
         if pa.types.is_dictionary(column.type):
             column = column.unify_dictionaries()
             self.ordered = bool(column.type.ordered)
-            self.order = tuple(map(str, column.chunk(0).dictionary.to_pylist())) if column.num_chunks else ()
+            names = column.chunk(0).dictionary if column.num_chunks else pa.array([], column.type.value_type)
+            self.order = tuple(map(str, names.to_pylist()))
             named = [_text_of(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
-            column = pa.chunked_array(named, None if named else pa.string())
+            column = pa.chunked_array(named, None if named else column.type.value_type)
         elif pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
             column = column.cast(pa.string())
-        if pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        self.name, self.column = name, column
+        before = column.null_count
+        column = _without(column, missing) if missing else column
+        self.left = column.null_count - before
+        """How many cells are one of the words."""
+        self.given = column
+        """As it came; `column` has durations, times of day and decimals as float64."""
+        self.name, self.column = name, _as_float(column)
 
     def __len__(self) -> int:
         return len(self.column)
@@ -114,18 +140,69 @@ class Cells:
         )
 
     @cached_property
+    def says(self) -> np.ndarray:
+        """bool [N]: where there is more than a word for nothing."""
+        there = pc.is_valid(self.column)
+        if pa.types.is_string(self.column.type):
+            there = pc.and_(there, pc.invert(self._absent))
+        elif pa.types.is_floating(self.column.type):
+            there = pc.and_(there, pc.invert(pc.fill_null(pc.is_nan(self.column), True)))
+        return there.to_numpy()
+
+    @cached_property
+    def _absent(self) -> pa.ChunkedArray:
+        return pc.is_in(pc.utf8_trim_whitespace(self.column), pa.array(ABSENT))
+
+    def word_for_nothing(self) -> Unread | None:
+        """How many texts are words for nothing, and the one that is the most usual; None: none is."""
+        if not pa.types.is_string(self.column.type) or not pc.any(self._absent).as_py():
+            return None
+        words = pc.utf8_trim_whitespace(self.column.filter(self._absent))
+        found = pc.value_counts(words.filter(pc.not_equal(words, "")))
+        if not len(found):
+            return None
+        times = found.field("counts").to_numpy(zero_copy_only=False)
+        return Unread(int(times.sum()), found.field("values")[int(times.argmax())].as_py())
+
+    @cached_property
     def plain(self) -> np.ndarray | None:
-        """float64 [N] where every value is a plain number as it stands, NaN where one is missing; else None."""
-        if self.is_number:  # whole numbers beyond 2^53 are rounded
-            return self.column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        """float64 [N] where every value is a plain number as it stands, NaN where one is missing; else None.
+
+        Whole numbers beyond 2^53 are rounded: `exact` has their digits.
+        """
+        found = self._bare
+        return None if found is None else found.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+    @cached_property
+    def _bare(self) -> pa.ChunkedArray | None:
+        """Plain numbers: as they are stored, or float64 of texts."""
+        if self.is_number:
+            return self.column
         if not pa.types.is_string(self.column.type):
             return None
-        for column in (lambda: self.column, lambda: pc.utf8_trim_whitespace(self.column)):
+        for column in (lambda: self.column, lambda: self._sayings):
             try:
-                return column().cast(pa.float64()).to_numpy(zero_copy_only=False)
+                return column().cast(pa.float64())
             except pa.ArrowInvalid:
                 continue
         return None
+
+    @property
+    def _sayings(self) -> pa.ChunkedArray:
+        """Texts trimmed of blanks, null where one is a word for nothing."""
+        return pc.if_else(self._absent, pa.scalar(None, pa.string()), pc.utf8_trim_whitespace(self.column))
+
+    @cached_property
+    def exact(self) -> np.ndarray | None:
+        """int64 [N], 0 where one is missing, of whole numbers of which a float64 would lose digits; None: it has them all."""
+        values = self.plain
+        if values is None or not len(values) or not np.nanmax(np.abs(values), initial=0.0) >= EXACT:
+            return None
+        whole = self.column if self.is_number else self._sayings
+        try:
+            return pc.fill_null(whole.cast(pa.int64()), 0).to_numpy()
+        except pa.ArrowInvalid:
+            return None
 
     @cached_property
     def times(self) -> np.ndarray | None:
@@ -150,13 +227,26 @@ class Cells:
             found = found.chunk(0) if found.num_chunks else pa.array([], pa.string()).dictionary_encode()
         codes = pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False)
         trimmed = pc.utf8_trim_whitespace(found.dictionary.cast(pa.string()))
-        signs = pc.any(pc.equal(trimmed, "+")).as_py()
-        absent = pc.is_in(trimmed, pa.array([word for word in ABSENT if not (signs and word == MINUS)]))
-        if not pc.any(absent).as_py() and trimmed.equals(found.dictionary):
+        if trimmed.equals(found.dictionary) and not pc.any(pc.equal(trimmed, "")).as_py():
             return Coded(trimmed, codes)
-        again = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed).dictionary_encode()
+        again = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed).dictionary_encode()
         renumbered = np.append(pc.fill_null(again.indices, -1).to_numpy(zero_copy_only=False), -1)
         return Coded(again.dictionary, renumbered[codes])
+
+    @cached_property
+    def sayings(self) -> pa.Array:
+        """The distinct values without the words for nothing."""
+        return self.coded.values.filter(pc.invert(pc.is_in(self.coded.values, pa.array(ABSENT))))
+
+    @cached_property
+    def written_numbers(self) -> numerals.Written:
+        """The distinct values as numbers."""
+        return numerals.Written(self.coded.values)
+
+    @cached_property
+    def labels(self) -> labels.Labels:
+        """The values as classes: each its own text, or the text of its own Python value."""
+        return labels.of(self.given)
 
     def _as_words(self) -> pa.ChunkedArray:
         column = self.column
@@ -182,8 +272,8 @@ class Cells:
 
 
 def numbers(cells: Cells, form: str) -> np.ndarray:
-    """float64 [N], NaN where a value is missing or is no number; `form` `,`: written with a decimal comma."""
-    if cells.plain is not None and (not form or cells.is_number):
+    """float64 [N], NaN where a value is missing or is no number of this form (`shendu.data.numerals`)."""
+    if cells.plain is not None and (not form.startswith(",") or cells.is_number):
         return _finite(cells.plain)
     if cells.is_time or pa.types.is_boolean(cells.column.type):
         return _finite(
@@ -191,25 +281,122 @@ def numbers(cells: Cells, form: str) -> np.ndarray:
             .cast(pa.float64(), safe=False)
             .to_numpy(zero_copy_only=False)
         )
-    return cells.coded.spread(_parsed(cells.coded.values, form), np.nan)
+    return cells.coded.spread(_finite(cells.written_numbers.parsed(form)), np.nan)
+
+
+def less(cells: Cells, form: str, away: float) -> np.ndarray:
+    """Numbers less an offset, float64 [N]: of whole numbers beyond what a float64 tells apart all digits count."""
+    values = numbers(cells, form)
+    if cells.exact is None or not away:
+        return values - away
+    near = np.abs(values - away) < 2.0**62
+    left = np.where(near, cells.exact, int(away)) - int(away)
+    return np.where(near, left.astype(np.float64), values - away)
 
 
 def numbers_form(cells: Cells, hint: str) -> str:
-    """How most of the distinct values are written: `,` or nothing; the hint decides where both would do."""
+    """How most of the distinct values are written; the hint (`,`) decides where both decimal signs would do."""
     if cells.is_number or (cells.plain is not None and not hint):
         return ""
-    share = {form: np.isfinite(_parsed(cells.coded.values, form)).sum() for form in ("", ",")}
-    return "," if share[","] > share[""] or (hint and share[","] == share[""]) else ""
+    return cells.written_numbers.form(hint)
 
 
-def _parsed(values: pa.Array, form: str) -> np.ndarray:
-    """float64 [distinct], NaN where a value is no number."""
-    fits = pc.match_substring_regex(values, _number(form))
-    bare = pc.replace_substring_regex(values, rf"{_COIN}|%|[{_GAPS[form]}]", "")
-    bare = pc.replace_substring_regex(pc.replace_substring(bare, "−", "-"), ",", ".")
-    return _finite(
-        pc.if_else(fits, bare, pa.scalar(None, pa.string())).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    )
+def blurred(cells: Cells, form: str) -> bool:
+    """Whether reading them as numbers makes one of what is several."""
+    return cells.plain is None and cells.written_numbers.blurred(form)
+
+
+def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> tuple[list[Column], tuple[str, ...]]:
+    """(the columns that a run has learned, with the forms that they have in this table; what of that a person should know)."""
+    both = list(zip(given, columns, strict=True))
+    sign = _sign_of([(cells, column.form) for cells, column in both if column.kind == "number"], comma)
+    found = [replace(column, form=reread(cells, column, sign)) for cells, column in both]
+    notes = [
+        note
+        for cells, column, now in zip(given, columns, found, strict=True)
+        for note in reread_told(cells, column, now)
+    ]
+    return found, tuple(notes)
+
+
+def reread(cells: Cells, column: Column, sign: str | None) -> str:
+    """The form of a column here: dates by the form that reads more of them; numbers with the unit that was learned and the decimal
+    sign that reads more of them. `sign` decides where both do as well; None: the learned one does."""
+    if not pa.types.is_string(cells.column.type) or column.kind not in ("number", "date"):
+        return column.form
+    return _redated(cells, column.form) if column.kind == "date" else _renumbered(cells, column.form, sign)
+
+
+def _renumbered(cells: Cells, form: str, sign: str | None) -> str:
+    learned, unit = numerals.split(form)
+    if form in numerals.CLOCKS or (sign is None and cells.plain is not None and not learned):
+        return form
+    count = {s: cells.written_numbers.count(s + unit) for s in ("", ",")}
+    better = learned if sign is None else sign
+    better = better if count[better] >= count[_other(better)] else _other(better)
+    price = "" if unit else cells.written_numbers.read(better).usual()[0]
+    signs = bool(pc.any(pc.match_substring_regex(cells.sayings, "[.,]")).as_py())
+    return (better if signs else learned) + (price if numerals.is_currency(price) else unit)
+
+
+def _redated(cells: Cells, form: str) -> str:
+    """Another form where it reads more, and no third one does as well: 1/2/2020 may be either."""
+    if form == "Y-m-d" and cells.times is not None:
+        return form
+    read = int((~np.isnat(times.read(cells.sayings, form or "Y-m-d").wall)).sum())
+    if read == len(cells.sayings):
+        return form
+    count = {
+        f: int((~np.isnat(times.read(cells.sayings, f).wall)).sum()) for f in times.DATES if f not in times.NUMBERS
+    }
+    most = max(count.values())
+    best = [f for f in count if count[f] == most]
+    return best[0] if len(best) == 1 and most > read else form
+
+
+def reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
+    """What a person should know of how a column is read here, that has other cells than in training."""
+    notes = []
+    if column.kind == "date" and now.form != column.form:
+        notes.append(f"column {column.name}: dates are read as {now.form}, unlike {column.form} in training")
+    if (
+        column.kind in ("category", "ordered")
+        and cells.is_plain
+        and len(cells.coded.values)
+        and labels.places(cells.coded.values, column.names).max() < 0
+    ):
+        notes.append(
+            f"column {column.name}: none of its values is one that training had, such as '{cells.coded.values[0]}'"
+        )
+    if column.kind != "number" or column.form in numerals.CLOCKS or not cells.is_plain or not cells.says.any():
+        return notes
+    (before, learned), (sign, unit) = numerals.split(column.form), numerals.split(now.form)
+    if sign != before:
+        notes.append(f"column {column.name}: read with a decimal {'comma' if sign else 'point'}, unlike in training")
+    if unit != learned:
+        notes.append(f"column {column.name}: in {unit}, and training had no unit: read as the numbers that they are")
+    if learned and (cells.plain is not None or cells.written_numbers.without_unit(learned)):
+        notes.append(f"column {column.name}: numbers without a unit are taken to be in '{learned}' as in training")
+    if cells.plain is None and (bounds := cells.written_numbers.bounds(now.form)):
+        notes.append(f"column {column.name}: {bounds}")
+    return notes
+
+
+def _sign_of(columns: list[tuple[Cells, str]], comma: bool) -> str | None:
+    """The decimal sign that a table is written with whose columns were learned in these forms; None: they do not say.
+
+    It decides about cells that are numbers with either sign, such as 1,234.
+    """
+    for cells, form in columns:
+        if cells.plain is None and form not in numerals.CLOCKS and pa.types.is_string(cells.column.type):
+            sign, unit = numerals.split(form)
+            if cells.written_numbers.count(_other(sign) + unit) > cells.written_numbers.count(sign + unit):
+                return _other(sign)
+    return "," if comma else None
+
+
+def _other(sign: str) -> str:
+    return "" if sign else ","
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -258,16 +445,20 @@ def _turns(days: np.ndarray) -> np.ndarray:
 
 def codes(cells: Cells, field: Column) -> np.ndarray:
     """float32 [N]: 0 missing, 1 a value that is not among the names, 2 the first name."""
-    values = truths(cells.coded.values) if field.kind == "boolean" else cells.coded.values
-    found = pc.fill_null(pc.index_in(values, pa.array(field.names, pa.string())), UNSEEN - NAMED)
-    return cells.coded.spread(found.to_numpy(zero_copy_only=False).astype(np.float32) + NAMED, MISSING)
+    if field.kind == "boolean":
+        said = pc.index_in(truths(cells.coded.values), pa.array(field.names, pa.string()))
+        found = pc.fill_null(said, MISSING - NAMED)  # nothing is learned of a third truth
+        places = found.to_numpy(zero_copy_only=False)
+    else:
+        places = labels.places(cells.coded.values, field.names)
+    return cells.coded.spread(places.astype(np.float32) + NAMED, MISSING)
 
 
 def truths(values: pa.Array) -> pa.Array:
     """`true` and `false` for every way to say so; anything else stays as it is."""
     lower = pc.utf8_lower(values)
-    said = pc.if_else(pc.is_in(lower, pa.array([*NO, "0"])), "false", lower)
-    return pc.if_else(pc.is_in(lower, pa.array([*YES, "1"])), "true", said)
+    said = pc.if_else(pc.is_in(lower, pa.array([*NO, "0", "0.0"])), "false", lower)
+    return pc.if_else(pc.is_in(lower, pa.array([*YES, "1", "1.0"])), "true", said)
 
 
 def split_words(values: pa.Array, form: str = "") -> tuple[pa.Array, np.ndarray]:
@@ -307,9 +498,21 @@ def with_offset(cells: Cells, field: Column) -> Column:
     """A column of numbers or dates with the offset that its training values need."""
     if field.kind not in ("number", "date"):
         return field
-    values = days(cells, field.form) if field.kind == "date" else numbers(cells, field.form)
-    (away,) = offsets.found(values[:, None]) or (0.0,)
+    if field.kind == "number" and cells.exact is not None:
+        away = exact_offset(cells.exact[cells.says])
+    else:
+        values = days(cells, field.form) if field.kind == "date" else numbers(cells, field.form)
+        (away,) = offsets.found(values[:, None]) or (0.0,)
     return replace(field, offset=away) if away else field
+
+
+def exact_offset(values: np.ndarray) -> float:
+    """The offset of whole numbers int64 [N] beyond what a float64 tells apart; 0 where float32 loses nothing that counts."""
+    values = values[:: -(-len(values) // offsets.ROWS_LEAST)]
+    away = float(values[0])
+    left = np.array([int(value) - int(away) for value in values.tolist()], np.float64)
+    step = float(np.spacing(np.float32(np.abs(values.astype(np.float64)).max())))
+    return away if 0 < left.std() * offsets.FEWEST < step else 0.0
 
 
 def stored(cells: Cells, field: Column) -> np.ndarray:
@@ -326,10 +529,10 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
         _check_zone(cells, field)
         found = dates(cells, field.form, field.offset)
     else:
-        found = offsets.without(numbers(cells, field.form), (field.offset,))[:, None]
+        found = offsets.without(less(cells, field.form, field.offset), ())[:, None]
     assert found.shape[1] == (DATE if field.kind == "date" else 1)
     if len(cells) and np.isnan(found[:, 0]).all():
-        first = next((i for i in np.flatnonzero(cells.coded.codes >= 0)[:1]), None)
+        first = next((i for i in np.flatnonzero(cells.says)[:1]), None)
         if first is not None:
             raise UserError(
                 f"column {cells.name} was a {field.kind} in training, and here it holds '{cells.written(int(first))}': "
@@ -348,3 +551,18 @@ def _check_zone(cells: Cells, field: Column) -> None:
         f"column {cells.name} had times {row[field.zoned]} their offset from UTC in training, and here it holds '{here}': "
         f"write them {row[field.zoned]} it, like 2024-01-31 12:00{'+00:00' if field.zoned else ''}"
     )
+
+
+def unread(cells: Cells, field: Column, found: np.ndarray) -> Unread | None:
+    """Cells that say something of which stored values [N, width] know nothing; None: there are none.
+
+    A category that is not among the names is none of them: it has a code of its own.
+    """
+    if field.kind in ("number", "date"):
+        nothing = np.isnan(found[:, 0])
+    elif field.kind == "boolean":
+        nothing = found[:, 0] == MISSING
+    else:
+        return None
+    bad = np.flatnonzero(nothing & cells.says) if nothing.any() else ()
+    return Unread(len(bad), cells.written(int(bad[0]))) if len(bad) else None

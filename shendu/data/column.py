@@ -27,9 +27,12 @@ class Column:
     length: int = 0
     """text: words kept per row."""
     form: str = ""
-    """How values are written: a date's format, `,` for numbers with a decimal comma, LETTERS of a text; empty: the usual way."""
+    """How values are written: a date's format; the decimal sign and the unit of numbers (`shendu.data.numerals`); LETTERS of a text;
+    empty: the usual way."""
     zoned: bool = field(default=False, metadata={"rare": True})
     """date: its times say how far they are from UTC, and are moments in UTC."""
+    missing: tuple[str, ...] = field(default=(), metadata={"rare": True})
+    """Words that say that nothing is known."""
     offset: float = field(default=0.0, compare=False, metadata={"rare": True})
     """Of numbers, and of a date's days: taken away before they are stored, where float32 would lose their digits."""
 

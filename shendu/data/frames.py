@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shendu.errors import UserError
+from shendu.reading import Reading
 
 COLUMNS_MOST = 10_000
+COMMA = b"decimal"
+"""What a table's schema says that was read from a text whose numbers have a decimal comma."""
 
 
 def check_unique(names: list[str], path: Path | str) -> None:
@@ -30,7 +35,7 @@ def named(table: pa.Table, path: Path | str) -> pa.Table:
         )
     names = [one_line(name) for name in table.column_names]
     check_unique(names, path)
-    return table.rename_columns(names)
+    return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
 
 
 def named_classes(table: pa.Table, features: Any) -> pa.Table:
@@ -58,10 +63,37 @@ def _is_dataset(raw: Any) -> bool:
     return hasattr(raw, "with_format") and hasattr(raw, "features") and hasattr(raw, "__len__")
 
 
+def comma(table: pa.Table) -> bool:
+    """Whether a table comes from a text whose numbers have a decimal comma."""
+    return COMMA in (table.schema.metadata or {})
+
+
+def index_of(table: pa.Table) -> list[str]:
+    """The columns that were the index of a pandas table."""
+    try:
+        kept = json.loads((table.schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [name for name in (one_line(str(name)) for name in kept) if name in table.column_names]
+
+
+def without_index(table: pa.Table, reading: Reading = Reading()) -> tuple[pa.Table, list[str]]:
+    """(the table without a pandas index that nobody asks for, its names); the times of a series are asked for."""
+    asked = {reading.target, reading.time, *(re.sub(r"=\w+(:.+)?$", "", word) for word in reading.types)}
+    drop = [name for name in index_of(table) if name not in asked]
+    if reading.forecasts and not reading.time:
+        drop = [name for name in drop if not pa.types.is_temporal(table.schema.field(name).type)]
+    return table.drop_columns(drop), [name for name in drop if not name.startswith("__index_level_")]
+
+
+def index_note(names: list[str]) -> str:
+    return f"the index {', '.join(names)} is no column (to read it: --type {names[0]}=number, or what it is)"
+
+
 def with_targets(rows: Any, targets: Any) -> pa.Table:
     """A table and the column of what is to be predicted. Raises UserError."""
     table, name = from_object(rows), str(getattr(targets, "name", None) or "target")
-    values = typed(targets.tolist() if hasattr(targets, "tolist") else list(targets))
+    values = _array(targets)
     if len(values) != table.num_rows:
         raise UserError(
             f"the table has {table.num_rows:,} rows, and there are {len(values):,} targets: give one per row"
@@ -69,6 +101,15 @@ def with_targets(rows: Any, targets: Any) -> pa.Table:
     if name in table.column_names:
         raise UserError(f"the table has a column '{name}' too, as the targets are called: rename one of them")
     return table.append_column(name, values)
+
+
+def _array(targets: Any) -> pa.Array:
+    """What is to be predicted, each value as it is: whole numbers with gaps are no floats, and a categorical keeps its order."""
+    try:
+        found = pa.array(targets, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return typed(targets.tolist() if hasattr(targets, "tolist") else list(targets))
+    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
 
 
 def from_object(raw: Any) -> pa.Table:
@@ -82,7 +123,8 @@ def from_object(raw: Any) -> pa.Table:
         table = named_classes(raw.with_format("arrow")[:], raw.features.to_dict())
     elif hasattr(raw, "__arrow_c_stream__"):
         try:
-            table = pa.table(_with_moments(raw))
+            whole = hasattr(raw, "reset_index")  # pandas: its index is kept for who asks for it
+            table = pa.Table.from_pandas(_with_moments(raw), preserve_index=True) if whole else pa.table(raw)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise UserError(
                 f"this {type(raw).__name__} cannot be read ({str(error).splitlines()[0][:160]}): make its columns of one type each"
@@ -96,8 +138,6 @@ def from_object(raw: Any) -> pa.Table:
         raise UserError(
             f"rows cannot be a {type(raw).__name__}: give a dict, a list of dicts, or a pandas, polars or pyarrow table"
         )
-    drop = [name for name in table.column_names if name.startswith("__index_level_")]
-    table = table.drop_columns(drop)
     return named(table, "the table")
 
 

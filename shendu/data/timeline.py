@@ -49,7 +49,7 @@ def ways(cells: Cells, where: str, form: str = "") -> list[Timeline]:
     """
     if not cells.is_plain:
         raise UserError(f"{cells.name} of {where} holds {cells.column.type}, which is no time: {WRITE}")
-    empty = np.isnat(times.of_cells(cells, "").wall) if cells.is_time else cells.coded.codes < 0
+    empty = np.isnat(times.of_cells(cells, "").wall) if cells.is_time else ~cells.says
     if empty.any():
         raise UserError(f"{cells.name} of {where} is empty in row {empty.argmax() + 1:,}: each row needs its time")
     if cells.is_time:

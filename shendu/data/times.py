@@ -231,7 +231,7 @@ def zoned(cells: Cells, form: str) -> bool:
     """Whether most times of a column say how far they are from UTC."""
     if cells.is_time:
         return bool(pa.types.is_timestamp(cells.column.type) and cells.column.type.tz)
-    head = read(cells.coded.values.slice(0, _HEAD), form)
+    head = read(cells.sayings.slice(0, _HEAD), form)
     return bool(head.zoned.sum() * 2 > (~np.isnat(head.wall)).sum())
 
 
@@ -239,4 +239,4 @@ def looks_like(cells: Cells) -> bool:
     """Whether most of a column's values are times that are not written as plain numbers."""
     if cells.is_time or not cells.is_plain or cells.is_number:
         return cells.is_time
-    return form_of(cells.coded.values.slice(0, _HEAD), (form for form in DATES if form not in NUMBERS))[1] > 0.5
+    return form_of(cells.sayings.slice(0, _HEAD), (form for form in DATES if form not in NUMBERS))[1] > 0.5

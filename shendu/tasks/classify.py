@@ -32,6 +32,11 @@ class Classify(Task):
     def labels(self) -> tuple[str, ...]:
         return self.targets["y"].names  # type: ignore[attr-defined]
 
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The labels as the Python values that they were; texts of labels from a file."""
+        return self.targets["y"].values  # type: ignore[attr-defined]
+
     def outputs(self, model: Any, batch: Batch) -> Outputs:
         return {"logits": model(*self.taken(batch))}
 
@@ -78,24 +83,24 @@ class Classify(Task):
 
     def decode(self, outputs: Outputs, stored: Batch) -> list[dict[str, Json]]:
         """Per row `label`, its `probability`, and all `probabilities`."""
-        rows = []
+        rows, values = [], self.values
         for row in outputs["logits"].softmax(-1).cpu().tolist():
             best = max(range(len(row)), key=row.__getitem__)
-            shares = dict(zip(self.labels, row, strict=True))
-            rows.append({"label": self.labels[best], "probability": row[best], "probabilities": shares})
+            shares = dict(zip(values, row, strict=True))
+            rows.append({"label": values[best], "probability": row[best], "probabilities": shares})
         return rows
 
     def columns(self, outputs: Outputs, stored: Batch) -> dict[str, Any]:
         """The same as columns of a table, each class's probability in `p_<class>`."""
         shares = outputs["logits"].softmax(-1).cpu().numpy()
         written = self.labels if len(self.labels) <= CLASSES_WRITTEN else ()
-        words = [self.labels[i] for i in shares.argmax(1).tolist()]
+        values = self.values
         return {
-            "label": words, "probability": shares.max(1), **{f"p_{name}": shares[:, i] for i, name in enumerate(written)}
+            "label": [values[i] for i in shares.argmax(1).tolist()], "probability": shares.max(1), **{f"p_{name}": shares[:, i] for i, name in enumerate(written)}
         }  # fmt: skip
 
     def answers(self) -> Json:
-        return {"label": list(self.labels), "probability": "0 to 1", "probabilities": "of each class"}
+        return {"label": list(self.values), "probability": "0 to 1", "probabilities": "of each class"}
 
     def tell(self, outputs: Outputs, batch: Batch, stored: Batch) -> list[Told]:
         sure, predicted = sureness(outputs["logits"])

@@ -51,6 +51,8 @@ def evaluate(
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
         part = "validation" if "validation" in dataset.splits else "train"
     check_fits(found, dataset)
+    for note in () if dataset.hash else dataset.notes:  # encoded by the run's fields: what could not be read
+        say(note)
     predictor = found.predictor(device, precision)
     task, split = predictor.task, dataset.splits[part]
     rows = {

@@ -35,15 +35,18 @@ def predict(
     *inputs: Any,
     device: str = "auto",
     precision: str = "auto",
+    strict: bool = False,
     say: Callable[[str], None] = aside,
 ) -> list[dict[str, Any]]:
     """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`, or several `values`).
 
     An input is what the run's kind of data is made of: a picture, recording or text file, a folder of them, a table
-    (its columns are found by name), a text, an array. `say` is told, once, a warning about the answers. Raises
-    UserError.
+    (its columns are found by name), a text, an array. A label is the text that it was in a file, or the Python value
+    that it was. `say` is told, once, a warning about the answers, and how many cells of each column cannot be read and
+    count as missing; `strict`: they are an error. Raises UserError.
     """
-    return list(itertools.chain.from_iterable(predictions(run, *inputs, device=device, precision=precision, say=say)))
+    parts = predictions(run, *inputs, device=device, precision=precision, strict=strict, say=say)
+    return list(itertools.chain.from_iterable(parts))
 
 
 def predictions(
@@ -51,10 +54,11 @@ def predictions(
     *inputs: Any,
     device: str = "auto",
     precision: str = "auto",
+    strict: bool = False,
     say: Callable[[str], None] = aside,
 ) -> Iterator[list[dict[str, Any]]]:
     """The same as `predict`, in lists of some rows: for what does not fit into memory. Raises UserError on the way."""
-    for piece in pieces(run, inputs, device, precision, say):
+    for piece in pieces(run, inputs, device, precision, say, strict):
         yield piece.rows()
 
 
@@ -64,6 +68,7 @@ def write(
     out: str | Path,
     device: str = "auto",
     precision: str = "auto",
+    strict: bool = False,
     say: Callable[[str], None] = aside,
 ) -> tuple[Path, int]:
     """Predictions into a .csv, .jsonl or .parquet file, which is there whole or not at all; (its path, rows).
@@ -75,21 +80,26 @@ def write(
     kind = check_out(path, inputs)
     rows = 0
     with whole(path) as temporary, WRITERS[kind](temporary) as put:
-        for piece in pieces(run, inputs, device, precision, say):
+        for piece in pieces(run, inputs, device, precision, say, strict):
             put(piece)
             rows += len(piece.names)
     return path, rows
 
 
 def pieces(
-    run: Saved | str | Path, inputs: tuple[Any, ...], device: str, precision: str, say: Callable[[str], None]
+    run: Saved | str | Path,
+    inputs: tuple[Any, ...],
+    device: str,
+    precision: str,
+    say: Callable[[str], None],
+    strict: bool = False,
 ) -> Iterator[Answered]:
     """The model's answers to all inputs, some thousand rows at a time; a warning about them is said once."""
     found = opened(run)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {found.path} INPUT")
     predictor, nothing = found.predictor(device, precision), True
-    for answered in predictor.answers(*inputs, say=say):
+    for answered in predictor.answers(*inputs, say=say, strict=strict):
         nothing = False
         yield answered
     if nothing:
@@ -189,6 +199,7 @@ def whole(path: Path) -> Iterator[Path]:
 @click.option("--out", metavar="FILE", help="Write all rows into a .csv, .jsonl or .parquet file.")
 @DEVICE
 @PRECISION
+@click.option("--strict", is_flag=True, help="Table: a cell that cannot be read is an error.")
 @AS_JSON
 @OPENS
 def command(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
@@ -225,7 +236,7 @@ def heads_of(row: dict[str, Any]) -> list[str]:
 def words_of(row: dict[str, Any]) -> list[str]:
     """A prediction as cells."""
     if "label" in row:
-        return [row["input"], row["label"], f"{row['probability']:.4f}"]
+        return [row["input"], str(row["label"]), f"{row['probability']:.4f}"]
     if "embedding" in row:
         return [row["input"], ", ".join(f"{v:.3f}" for v in row["embedding"][:6]) + ", …"]
     if not row.keys() & {"value", "values"}:

@@ -262,5 +262,5 @@ def test_classes_of_arrays_have_the_runs_numbers(one_line: Any) -> None:
     data = shendu.data.open(given, fields=fields)
     assert (list(data.fields), data.inputs, data.targets) == (["x", "y"], ("x",), ("y",))
     assert data.splits["train"].column("y").tolist() == [1, 2, 1]
-    with pytest.raises(UserError, match=r"has not the classes of data \(b, c\)"):
+    with pytest.raises(UserError, match=r"has not the classes of the data \(b, c\)"):
         shendu.data.open(given, fields={**fields, "y": Category(names=("x", "y"))})

@@ -105,7 +105,8 @@ def check_table(subject: Subject) -> Iterator[Finding]:
         if part == "train":
             said = kinds.parse_types(subject.reading.types, cells_of.column_names)
             target = choose_target(cells_of.column_names, subject.reading.target or facts.target, str(path))[0]
-            columns = [Cells(name, cells_of.column(name)) for name in cells_of.column_names]
+            absent = (*subject.reading.absent, *facts.missing)
+            columns = [Cells(name, cells_of.column(name), absent) for name in cells_of.column_names]
             yield from _left_out([c for c in columns if c.name != target], said, comma)
             yield from _mixed([c for c in columns if c.is_plain and not c.is_number and not c.is_time], comma)
 
@@ -155,7 +156,7 @@ def _left_out(columns: list[Cells], said: dict[str, tuple[str, str]], comma: boo
 def _mixed(columns: list[Cells], comma: bool) -> Iterator[Finding]:
     for column in columns:
         values = cells.numbers(column, cells.numbers_form(column, "," if comma else ""))
-        words = np.isnan(values) & (column.coded.codes >= 0)
+        words = np.isnan(values) & column.says
         numbers, other = int((~np.isnan(values)).sum()), int(words.sum())
         if other and numbers > other:
             some = Counter(column.coded.words[code] for code in column.coded.codes[words]).most_common(WORST)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Category(Field):
     dtype: ClassVar[str] = "int64"
 
     names: tuple[str, ...]
+    type: Literal["text", "int", "float", "bool"] = field(default="text", compare=False, metadata={"rare": True})
+    """Of the labels, as they came from Python; the names are their texts."""
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -37,14 +39,29 @@ class Category(Field):
     def classes(self) -> tuple[str, ...]:
         return self.names
 
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The labels as the Python values that they were."""
+        from shendu.data import labels
+
+        return labels.valued(self.names, self.type)
+
     def parse(self, values: Any) -> Values:
-        """From the names of classes, or from one."""
-        words = [values] if isinstance(values, str) else list(values)
-        number = {name: i for i, name in enumerate(self.names)}
-        for word in words:
-            if word not in number:
-                raise unknown("class", str(word), self.names)
-        return {"": np.array([number[word] for word in words], np.int64)}
+        """From the names or values of classes, or from one."""
+        words = tuple(map(str, [values] if isinstance(values, str) else list(values)))
+        found = self.places(words)
+        for word, place in zip(words, found.tolist(), strict=True):
+            if place < 0:
+                raise unknown("class", word, self.names)
+        return {"": found}
+
+    def places(self, words: tuple[str, ...]) -> np.ndarray:
+        """int64 [N]: the class that each word names, -1 where it is none: 7 finds 07 where there is no 7."""
+        import pyarrow as pa
+
+        from shendu.data import labels
+
+        return labels.places(pa.array(words, pa.string()), self.names)
 
     def show(self, own: dict[str, np.ndarray]) -> str:
         return self.names[int(own[""])]

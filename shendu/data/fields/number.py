@@ -38,6 +38,8 @@ class Number(Field):
     std: tuple[float, ...] = field(default=(), compare=False, repr=False)
     offset: tuple[float, ...] = field(default=(), compare=False, repr=False, metadata={"rare": True})
     """Per element: taken away before numbers are stored, where float32 would lose their digits."""
+    form: str = field(default="", compare=False, repr=False, metadata={"rare": True})
+    """How the cells of a table's column are written (`shendu.data.numerals`)."""
 
     @property
     def stored(self) -> tuple[int, ...]:

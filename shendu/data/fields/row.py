@@ -15,7 +15,7 @@ import numpy as np
 from shendu.data import moments, offsets
 from shendu.data.column import CODED, NAMED, Column
 from shendu.errors import UserError, near
-from shendu.field import Field, Values, spread
+from shendu.field import Field, Unread, Values, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,8 +98,11 @@ class Row(Field):
 
         Other columns are let be. Raises UserError for one that is missing, or that holds something else than in training.
         """
+        return self.read(values)[0]
+
+    def read(self, values: Any) -> tuple[Values, dict[str, Unread], tuple[str, ...]]:
         if isinstance(values, np.ndarray) or hasattr(values, "detach"):
-            return {"": self._as_stored(np.asarray(values))}
+            return {"": self._as_stored(np.asarray(values))}, {}, ()
         from shendu.data import cells, frames
 
         table = frames.from_object(values)
@@ -108,11 +111,16 @@ class Row(Field):
                 raise UserError(
                     f"there is no column '{column.name}', which the model reads{near(column.name, table.column_names)}"
                 )
+        given = [cells.Cells(c.name, table.column(c.name), c.missing) for c in self.columns]
+        columns, notes = cells.reread_all(given, self.columns, frames.comma(table))
         found = np.empty((table.num_rows, *self.stored), np.float32)
-        for column, start in zip(self.columns, self.starts, strict=True):
-            there = cells.Cells(column.name, table.column(column.name))
-            found[:, start : start + column.width] = cells.stored(there, column)
-        return {"": found}
+        unread = {}
+        for there, column, start in zip(given, columns, self.starts, strict=True):
+            own = found[:, start : start + column.width]
+            own[:] = cells.stored(there, column)
+            if bad := cells.unread(there, column, own):
+                unread[column.name] = bad
+        return {"": found}, unread, notes
 
     def _as_stored(self, array: np.ndarray) -> np.ndarray:
         rows = array[None] if array.ndim == 1 else array

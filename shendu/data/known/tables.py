@@ -23,7 +23,9 @@ SETS: tuple[Known, ...] = (
         classes=("<=50K", ">50K"),
         licence="CC BY 4.0 (UCI Machine Learning Repository)",
         home="https://archive.ics.uci.edu/dataset/2/adult",
-        table=Published(target="income", names=tuple(ADULT_COLUMNS.split(",")), skip=("test",), label_end="."),
+        table=Published(
+            target="income", names=tuple(ADULT_COLUMNS.split(",")), skip=("test",), label_end=".", missing=("?",)
+        ),
     ),
     Known(
         name="california-housing",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from shendu.data import offsets
+from shendu.data import labels, offsets
 from shendu.data.class_folders import ARRAYS, files_of
 from shendu.data.fields.category import Category
 from shendu.data.fields.image import Image
@@ -39,18 +39,26 @@ class Arrays(Reader):
 
     def claims(self, place: Place, reading: Reading) -> Claim | None:
         if place.path:
-            return Claim(1.0, "an .npz file", place.path) if place.file and is_npz(place.head) else None
+            return Claim(1.0, "an .npz file", (place.path, reading.task)) if place.file and is_npz(place.head) else None
         given = without_labels(place.given) if reading.task == "anomaly" else place.given
         if isinstance(given, tuple | list) and len(given) == 2:
             given = {"x": given[0], "y": given[1]}
-        return Claim(SURE, "arrays", given) if isinstance(given, Mapping) else None
+        return Claim(SURE, "arrays", (given, reading.task)) if isinstance(given, Mapping) else None
 
     def key(self, claim: Claim) -> Key:
-        return Key({"npz": claim.found}, {"kind": "npz"}) if isinstance(claim.found, Path) else Key({}, {}, "data")
+        found, task = claim.found
+        return Key({"npz": found}, {"kind": "npz", "task": task}) if isinstance(found, Path) else Key({}, {}, "data")
 
     def read(self, claim: Claim, room: Room) -> Decoded:
-        found = claim.found
-        return decoded(load(found), str(found)) if isinstance(found, Path) else decoded(found, "data")
+        found, task = claim.found
+        return decoded(load(found), str(found), task) if isinstance(found, Path) else decoded(found, "data", task)
+
+    def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
+        """What targets are is the run's to say: few of them look like another kind."""
+        found, task = claim.found
+        target = list(fields.values())[-1] if len(fields) > 1 else None
+        task = task if target is None or task == "anomaly" else "classes" if target.classes else "numbers"
+        return decoded(load(found), str(found), task) if isinstance(found, Path) else decoded(found, "data", task)
 
     def offers(self, given: Any, fields: dict[str, Field]) -> float:
         if len(fields) != 1:
@@ -88,11 +96,11 @@ def of_file(path: Path) -> np.ndarray:
     return found
 
 
-def decoded(arrays: Mapping[str, Any], name: str) -> Decoded:
+def decoded(arrays: Mapping[str, Any], name: str, task: str = "auto") -> Decoded:
     """Columns from x_train, y_train (or x, y) and perhaps x_val, y_val, x_test, y_test. Raises UserError.
 
     uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] becomes an image, any other x numbers; whole numbers, booleans and
-    text in y become classes, fractional numbers a number.
+    text in y become classes, numbers stored as fractions a number, unless the task (`classes`, `numbers`) says otherwise.
     """
     keys = recognised(arrays, name)
     splits = {split: (_plain(arrays[x], f"{x} of {name}"), _plain(arrays[y], f"{y} of {name}")) for split, x, y in keys}
@@ -104,14 +112,14 @@ def decoded(arrays: Mapping[str, Any], name: str) -> Decoded:
     names = {split: f"{x} of {name}" for split, x, _ in keys}
     field, inputs, notes = _inputs({split: x for split, (x, _) in splits.items()}, names)
     names = {split: f"{y} of {name}" for split, _, y in keys}
-    kind, targets_of = _targets({split: y for split, (_, y) in splits.items()}, names)
+    kind, targets_of, why = _targets({split: y for split, (_, y) in splits.items()}, names, task)
     input, target = "image" if isinstance(field, Image) else "x", "label" if isinstance(kind, Category) else "y"
     return Decoded(
         fields={input: field, target: kind},
         splits={split: {input: inputs[split], target: targets_of[split]} for split in splits},
         inputs=(input,),
         targets=(target,),
-        notes=notes,
+        notes=(*notes, *why),
     )
 
 
@@ -224,27 +232,56 @@ def _floats(array: np.ndarray, what: str, offset: offsets.Offset, shape: tuple[i
     return values
 
 
-def _targets(arrays: dict[str, np.ndarray], what: dict[str, str]) -> tuple[Field, dict[str, np.ndarray]]:
+def _targets(
+    arrays: dict[str, np.ndarray], what: dict[str, str], task: str
+) -> tuple[Field, dict[str, np.ndarray], tuple[str, ...]]:
     arrays = {split: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for split, y in arrays.items()}
-    shape = _row_shape(arrays, what)
-    if arrays["train"].dtype.kind == "f":
-        return _numbers(arrays, what, shape)
+    shape, train = _row_shape(arrays, what), arrays["train"]
+    numbers, why = _as_numbers(train, task)
+    if numbers:
+        return *_numbers(arrays, what, shape), why
     if shape:
         raise UserError(f"{what['train']} has rows of shape {list(shape)}: give one class per row, such as y.argmax(1)")
-    values = np.unique(arrays["train"])
-    for split, y in arrays.items():
-        if y.dtype.kind != values.dtype.kind and "U" in (y.dtype.kind, values.dtype.kind):
-            raise UserError(
-                f"{what[split]} is {y.dtype} but {what['train']} is {values.dtype}: give both the same type"
-            )
-        strange = np.flatnonzero(~np.isin(y, values))
-        if len(strange):
-            raise UserError(
-                f"{what[split]} has the class {y[strange[0]]} in row {strange[0]:,}, which no training row has: "
-                "correct the labels"
-            )
-    numbers = {split: np.searchsorted(values, y).astype(np.int64) for split, y in arrays.items()}
-    return Category(names=tuple(map(str, values.tolist()))), numbers
+    values = np.unique(train)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UserError(f"{what['train']} has NaN or an infinite value, which is no class: leave those rows out")
+    names, type = labels.of_values(values)
+    return Category(names=names, type=type), {s: _codes(y, values, names, what, s) for s, y in arrays.items()}, why  # type: ignore[arg-type]
+
+
+def _as_numbers(y: np.ndarray, task: str) -> tuple[bool, tuple[str, ...]]:
+    """(whether targets are numbers and not classes, a note where that is a guess)."""
+    if task in ("classes", "numbers") or y.ndim > 1:
+        return task == "numbers" or (task != "classes" and y.dtype.kind == "f"), ()
+    if y.dtype.kind == "f":
+        whole = bool(np.isfinite(y).all() and np.array_equal(y, np.round(y)))
+        return True, (
+            "y is learned as a number, since it is stored as fractions (else: --task classes)",
+        ) if whole else ()
+    distinct = len(np.unique(y))
+    if y.dtype.kind in "iu" and distinct > max(2, len(y) / 2):
+        return True, (
+            f"y is learned as a number, since it holds whole numbers of {distinct:,} values (else: --task classes)",
+        )
+    note = f"y is learned as {distinct:,} classes, since it holds whole numbers (else: --task numbers)"
+    return False, (note,) if y.dtype.kind in "iu" else ()
+
+
+def _codes(y: np.ndarray, values: np.ndarray, names: tuple[str, ...], what: dict[str, str], split: str) -> np.ndarray:
+    """int64 [N]: which of the training part's classes each row has."""
+    import pyarrow as pa
+
+    if y.dtype.kind != values.dtype.kind and "U" in (y.dtype.kind, values.dtype.kind):
+        raise UserError(f"{what[split]} is {y.dtype} but {what['train']} is {values.dtype}: give both the same type")
+    own, at = np.unique(y, return_inverse=True)
+    found = labels.places(pa.array(labels.of_values(own)[0], pa.string()), names)[at]
+    strange = np.flatnonzero(found < 0)
+    if len(strange):
+        raise UserError(
+            f"{what[split]} has the class {y[strange[0]]} in row {strange[0]:,}, which no training row has: "
+            "correct the labels"
+        )
+    return found
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from shendu.data.files.cache import Decoded, Room
 from shendu.data.reader import Claim, Key, Place, Reader
 from shendu.data.readers import series, tables
 from shendu.data.tables.files import PARTS
-from shendu.data.tables.loading import Loaded
+from shendu.data.tables.loading import Loaded, without_indexes
 from shendu.field import Field
 from shendu.reading import Reading
 
@@ -30,20 +30,20 @@ class Objects(Reader):
 
     def read(self, claim: Claim, room: Room) -> Decoded:
         parts, reading = claim.found
-        found = loaded(parts)
+        found = loaded(parts, reading)
         return series.decoded(found, reading, room) if reading.forecasts else tables.decoded(found, reading, room)
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         parts, reading = claim.found
-        return tables.encoded(loaded(parts), "table", fields, reading) if tables.readable(fields) else None
+        return tables.encoded(loaded(parts, reading), "table", fields, reading) if tables.readable(fields) else None
 
 
-def loaded(parts: Mapping[str, Any]) -> Loaded:
+def loaded(parts: Mapping[str, Any], reading: Reading) -> Loaded:
     """Part -> table, as pyarrow tables. Raises UserError."""
     from shendu.data import frames
 
     where = {part: "the table" if len(parts) == 1 else f"the {part} table" for part in parts}
-    return Loaded({part: frames.from_object(table) for part, table in parts.items()}, where)
+    return without_indexes(Loaded({part: frames.from_object(table) for part, table in parts.items()}, where), reading)
 
 
 def parts_of(raw: Any) -> dict[str, Any] | None:

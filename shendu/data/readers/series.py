@@ -187,8 +187,7 @@ def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
     from shendu.data import cells as read
 
     values = read.numbers(cells, read.numbers_form(cells, "," if comma else ""))
-    there = np.isfinite(cells.plain) | np.isinf(cells.plain) if cells.plain is not None else cells.coded.codes >= 0
-    bad = np.flatnonzero(np.isnan(values) & there)
+    bad = np.flatnonzero(np.isnan(values) & cells.says)
     if len(bad):
         raise UserError(
             f"{cells.name} of {where} holds '{cells.written(int(bad[0]))}' in row {bad[0] + 1:,}, which is no number: "

@@ -11,6 +11,7 @@ import numpy as np
 
 from shendu.data.column import LETTERS
 from shendu.data.fields.category import Category
+from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.fields.sequence import Sequence
 from shendu.data.fields.text import Text
@@ -21,7 +22,7 @@ from shendu.data.tables import files, loading
 from shendu.data.tables.files import SUFFIXES
 from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
-from shendu.field import Field
+from shendu.field import Field, strictly
 from shendu.reading import Published, Reading
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class Tables(Reader):
         place, reading = claim.found
         if place.folder and (saved := files.saved_parts(place.folder, place.names)):
             named = {str(file.relative_to(place.folder)): file for group in saved.values() for file in group}
-            how = {"kind": "saved", "target": reading.target, "types": list(reading.types), "task": reading.task}
-            return Key(named, how)
+            return Key(named, {**options(reading), "kind": "saved"})
         return Key(files.parts_of(place), options(reading))
 
     def read(self, claim: Claim, room: cache.Room) -> cache.Decoded:
@@ -96,7 +96,8 @@ def options(reading: Reading, facts: Published | None = None) -> dict[str, Any]:
     facts = facts or Published()
     return {
         "kind": "table", "target": reading.target, "types": list(reading.types), "task": reading.task,
-        "skip_bad": reading.skip_bad, "published": [facts.target, list(facts.names), list(facts.skip), facts.label_end],
+        "skip_bad": reading.skip_bad, "missing": [*reading.absent, *facts.missing], "strict": reading.strict,
+        "published": [facts.target, list(facts.names), list(facts.skip), facts.label_end],
     }  # fmt: skip
 
 
@@ -125,7 +126,7 @@ def decoded(found: Loaded, reading: Reading, room: cache.Room, published: Publis
         letters, codes, why = sequences.decoded(tables, spelt, target.name, where, room)
         return _both("sequence", letters, codes, goal.column, goal.values, (*notes, *why))
     free = [name for name in names if name != target.name]
-    columns, stored, why = rows.columns_of(tables, where, free, target.said, found.comma)
+    columns, stored, why = rows.columns_of(tables, where, free, target.said, found.comma, reading, facts)
     if not columns:
         raise UserError(f"{where['train']} has no column to learn {target.name} from ({'; '.join(why)})")
     if len(columns) == 1 and columns[0].kind == "text":
@@ -194,29 +195,36 @@ def encoded(found: Loaded, name: str, fields: dict[str, Field], reading: Reading
     (x, input), *targets = fields.items()
     if input.kind == "series":
         return series.encoded(found, fields)
-    splits = {}
+    splits, notes = {}, list(found.notes)
     for part, table in found.tables.items():
-        stored = _parsed(table, input, found.where[part])
+        stored, said = _read(table, input, found.where[part], reading)
+        notes += said
         own = {x + key: values for key, values in stored.items()}
         if targets:
             (y, target), where = targets[0], found.where[part]
             free = [column for column in table.column_names if column not in read_by(input)]
-            codes, there = _targets(
-                table, _target_name(free, table.column_names, where, reading), where, target, found.comma
-            )
+            wanted = _target_name(free, table.column_names, where, reading)
+            codes, there, why = _targets(table, wanted, where, target, found.comma, reading)
+            notes += why
             own = {**{key: values[there] for key, values in own.items()}, y: codes[there]}
         if len(own[x]):
             splits[part] = own
     if not splits:
         raise UserError(f"{name} has no rows with a target: there is nothing to measure")
-    return cache.Decoded(fields=fields, splits=splits, inputs=(x,), targets=tuple(name for name, _ in targets))
+    return cache.Decoded(
+        fields=fields, splits=splits, inputs=(x,), targets=tuple(name for name, _ in targets), notes=tuple(notes)
+    )
 
 
-def _parsed(table: pa.Table, field: Field, where: str) -> dict[str, Any]:
+def _read(table: pa.Table, field: Field, where: str, reading: Reading) -> tuple[dict[str, Any], list[str]]:
+    """(stored values, notes on what could not be read); raises UserError, where the reading is strict for any such cell."""
     try:
-        return field.parse(values_of(table, field))
+        stored, unread, notes = field.read(values_of(table, field))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if unread and reading.strict:
+        raise strictly(unread)
+    return stored, [*notes, *(f"column {name}: {bad}" for name, bad in unread.items())]
 
 
 def _target_name(free: list[str], names: list[str], where: str, reading: Reading) -> str:
@@ -230,31 +238,35 @@ def _target_name(free: list[str], names: list[str], where: str, reading: Reading
     return choose_target(free, reading.target, where)[0]
 
 
-def _targets(read: pa.Table, name: str, where: str, target: Field, comma: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(targets as they are stored, which rows have one)."""
+def _targets(
+    read: pa.Table, name: str, where: str, target: Field, comma: bool, reading: Reading
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(targets as they are stored, which rows have one, notes). Raises UserError for a class that the run has not."""
     from shendu.data import cells, offsets
-    from shendu.data.tables.target import class_codes
+    from shendu.data.column import Column
+    from shendu.data.tables.target import class_codes, unread_target
 
-    column = cells.Cells(name, read.column(name))
-    form = cells.numbers_form(column, "," if comma else "")
-    if not isinstance(target, Category):
-        values = offsets.without(cells.numbers(column, form), target.offset)
-        return values, np.isfinite(values)
-    names = list(target.names)
-    codes, written = class_codes(column, names, _as_numbers(names), form, "")
+    column = cells.Cells(name, read.column(name), reading.absent)
+    if isinstance(target, Number):
+        form = cells.reread(column, Column(name=name, kind="number", form=target.form), "," if comma else None)
+        (away,) = target.offset or (0.0,)
+        values = cells.less(column, form, away)
+        bad = np.flatnonzero(np.isnan(values) & column.says)
+        notes = [unread_target(name, where, len(bad), column.written(int(bad[0])))] if len(bad) else []
+        if bad.size and reading.strict:
+            raise UserError(f"{notes[0]} (--strict)")
+        return offsets.without(values, ()), np.isfinite(values), notes
+    names = list(target.names)  # type: ignore[attr-defined]
+    codes, written = class_codes(column, names)
     strange = np.flatnonzero(codes == -2)
     if len(strange):
         raise UserError(
             f"{where} has the class '{written(strange[0])}' in row {strange[0] + 1:,}, which the run has not: "
             f"its classes are {', '.join(names[:8])}{', …' * (len(names) > 8)}"
         )
-    return codes, codes >= 0
-
-
-def _as_numbers(names: list[str]) -> np.ndarray | None:
-    """The numbers that classes are named after; None where they are words."""
-    try:
-        numbers = np.array([float(name) for name in names])
-    except ValueError:
-        return None
-    return numbers if [f"{number:.15g}" for number in numbers] == names else None
+    left = int((codes < 0).sum())
+    return (
+        codes,
+        codes >= 0,
+        [f"{left:,} of {len(codes):,} rows of {where} have no {name} and are left out"] if left else [],
+    )

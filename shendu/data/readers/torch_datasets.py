@@ -31,27 +31,28 @@ class TorchDatasets(Reader):
         given = place.given if isinstance(place.given, Mapping) else {"train": place.given}
         if place.path or not given or not all(map(is_dataset, given.values())):
             return None
-        return Claim(SURE, "a torch Dataset", given)
+        return Claim(SURE, "a torch Dataset", (given, reading.task))
 
     def key(self, claim: Claim) -> Key:
         return Key({}, {}, "data")
 
     def read(self, claim: Claim, room: Room) -> Decoded:
-        if strange := [str(part) for part in claim.found if part not in PARTS]:
+        given, task = claim.found
+        if strange := [str(part) for part in given if part not in PARTS]:
             raise UserError(f"{strange[0]} is no part of data: call the Datasets train, validation and test")
-        if "train" not in claim.found:
+        if "train" not in given:
             raise UserError("there is no Dataset called train among those that were given: add one")
-        rows = {PARTS[part]: pairs_of(dataset, part) for part, dataset in claim.found.items()}
-        names = names_of(claim.found.values(), [y for _, y in rows.values()])
+        rows = {PARTS[part]: pairs_of(dataset, part) for part, dataset in given.items()}
+        names = names_of(given.values(), [y for _, y in rows.values()])
         found = {f"x_{end}": x for end, (x, _) in rows.items()}
         found |= {f"y_{end}": np.zeros(len(y), np.int64) if names else y for end, (_, y) in rows.items()}
-        made = arrays.decoded(found, "the Dataset")
+        made = arrays.decoded(found, "the Dataset", "classes" if names else task)
         fields, splits = made.fields, made.splits
         if names:  # class k is the Dataset's k-th, as a network and a loss of the person's own expect it
             (target,) = made.targets
             fields = {**fields, target: Category(names=names)}
             splits = {SPLITS[end]: {**splits[SPLITS[end]], target: y.astype(np.int64)} for end, (_, y) in rows.items()}
-        total = sum(len(dataset) for dataset in claim.found.values())
+        total = sum(len(dataset) for dataset in given.values())
         note = f"each of {total:,} rows was read once: what the Dataset draws at random stays as it was drawn"
         return Decoded(**{**vars(made), "fields": fields, "splits": splits, "notes": (*made.notes, note)})
 

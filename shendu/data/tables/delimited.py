@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from shendu.data.cells import ABSENT, MINUS
+from shendu.data import frames
 from shendu.data.frames import COLUMNS_MOST, one_line
 from shendu.data.tables.files import DELIMITERS
 from shendu.errors import UserError
@@ -34,7 +34,6 @@ CELL_MOST = 1 << 20
 _HEAD, _SAMPLE = 1 << 20, 200
 _UNPACKED_MOST, _UNPACKED_SHARE = 1 << 28, 200
 """A gzip file may unpack to the first size, or to that many times its own (text shrinks 5 to 20 times)."""
-_NULLS = [*(gone := [word for word in ABSENT if word != MINUS]), *(f" {word}" for word in gone)]
 _NUMBER = re.compile(r"[-+]?[$€£]?\s?\d[\d.,' ]*([eE][-+]?\d+)?\s?[%$€£]?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?")
 _DECIMAL_COMMA = re.compile(r"-?(\d+,(\d{1,2}|\d{4,})|0,\d+|\d{1,3}(\.\d{3})+,\d+)\s?[%€]?")
@@ -91,7 +90,7 @@ def read(path: Path, how: Layout, skip_bad: bool = False) -> tuple[pa.Table, int
             table = arrow_csv.read_csv(stream, read, parse, convert)
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _fault(path, how, error) from error
-    return _checked(table.rename_columns(how.names), path), len(ragged)
+    return _checked(table.rename_columns(how.names), path, how), len(ragged)
 
 
 def pieces(path: Path, how: Layout) -> Iterator[pa.Table]:
@@ -101,20 +100,24 @@ def pieces(path: Path, how: Layout) -> Iterator[pa.Table]:
         with _stream(path, how.encoding) as stream, arrow_csv.open_csv(stream, read, parse, convert) as batches:
             for batch in batches:
                 if batch.num_rows:
-                    yield _checked(pa.Table.from_batches([batch]).rename_columns(how.names), path)
+                    yield _checked(pa.Table.from_batches([batch]).rename_columns(how.names), path, how)
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _fault(path, how, error) from error
 
 
-def _checked(table: pa.Table, path: Path) -> pa.Table:
-    """Raises UserError for a cell that is no cell but a file, or the rest of one behind an open quote."""
+def _checked(table: pa.Table, path: Path, how: Layout) -> pa.Table:
+    """Cells without the blanks around them, and what the table says of itself.
+
+    Raises UserError for a cell that is no cell but a file, or the rest of one behind an open quote.
+    """
     for name, column in zip(table.column_names, table.columns, strict=True):
         longest = pc.max(pc.binary_length(column)).as_py() or 0
         if longest > CELL_MOST:
             raise UserError(
                 f"{path} has a cell of {longest:,} bytes in column {name}: a quote may be open, or it is no table"
             )
-    return table
+    trimmed = [pc.utf8_trim_whitespace(column) for column in table.columns]
+    return pa.table(trimmed, names=table.column_names, metadata={frames.COMMA: b","} if how.comma else None)
 
 
 def _options(how: Layout, on_ragged: Any) -> tuple[Any, Any, Any]:
@@ -130,7 +133,7 @@ def _options(how: Layout, on_ragged: Any) -> tuple[Any, Any, Any]:
             invalid_row_handler=on_ragged,
         ),
         arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(keys, pa.string()), null_values=_NULLS, strings_can_be_null=True
+            column_types=dict.fromkeys(keys, pa.string()), null_values=[""], strings_can_be_null=True
         ),
     )
 

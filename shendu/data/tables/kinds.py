@@ -78,7 +78,7 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return _as_said(column, *said, comma)
     if not column.is_plain:
         return Judged(left=f"nested ({short_type(column)})")
-    if column.column.null_count == len(column):
+    if not column.says.any():
         return Judged(left="empty")
     if column.is_time:
         return _date(column, "")
@@ -94,7 +94,19 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return Judged(left="empty")
     if len(column.coded.values) == 1 and column.coded.codes.min() >= 0:
         return Judged(left="constant")
-    return _as_words(column)
+    return _with_units(column, _as_words(column))
+
+
+def _with_units(column: Cells, found: Judged) -> Judged:
+    """Says of what are numbers in several units why they are none."""
+    mine = not found.field or found.field.kind == "category"
+    units = column.written_numbers.several_units() if mine and pa.types.is_string(column.column.type) else []
+    why = (
+        f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one"
+        if units
+        else found.why
+    )
+    return replace(found, why=why)
 
 
 def _is_iso(column: Cells) -> bool:
@@ -116,10 +128,9 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
     """A number, an id, or codes of digits; None where it is something else."""
     form = cells.numbers_form(column, "," if comma else "")
     values = cells.numbers(column, form)
-    there = values[~np.isnan(values)]
-    absent = column.column.null_count if column.plain is not None and not form else int((column.coded.codes < 0).sum())
-    words = len(values) - absent - len(there) if column.plain is None or form else 0
-    if not len(there) or words > (1 - SURE) * (len(there) + words):
+    there = values[~np.isnan(values)] if column.exact is None else column.exact[column.says]
+    bad = np.flatnonzero(np.isnan(values) & column.says)
+    if not len(there) or len(bad) > (1 - SURE) * (len(there) + len(bad)) or cells.blurred(column, form):
         return None
     if there.min() == there.max() and len(there) == len(values):
         return Judged(left="constant")
@@ -132,13 +143,18 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
         return Judged(left="id", cure="number")
     if length := zero_padded(column):
         return Judged(field=_category(column), why=f"codes of {length} digits, some begin with 0")
-    field = Column(name=column.name, kind="number", form=form)
-    if words:
-        bad = int(np.flatnonzero(np.isnan(values) & (column.coded.codes >= 0))[0])
-        return Judged(
-            field=field, why=f"numbers, and {words:,} words such as '{column.written(bad)}' that count as missing"
-        )
-    return Judged(field=field, why="written with a decimal comma" if form else "")
+    return Judged(field=Column(name=column.name, kind="number", form=form), why=_numbers_told(column, form, bad))
+
+
+def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
+    """How numbers are written, and what among them counts as missing."""
+    told = column.written_numbers.told(form) if column.plain is None or form else []
+    words = [f"numbers: {', '.join(told)}"] if told else []
+    absent = column.word_for_nothing()
+    words += [f"{absent.count:,} times '{absent.example}' counts as missing among numbers"] if absent else []
+    if len(bad):
+        words.append(f"numbers, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
+    return "; ".join(words)
 
 
 def whole(values: np.ndarray) -> bool:
@@ -152,7 +168,7 @@ def zero_padded(column: Cells) -> int:
     lead = column.column.filter(pc.starts_with(column.column, "0"))
     if not len(lead) or not pc.any(pc.match_substring_regex(lead, r"^0\d+$")).as_py():
         return 0
-    span = pc.min_max(pc.utf8_length(column.column))
+    span = pc.min_max(pc.utf8_length(column.sayings))
     return span["max"].as_py() if span["min"] == span["max"] else 0
 
 
@@ -167,9 +183,9 @@ def _as_words(column: Cells) -> Judged:
     if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
         return Judged(field=Column(name=column.name, kind="boolean", names=("false", "true")))
     forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
-    form, share = times.form_of(coded.values.slice(0, 1000), forms)
-    if share >= SURE and times.form_of(coded.values, (form,))[1] >= SURE:
-        return _date(column, form, _ambiguous(coded.values, form))
+    form, share = times.form_of(column.sayings.slice(0, 1000), forms)
+    if share >= SURE and times.form_of(column.sayings, (form,))[1] >= SURE:
+        return _date(column, form, _ambiguous(column.sayings, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
     recurring = _recurring(column, by_row=False) if distinct > min(NAMES_FEW, rows / 2) else 0.0
@@ -272,16 +288,18 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
         )
     if kind == "number":
         form = cells.numbers_form(column, "," if comma else "")
-        _check_said(column, np.isnan(cells.numbers(column, form)), "number", "12.5")
-        return Judged(field=Column(name=name, kind="number", form=form))
+        unread = np.isnan(cells.numbers(column, form))
+        _check_said(column, unread, "number", "12.5")
+        why = _numbers_told(column, form, np.flatnonzero(unread & column.says))
+        return Judged(field=Column(name=name, kind="number", form=form), why=why)
     if kind == "date":
-        form = detail or times.form_of(column.coded.values.slice(0, 1000), tuple(times.DATES))[0] or "Y-m-d"
+        form = detail or times.form_of(column.sayings.slice(0, 1000), tuple(times.DATES))[0] or "Y-m-d"
         _check_said(column, np.isnat(times.moments_of(column, form)), "date", "2020-12-31")
         return _date(column, form)
     if kind == "text":
         return _text(column)
     if kind == "boolean":
-        odd = sorted(set(cells.truths(column.coded.values).to_pylist()) - {"true", "false"})
+        odd = sorted(set(cells.truths(column.sayings).to_pylist()) - {"true", "false"})
         if odd:
             raise UserError(f"column {name} is no boolean: it holds '{few(odd[:1])}'; leave --type {name}=boolean out")
         return Judged(field=Column(name=name, kind="boolean", names=("false", "true")))
@@ -301,8 +319,8 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
 
 
 def _check_said(column: Cells, unread: np.ndarray, kind: str, like: str) -> None:
-    bad = np.flatnonzero(unread & (column.coded.codes >= 0))
-    if len(bad) * 2 > (column.coded.codes >= 0).sum():
+    bad = np.flatnonzero(unread & column.says)
+    if len(bad) * 2 > column.says.sum():
         raise UserError(
             f"column {column.name} holds no {kind} in row {bad[0] + 1:,}: '{column.written(int(bad[0]))}'; "
             f"write it like {like}, or leave --type {column.name}={kind} out"

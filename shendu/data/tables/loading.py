@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
 def loaded(place: Place, reading: Reading) -> Loaded:
     """The tables of a file, a folder or an archive. Raises UserError."""
     if place.folder and (saved := files.saved_parts(place.folder, place.names)):
-        return of_saved(place.folder, saved)
+        return without_indexes(of_saved(place.folder, saved), reading)
     if place.tree and not place.folder:
         assert place.path
         return _of_archive(place.tree, place.path, place.names, reading)
@@ -49,7 +49,20 @@ def of_files(
         tables[part], said, with_comma = formats.read(path, reading.skip_bad, names=facts.names, skip=skip)
         notes += said
         comma = comma or with_comma
-    return Loaded(tables, where or {part: str(path) for part, path in paths.items()}, tuple(notes), comma)
+    found = Loaded(tables, where or {part: str(path) for part, path in paths.items()}, tuple(notes), comma)
+    return without_indexes(found, reading)
+
+
+def without_indexes(found: Loaded, reading: Reading) -> Loaded:
+    """The tables without what was an index of pandas, unless it is asked for."""
+    from shendu.data import frames
+
+    tables, names = {}, dict[str, None]()
+    for part, table in found.tables.items():
+        tables[part], left = frames.without_index(table, reading)
+        names.update(dict.fromkeys(left))
+    notes = (frames.index_note(list(names)),) if names else ()
+    return found._replace(tables=tables, notes=(*found.notes, *notes))
 
 
 def of_saved(path: Path, parts: Mapping[str, list[Path]]) -> Loaded:

@@ -6,8 +6,9 @@ option that overrides it. Vocabularies and the names of categories come from the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import ID, Judged, as_text, explained, judge, parse_types
 from shendu.data.tables.target import Target, choose_target, prepared
 from shendu.errors import UserError, near
+from shendu.field import Unread, strictly
 from shendu.reading import Published, Reading
 
 
@@ -54,9 +56,12 @@ def labelled(
     found += _leave_unlabelled(tables, target, where)
     _check_parts(tables, names, said, where)
     kind = said.pop(target, ("", ""))[0]
-    cells_of = {part: Cells(target, table.column(target)) for part, table in tables.items()}
+    absent = (*reading.absent, *facts.missing)
+    cells_of = {part: Cells(target, table.column(target), absent) for part, table in tables.items()}
     goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end)
-    found.append(goal.note)
+    found += goal.notes
+    if count := sum(one.left for one in cells_of.values()):
+        found.append(f"--missing {', '.join(absent)}: {count:,} cells of {target}")
     for part, kept in goal.kept.items():
         if kept is not None:
             found.append(
@@ -96,7 +101,7 @@ def unlabelled(
     said.pop(label, None)
     _check_parts(tables, inputs, said, where)
     rows = {part: table.num_rows for part, table in tables.items()}
-    fields, columns, found = columns_of(tables, where, inputs, said, comma)
+    fields, columns, found = columns_of(tables, where, inputs, said, comma, reading, published)
     if not fields:
         raise UserError(f"{where['train']} has no column to learn from ({'; '.join(found)})")
     row = Row(columns=fields)
@@ -137,11 +142,19 @@ def columns_of(
     names: list[str],
     said: Mapping[str, tuple[str, str]],
     comma: bool,
+    reading: Reading | None = None,
+    facts: Published | None = None,
 ) -> tuple[tuple[Column, ...], dict[str, list[np.ndarray | Cells]], list[str]]:
     """(fields, part -> stored columns, notes); each column's cells are let go before the next one is judged.
 
-    Texts stay cells: what they become depends on the other columns.
+    Texts stay cells: what they become depends on the other columns. Raises UserError where the reading is strict and a cell
+    cannot be read.
     """
+    reading, facts = reading or Reading(), facts or Published()
+    absent = (*reading.absent, *facts.missing)
+    words = Counter[str]()
+    unread: list[str] = []
+    names_for_nothing: dict[str, Unread] = {}
     waiting = {part: dict(zip(table.column_names, table.columns, strict=True)) for part, table in tables.items()}
     tables.clear()
     judged: dict[str, Judged] = {}
@@ -149,21 +162,56 @@ def columns_of(
     columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
     spare: dict[str, Cells] = {}
     for name in names:
-        given = {part: Cells(name, found.pop(name)) for part, found in waiting.items() if name in found}
+        given = {part: Cells(name, table.pop(name), absent) for part, table in waiting.items() if name in table}
+        words.update({name: sum(one.left for one in given.values())})
         judged[name] = judge(given["train"], said.get(name), comma)
         if field := judged[name].field:
-            field = cells.with_offset(given["train"], field)
+            field = replace(cells.with_offset(given["train"], field), missing=absent)
             fields.append(field)
+            if field.kind in ("category", "text") and (word := given["train"].word_for_nothing()):
+                names_for_nothing[name] = word
             for part in waiting:
-                text = field.kind == "text"
-                columns[part].append(given[part] if text else _stored(given[part], field, where[part]))
+                if field.kind == "text":
+                    columns[part].append(given[part])
+                    continue
+                found, said_of = _of_part(given[part], field, part, where[part], reading)
+                columns[part].append(found)
+                unread += said_of
         elif not fields and judged[name].cure == "text" and (not spare or ID.fullmatch(spare["train"].name)):
             spare = given
     if not fields and spare:
         name = spare["train"].name
         judged[name] = as_text(spare["train"])
         fields, columns = [judged[name].field], {part: [found] for part, found in spare.items()}  # type: ignore[list-item]
-    return tuple(fields), columns, explained(judged)
+    return tuple(fields), columns, [*explained(judged), *unread, *_nothing(words, names_for_nothing, reading)]
+
+
+def _of_part(given: Cells, field: Column, part: str, where: str, reading: Reading) -> tuple[np.ndarray, list[str]]:
+    """(a column's stored values, notes on what is read in another way than in the training part, or not at all)."""
+    here = field if part == "train" else replace(field, form=cells.reread(given, field, None))
+    found = _stored(given, here, where)
+    bad = cells.unread(given, here, found)
+    if bad and reading.strict:
+        raise UserError(f"{where}: {strictly({field.name: bad})}")
+    if part == "train":  # its words are told with the column's kind
+        return found, []
+    notes = [*cells.reread_told(given, field, here), *([f"column {field.name}: {bad}"] if bad else [])]
+    return found, [f"{part} part, {note}" for note in notes]
+
+
+def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) -> list[str]:
+    """What was made of words that may say that nothing is known."""
+    notes = []
+    if reading.missing:
+        each = [f"{count:,} cells of {name}" for name, count in words.items() if count]
+        notes.append(f"--missing {reading.missing}: {few(each) or 'no cell of the columns to learn from says so'}")
+    if names:
+        each = [f"'{word.example}' of {name} ({word.count:,} rows)" for name, word in names.items()]
+        first = next(iter(names.values())).example
+        notes.append(
+            f"read as values like any other: {few(each)} (if they mean that nothing is known: --missing {first})"
+        )
+    return notes
 
 
 def _stored(column: Cells, field: Column, where: str) -> np.ndarray:

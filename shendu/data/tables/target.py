@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from shendu.data import cells, offsets
+from shendu.data import cells, labels, offsets
 from shendu.data.cells import Cells
 from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
@@ -31,7 +32,7 @@ class Target:
     column: Field
     values: dict[str, np.ndarray]
     kept: dict[str, np.ndarray | None]
-    note: str
+    notes: tuple[str, ...]
 
 
 def choose_target(names: list[str], wanted: str, where: str) -> tuple[str, str]:
@@ -52,66 +53,102 @@ def prepared(columns: dict[str, Cells], where: dict[str, str], task: str, kind: 
         raise UserError(
             f"the target {train.name} of {where['train']} holds {short_type(train)}s: name a plain column with --target"
         )
-    form = cells.numbers_form(train, "," if comma else "")
-    values = cells.numbers(train, form)
-    there = values[~np.isnan(values)]
-    given = (
-        int((train.coded.codes >= 0).sum()) if train.plain is None else len(values) - int(np.isnan(train.plain).sum())
-    )
-    if not given:
+    if not (train.labels.codes >= 0).any():
         raise UserError(
             f"the target {train.name} of {where['train']} has no values at all: name another column with --target"
         )
-    numeric = len(there) >= SURE * given and not train.order and not zero_padded(train) and not train.is_time
-    wanted = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
-    if wanted in ("auto", ""):
-        wanted, why = _task_of(train, there, numeric)
-    else:
-        why = "as said"
+    form = cells.numbers_form(train, "," if comma else "")
+    values = cells.numbers(train, form)
+    there = values[~np.isnan(values)]
+    numeric = _is_numeric(train, there, form)
+    said = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
+    wanted, why = (said, "as said") if said not in ("auto", "") else _task_of(train, there, numeric)
     if wanted == "numbers":
         return _number_target(columns, where, form, numeric, why)
-    return _class_target(columns, where, there if numeric else None, form, why, end)
+    return _class_target(columns, where, numeric and wanted != said, why, end)
+
+
+def _is_numeric(train: Cells, there: np.ndarray, form: str) -> bool:
+    """Whether it holds numbers: words for nothing among them are missing."""
+    if train.order or train.is_time or len(there) < SURE * max(1, int(train.says.sum())) or cells.blurred(train, form):
+        return False
+    if there.min() == there.max() and train.exact is None:
+        return not train.word_for_nothing()  # what is left would be nothing to learn: the word is a class
+    return not zero_padded(train)
 
 
 def _task_of(train: Cells, there: np.ndarray, numeric: bool) -> tuple[str, str]:
     if not numeric or pa.types.is_boolean(train.column.type):
-        return "classes", "it holds words"
+        return "classes", "it is a categorical" if train.order else "it holds words"
     if not whole(there):
         return "numbers", "it holds fractions"
-    distinct = len(np.unique(there))
+    distinct = len(np.unique(there if train.exact is None else train.exact[train.says]))
     if distinct <= 2 or (distinct <= CLASSES_FEW and len(there) >= 5 * distinct):
         return "classes", f"whole numbers of {distinct} values"
     return "numbers", f"whole numbers of {distinct:,} values"
 
 
 def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, numeric: bool, why: str) -> Target:
-    name, values, kept = columns["train"].name, {}, {}
+    name, train, kept, notes = columns["train"].name, columns["train"], {}, []
+    found = {part: cells.numbers(column, form) for part, column in columns.items()}
     for part, column in columns.items():
         if column.plain is not None and np.isinf(column.plain).any():
             row = int(np.flatnonzero(np.isinf(column.plain))[0])
             raise UserError(
                 f"the target {name} of {where[part]} is infinite in row {row + 1:,}: correct it, or empty the cell"
             )
-        found = cells.numbers(column, form)
-        if not numeric and part == "train":
-            bad = int(np.flatnonzero(np.isnan(found) & (column.coded.codes >= 0))[0])
+        bad = np.flatnonzero(np.isnan(found[part]) & column.says)
+        if not numeric and part == "train" and len(bad):
             raise UserError(
-                f"the target {name} of {where[part]} holds '{column.written(bad)}' in row {bad + 1:,}, which is no number: "
+                f"the target {name} of {where[part]} holds '{column.written(int(bad[0]))}' in row {bad[0] + 1:,}, which is no number: "
                 "correct it, or learn classes with --task classes"
             )
-        there = ~np.isnan(found)
+        notes += [unread_target(name, part, len(bad), column.written(int(bad[0])))] if len(bad) else []
+        there = ~np.isnan(found[part])
         kept[part] = None if there.all() else there
-        values[part] = found[there]
-    train = values["train"]
-    if train.min() == train.max():
-        raise _constant(name, where["train"], f"{train[0]:g}")
-    offset = offsets.found(train[:, None])
+    values = found["train"][~np.isnan(found["train"])]
+    _check_changes(train, values, where["train"])
+    away = offset_of(train, values)
+    _check_digits(train, values, away, where["train"])
+    stored = {part: cells.less(column, form, away)[~np.isnan(found[part])] for part, column in columns.items()}
+    told = train.written_numbers.told(form) if train.plain is None or form else []
+    notes += [f"the numbers of {name} are read as they are written: {', '.join(told)}"] if told else []
     return Target(
-        column=Number(offset=offset),
-        values={part: offsets.without(found, offset) for part, found in values.items()},
+        column=Number(offset=(away,) if away else (), form=form),
+        values={part: offsets.without(less, ()) for part, less in stored.items()},
         kept=kept,
-        note=f"{name} is learned as a number, since {why} (else: --task classes)",
+        notes=(f"{name} is learned as a number, since {why} (else: --task classes)", *notes),
     )
+
+
+def unread_target(name: str, part: str, count: int, example: str) -> str:
+    return f"{count:,} rows of the {part} part are left out, since their {name} is no number, such as '{example}'"
+
+
+def offset_of(train: Cells, values: np.ndarray) -> float:
+    if train.exact is not None:
+        return cells.exact_offset(train.exact[train.says])
+    return (offsets.found(values[:, None]) or (0.0,))[0]
+
+
+def _check_changes(train: Cells, values: np.ndarray, where: str) -> None:
+    if not len(values) or (
+        values.min() == values.max() and (train.exact is None or np.ptp(train.exact[train.says]) == 0)
+    ):
+        raise _constant(train.name, where, f"{values[0]:g}" if len(values) else "missing")
+
+
+def _check_digits(train: Cells, values: np.ndarray, away: float, where: str) -> None:
+    """Raises UserError where the answer, a float64, could not tell the values apart."""
+    if (
+        train.exact is not None
+        and away
+        and np.spacing(np.abs(values).max()) > offsets.FEWEST * np.ptp(train.exact[train.says])
+    ):
+        raise UserError(
+            f"the target {train.name} of {where} differs only behind its fifteenth digit, which no answer has: subtract "
+            f"{int(train.exact[train.says].min())} from it, or learn classes with --task classes"
+        )
 
 
 def _constant(name: str, where: str, value: str) -> UserError:
@@ -120,19 +157,16 @@ def _constant(name: str, where: str, value: str) -> UserError:
     )
 
 
-def _class_target(
-    columns: dict[str, Cells], where: dict[str, str], there: np.ndarray | None, form: str, why: str, end: str
-) -> Target:
+def _class_target(columns: dict[str, Cells], where: dict[str, str], numeric: bool, why: str, end: str) -> Target:
     train = columns["train"]
-    numbers = np.unique(there) if there is not None and not pa.types.is_boolean(train.column.type) else None
-    names = [f"{value:.15g}" for value in numbers] if numbers is not None else _class_names(train, end)
-    rows = int((train.coded.codes >= 0).sum())
+    names = _class_names(train, end, numeric)
+    rows = int((train.labels.codes >= 0).sum())
     _check_classes(train.name, where["train"], names, rows)
     values, kept = {}, {}
     for part, column in columns.items():
-        found, words = class_codes(column, names, numbers, form, end)
+        found, words = class_codes(column, names, end)
         strange = np.flatnonzero(found == -2)
-        if len(strange) and part != "train":
+        if len(strange):
             raise UserError(
                 f"{where[part]} has the class '{words(strange[0])}' in row {strange[0] + 1:,}, which {where['train']} has not: "
                 f"its classes are {few(names)}"
@@ -141,12 +175,38 @@ def _class_target(
         kept[part] = None if there_are.all() else there_are
         values[part] = found[there_are]
     note = f"{train.name} is learned as {len(names)} classes, since {why} (else: --task numbers)"
-    return Target(column=Category(names=tuple(names)), values=values, kept=kept, note=note)
+    return Target(
+        column=Category(names=tuple(names), type=train.labels.type),
+        values=values,
+        kept=kept,
+        notes=(note, *_told(train, names, numeric)),
+    )
 
 
-def _class_names(train: Cells, end: str) -> list[str]:
-    present = {word.removesuffix(end) if end else word for word in train.coded.words}
-    return [name for name in train.order if name in present] or sorted(present)
+def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
+    """What was made of words for nothing, and of numbers that are written in several ways."""
+    notes = []
+    absent = train.word_for_nothing()
+    if absent and numeric:
+        notes.append(f"{absent.count:,} rows say '{absent.example}' among the numbers of {train.name}, which counts as missing "
+                     "(else: --task classes)")  # fmt: skip
+    elif absent and absent.example in names:
+        notes.append(
+            f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})"
+        )
+    if twice := labels.alike(names):
+        notes.append(
+            f"{few(twice)} of {train.name} are the same number, written in several ways, and classes of their own"
+        )
+    return notes
+
+
+def _class_names(train: Cells, end: str, numeric: bool) -> list[str]:
+    texts = [text.removesuffix(end) if end else text for text in train.labels.sorted()]
+    present = {text for text in texts if not (numeric and text in cells.ABSENT)}
+    return [name for name in train.order if name in present] or [
+        text for text in dict.fromkeys(texts) if text in present
+    ]
 
 
 def _check_classes(name: str, where: str, names: list[str], rows: int) -> None:
@@ -163,17 +223,15 @@ def _check_classes(name: str, where: str, names: list[str], rows: int) -> None:
         )
 
 
-def class_codes(
-    column: Cells, names: list[str], numbers: np.ndarray | None, form: str, end: str
-) -> tuple[np.ndarray, Any]:
-    """(int64 [N]: the class, -1 missing, -2 none of them; a function that tells what a row says)."""
-    if numbers is not None:
-        values = cells.numbers(column, form)
-        at = np.minimum(np.searchsorted(numbers, values), len(numbers) - 1)
-        found = np.where(np.isnan(values), -1, np.where(numbers[at] == values, at, -2))
-        return found.astype(np.int64), column.written
-    index = {name: i for i, name in enumerate(names)}
-    per_value = np.array(
-        [index.get(word.removesuffix(end) if end else word, -2) for word in column.coded.words], np.int64
-    )
-    return column.coded.spread(per_value, -1), column.written
+def class_codes(column: Cells, names: list[str], end: str = "") -> tuple[np.ndarray, Any]:
+    """(int64 [N]: the class, -1 missing, -2 none of them; a function that tells what a row says).
+
+    A word for nothing that is no class is missing.
+    """
+    texts = column.labels.texts
+    if end:
+        texts = pa.array([text.removesuffix(end) for text in texts.to_pylist()], pa.string())
+    found = labels.places(texts, names)
+    absent = pc.is_in(texts, pa.array(cells.ABSENT)).to_numpy(zero_copy_only=False)
+    found = np.where(found >= 0, found, np.where(absent, -1, -2))
+    return np.append(found, -1)[column.labels.codes], column.written

@@ -1,0 +1,102 @@
+"""Labels: the values of a column as classes, and which class a label is that is written in another way.
+
+A label is its own text, and one from Python its own value, whose type is kept beside the text. "1" and "01" are two classes, as are
+"1.1" and "1.10"; where there is only one of them, the other finds it, since tools write 1 for what they have read as 01.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TYPES = {"int": int, "float": float, "bool": lambda text: text == "True", "text": str}
+"""Type of a label -> what makes it of its text."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Distinct labels as texts, in the order in which they come; the row's label, -1 where it has none [N]; their type in TYPES."""
+
+    texts: pa.Array
+    codes: np.ndarray
+    type: str = "text"
+
+    def sorted(self) -> list[str]:
+        """Numbers by their size, all else by the alphabet."""
+        texts = self.texts.to_pylist()
+        try:
+            sizes = self.texts.cast(pa.float64()).to_pylist()
+        except pa.ArrowInvalid:
+            return sorted(texts)
+        if self.type == "int":
+            return sorted(texts, key=int)
+        return [text for _, text in sorted(zip(sizes, texts, strict=True))]
+
+
+def of(column: pa.ChunkedArray) -> Labels:
+    """Of a column of plain values; a blank is no label."""
+    kind = column.type
+    found = column.dictionary_encode()
+    found = found.unify_dictionaries().combine_chunks() if found.num_chunks else pa.array([], kind).dictionary_encode()
+    found = found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
+    codes = pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    values = found.dictionary.to_pylist()
+    texts = [None if value is None or value != value or not str(value).strip() else str(value) for value in values]
+    if None in texts:
+        places = np.cumsum([text is not None for text in texts]) - 1
+        codes = np.append(np.where([text is None for text in texts], -1, places), -1)[codes]
+    return Labels(pa.array([text for text in texts if text is not None], pa.string()), codes, _type(kind))
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind):
+        return "int"
+    return "float" if pa.types.is_floating(kind) else "text"
+
+
+def of_values(values: np.ndarray) -> tuple[tuple[str, ...], str]:
+    """(distinct values as texts, their type), of an array of numbers, booleans or texts."""
+    kinds = {"b": "bool", "i": "int", "u": "int", "f": "float"}
+    return tuple(map(str, values.tolist())), kinds.get(values.dtype.kind, "text")
+
+
+def valued(names: tuple[str, ...], type: str) -> tuple[Any, ...]:
+    """Labels as the Python values that they were."""
+    return tuple(map(TYPES[type], names))  # type: ignore[arg-type]
+
+
+def places(values: pa.Array, names: tuple[str, ...] | list[str]) -> np.ndarray:
+    """int64 [D]: which of the names each value is, -1 where it is none: by its text, else by the whole number or truth that it says."""
+    known = pa.array(list(names), pa.string())
+    found = pc.index_in(values, known)
+    if found.null_count:
+        plain = _plain(known)
+        counted = pc.value_counts(plain)
+        once = counted.field("values").filter(pc.equal(counted.field("counts"), 1))
+        other = pc.index_in(
+            _plain(values), pc.if_else(pc.is_in(plain, once), plain, pa.scalar(None, pa.string())), skip_nulls=True
+        )
+        found = pc.coalesce(found, other)
+    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def alike(names: list[str]) -> list[str]:
+    """Those that say the same whole number or truth as another."""
+    plain = _plain(pa.array(names, pa.string()))
+    counted = pc.value_counts(plain.drop_null())
+    twice = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    return [name for name, said in zip(names, pc.is_in(plain, twice).to_pylist(), strict=True) if said]
+
+
+def _plain(texts: pa.Array) -> pa.Array:
+    """7 for 07, +7 and 7.0; true for True; null for what is neither a whole number nor a truth."""
+    lower = pc.utf8_lower(texts)
+    known = pc.match_substring_regex(lower, r"^(?:true|false|[-+]?\d+(?:\.0*)?)$")
+    bare = pc.replace_substring_regex(lower, r"^\+?(-?)0*(\d+?)(?:\.0*)?$", r"\1\2")
+    return pc.if_else(known, bare, pa.scalar(None, pa.string()))
