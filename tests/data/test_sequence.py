@@ -131,7 +131,7 @@ def test_what_is_no_sequence(tmp_path: Path, table: dict[str, list[str]]) -> Non
 
 
 def test_a_person_knows_better(tmp_path: Path) -> None:
-    path = csv(tmp_path / "d.csv", "moves,dna,kind", ["0101", "1100", "11", "0"] * 10, drawn(40), ["a", "b"] * 20)
+    path = csv(tmp_path / "d.csv", "moves,dna,kind", ["0101", "1100", "11", "0"] * 10, drawn(20) * 2, ["a", "b"] * 20)
     forced = column_of(data_module.open(path, types="moves=sequence"))
     assert (forced.letters, forced.columns) == (("0", "1"), ("moves",))
     other = data_module.open(path, types="dna=category,moves=category")
