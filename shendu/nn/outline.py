@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-SPARE, PIECES_MOST = 1 << 26, 50_000
+SPARE, PIECES_MOST = 1 << 26, 20_000
 """Numbers that any network may have beyond its weights (256 MB), and how many modules and tensors."""
 
 

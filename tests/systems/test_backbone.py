@@ -61,7 +61,7 @@ def test_logits_are_hugging_faces_for_its_folder(kind: str, tmp_path: Path) -> N
 def module_weights(net: Config, file: Path) -> dict[str, torch.Tensor]:
     from shendu import published as weights
 
-    return weights.load_published(backbone, net, file)
+    return weights.load_published(registry.load("backbone"), net, file)
 
 
 def test_a_run_needs_the_folder_no_more(tmp_path: Path) -> None:
@@ -145,7 +145,10 @@ def test_a_folder_reaches_no_file_name_or_code(
         ({"model_type": ["resnet"]}, "no kind of picture network called"),
     ],
 )
-def test_wrong_folders_are_one_line(more: dict[str, Any], said: str, tmp_path: Path, one_line: Any) -> None:
+def test_wrong_folders_are_one_line(
+    more: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line: Any
+) -> None:
+    monkeypatch.setattr("shendu.nn.outline.PIECES_MOST", 1000)
     folder(tmp_path, "resnet")
     words = {"model_type": "resnet", **KINDS["resnet"], **more}
     (tmp_path / "config.json").write_text(json.dumps(words))

@@ -120,7 +120,8 @@ def timms(config: Config) -> nn.Module:
     """A network of timm, built for the pictures' size where it has to be."""
     timm, name = library("timm"), config.name.removeprefix("timm:")
     if name.partition(".")[0] not in timm.list_models() or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", name):
-        raise UserError(f"timm has no network '{name}'{near(name, timm.list_models()) if len(name) > 2 else ''}")
+        hint = near(name, timm.list_models())
+        raise UserError(f"timm has no network '{name[:40]}'{hint if len(hint) < 100 else ''}")
     size: dict[str, Any] = {}
     kept = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     if kept is not None and kept.fixed_input_size:
