@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from shendu import data, parallel
 from shendu.core import At, Batch, Outputs, Source
+from shendu.errors import Interrupted, UserError, out_of_memory
 from shendu.field import Unread, all_unread, strictly
 from shendu.metrics.evaluation import Measured, asking, evaluate, floats
 from shendu.tasks import Task
@@ -28,15 +30,18 @@ class Answered(NamedTuple):
     outputs: Outputs
     stored: Batch
     task: Task
+    predictor: Predictor
 
     def rows(self) -> list[dict[str, Any]]:
         """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …"""
-        decoded = self.task.decode(self.outputs, self.stored)
+        with self.predictor.sound():
+            decoded = self.task.decode(self.outputs, self.stored)
         return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
 
     def columns(self) -> dict[str, Any]:
         """The same as columns of a table."""
-        return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
+        with self.predictor.sound():
+            return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
 
 
 class Predictor(nn.Module):
@@ -47,6 +52,31 @@ class Predictor(nn.Module):
         self.device = parallel.choose_device(device)
         self.task, self.model = task.to(self.device), parallel.place(model, self.device)
         self.precision = parallel.choose_precision(precision, self.device, self.model)
+
+    @contextlib.contextmanager
+    def sound(self) -> Iterator[None]:
+        """Where something fails in it that fails for an ordinary row too, that is said in a line: model and task do not fit each
+        other, as the files of a run may say."""
+        try:
+            yield
+        except (UserError, Interrupted):
+            raise
+        except Exception as error:
+            if out_of_memory(error) or self.answers_an_example():
+                raise
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(
+                f"the model and its task do not fit each other ({why}); restore the run's folder, or train again"
+            ) from error
+
+    def answers_an_example(self) -> bool:
+        """Whether a row of ordinary size gets an answer."""
+        try:
+            row = self.task.example(1)
+            self.task.decode({name: t.cpu() for name, t in self(row).items()}, row)
+        except Exception:
+            return False
+        return True
 
     def forward(self, stored: Batch) -> Outputs:
         """Answers to stored rows [B, …]; floats are float32."""
@@ -90,8 +120,9 @@ class Predictor(nn.Module):
                 if line and line not in told:
                     say(line)
                     told.add(line)
-            outputs, stored = self.pieces(self.task.encoded(piece.stored))
-            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored, self.task)
+            with self.sound():
+                outputs, stored = self.pieces(self.task.encoded(piece.stored))
+            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored, self.task, self)
         for name, bad in unread.items():
             say(f"column {name}: {bad}")
 
@@ -115,7 +146,7 @@ class Predictor(nn.Module):
         metrics = {name: metric for name, metric in self.task.metrics().items() if not names or name in names}
         ask = asking(self.task, self.model, self.device, self.precision, frozenset(metrics))
         badness = self.task.badness if worst else None
-        with parallel.evaluating(self.model):
+        with self.sound(), parallel.evaluating(self.model):
             return evaluate(ask, source, metrics, badness=badness, most=most, intervals=intervals, pulse=pulse)
 
     def again(self, source: Source) -> Callable[[Tensor], tuple[Batch, Outputs, Batch]]:

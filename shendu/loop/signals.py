@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-HANGUP = getattr(signal, "SIGHUP", None)
+HANGUP = signal.Signals.__members__.get("SIGHUP")
 """A terminal that was closed; Windows has none."""
 
 

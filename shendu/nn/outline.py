@@ -7,7 +7,7 @@ file of its weights.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-SPARE, PER_MODULE = 1 << 26, 1000
-"""Numbers that any network may have beyond its weights (256 MB), and for how many a module or a tensor counts."""
+SPARE, PIECES_MOST = 1 << 26, 20_000
+"""Numbers that any network may have beyond its weights (256 MB), and how many modules and tensors."""
 
 
 def shapes_of(weights: Path) -> dict[str, torch.Tensor]:
@@ -40,13 +40,15 @@ def bound(tensors: Iterable[torch.Tensor]) -> int:
 @contextlib.contextmanager
 def bounded(most: int) -> Iterator[None]:
     """While networks are built in it, raises TooLarge as soon as more is registered than `most` numbers or modules."""
-    left = most
+    left, pieces = most, PIECES_MOST
 
     def count(module: nn.Module, name: str, added: Any) -> None:
-        nonlocal left
-        left -= PER_MODULE if added is None or isinstance(added, nn.Module) else PER_MODULE + added.numel()
+        nonlocal left, pieces
+        left, pieces = left - (added.numel() if isinstance(added, torch.Tensor) else 0), pieces - 1
         if left < 0:
-            raise TooLarge(f"it has more than {most:,} numbers, many times more than its weights")
+            raise TooLarge(f"it has more than {most:,} numbers")
+        if pieces < 0:
+            raise TooLarge(f"it has more than {PIECES_MOST:,} layers and tensors")
 
     hooks = [
         nn.modules.module.register_module_parameter_registration_hook(count),
@@ -58,6 +60,17 @@ def bounded(most: int) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def check_size(build: Callable[[], Any], most: int) -> None:
+    """Raises TooLarge where what is built has more than `most` numbers and modules; it is built without memory, as far as that goes."""
+    with bounded(most), torch.device("meta"):
+        try:
+            build()
+        except TooLarge:
+            raise
+        except Exception:  # whatever else is wrong shows when it is built for good
+            return
 
 
 def outline(net: Any, most: int | None = None) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from shendu.metrics.evaluation import Measured
 
 ROOT = Path(__file__).parent
+ROW_MOST = 1 << 28
+"""Numbers of a row."""
 
 
 Again = Callable[[Tensor], tuple[Batch, Outputs, Batch]]
@@ -275,9 +278,19 @@ def from_file(values: Json) -> Task:
         *({n: Field.from_json(f) for n, f in values[side].items()} for side in ("inputs", "targets")),
         **values["settings"],
     )
+    check_rows(made)
     calibrated = {name: torch.tensor(t, dtype=torch.float64) for name, t in values["calibrated"].items()}
     made.load_state_dict({**made.state_dict(), **calibrated})
     return made
+
+
+def check_rows(task: Task) -> None:
+    """Raises UserError where a row would have more than any has, or its field's numbers are not those of such a row."""
+    for role, field in task.fields().items():
+        for how in field.storage().values():
+            if min(how.shape, default=0) < 0 or math.prod(how.shape) > ROW_MOST:
+                raise UserError(f"a row of {role} cannot have the shape {list(how.shape)}")
+    task.prepare(task.example(1))
 
 
 def load(kind: str) -> type[Task]:

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 from PIL import Image as Pillow
 
 import shendu.data
+from shendu import reading
 from shendu.data import moments, pixels
 from shendu.data.dataset import Dataset
 from shendu.data.fields.category import Category
@@ -361,6 +363,70 @@ def test_changed_and_moved_sources(tmp_path: Path, make: SimpleNamespace) -> Non
     (tmp_path / "z/dog/1.png").rename(tmp_path / "z/cat/3.png")
     make.write(tmp_path / "z", make.pictures(["dog/9.png"]))
     assert len(shendu.data.open(tmp_path / "z").splits["train"]) == 4
+
+
+def swap(one: Path, other: Path) -> None:
+    one.rename(one.with_suffix(".aside"))
+    other.rename(one)
+    one.with_suffix(".aside").rename(other)
+
+
+def rewrite(one: Path, other: Path) -> None:
+    """Each gets the other's bytes, and its own times back."""
+    texts = one.read_bytes(), other.read_bytes()
+    for path, text in ((one, texts[1]), (other, texts[0])):
+        about = path.stat()
+        path.write_bytes(text)
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def links(one: Path, other: Path) -> None:
+    """Symbolic links that point at each other's files from now on."""
+    ends = os.readlink(one), os.readlink(other)
+    for path, end in ((one, ends[1]), (other, ends[0])):
+        path.unlink()
+        path.symlink_to(end)
+
+
+@pytest.mark.parametrize("exchange", [swap, rewrite, links])
+def test_files_of_one_size_and_time_that_change_places_are_read_again(tmp_path: Path, exchange: Any) -> None:
+    root, kept = tmp_path / "x", tmp_path / "kept"
+    for name in ("train", "test"):
+        (root / f"{name}.csv").parent.mkdir(exist_ok=True)
+        kept.mkdir(exist_ok=True)
+        number = 1 if name == "train" else 2
+        (kept / name).write_text("a,label\n" + "".join(f"{number}{i % 10},{'yn'[i % 2]}\n" for i in range(40)))
+        os.utime(kept / name, (10**9, 10**9))
+        (root / f"{name}.csv").symlink_to(kept / name) if exchange is links else (kept / name).rename(
+            root / f"{name}.csv"
+        )
+
+    def first() -> float:
+        data = shendu.data.open(root, target="label")
+        return float(data.splits["train"].column("x").min())
+
+    assert (first(), first()) == (10, 10)
+    exchange(root / "train.csv", root / "test.csv")
+    assert first() == 20
+
+
+def test_no_cache_reads_and_decodes_anew(
+    tmp_path: Path, make: SimpleNamespace, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make.write(tmp_path / "x", make.pictures(TWO_CLASSES))
+    settle(root)
+    data = shendu.data.open(root)
+    pixels = data.splits["train"].column("image").copy()
+    entry = next((fresh_cache / "data").glob(f"{data.hash}/train.image.npy"))
+    raw = entry.read_bytes()
+    entry.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))  # a bit of the cache that nothing notices
+    assert not np.array_equal(shendu.data.open(root).splits["train"].column("image"), pixels)
+    token = reading.anew.set(True)
+    try:
+        assert np.array_equal(shendu.data.open(root).splits["train"].column("image"), pixels)
+    finally:
+        reading.anew.reset(token)
+    assert entry.read_bytes() == raw
 
 
 def test_files_changed_just_now_are_not_indexed(tmp_path: Path, make: SimpleNamespace, fresh_cache: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_logits_are_hugging_faces_for_its_folder(kind: str, tmp_path: Path) -> N
     theirs = transformers.AutoModelForImageClassification.from_config(how).eval()
     theirs.save_pretrained(tmp_path)
     net = Config(name=f"hf:{tmp_path}", channels=1, classes=3, side=32)
+    net = replace(net, described=backbone.described(net))
     ours = net.build().eval()
     ours.load_state_dict(module_weights(net, tmp_path / "model.safetensors"))
     x = torch.randn(2, 1, 32, 32)
@@ -59,7 +61,7 @@ def test_logits_are_hugging_faces_for_its_folder(kind: str, tmp_path: Path) -> N
 def module_weights(net: Config, file: Path) -> dict[str, torch.Tensor]:
     from shendu import published as weights
 
-    return weights.load_published(backbone, net, file)
+    return weights.load_published(registry.load("backbone"), net, file)
 
 
 def test_a_run_needs_the_folder_no_more(tmp_path: Path) -> None:
@@ -72,9 +74,101 @@ def test_a_run_needs_the_folder_no_more(tmp_path: Path) -> None:
     assert len(run.predict([np.zeros((8, 8, 1), np.uint8)])) == 1
 
 
+class Unpickled:
+    """What a pickle of it does when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.mark,))
+
+
+def reaching(path: Path) -> dict[str, dict[str, Any]]:
+    """What a config.json may hold to reach a file, a network's name, code, or a repository."""
+    args = {"checkpoint_path": str(path / "evil.pth")}
+    wrapper = {"model_type": "timm_wrapper", "architecture": "test_resnet", "model_args": args}
+    return {
+        "timm_wrapper": wrapper,
+        "timm_wrapper inside": {"backbone_config": wrapper, "use_timm_backbone": True},
+        "pretrained backbone": {
+            "backbone": "timm/resnet18",
+            "use_pretrained_backbone": True,
+            "use_timm_backbone": True,
+        },
+        "kernel": {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"},
+        "code": {"auto_map": {"AutoModelForImageClassification": "evil.Model"}, "trust_remote_code": True},
+        "name": {"_name_or_path": "someone/network", "name_or_path": str(path)},
+        "quantization": {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
+        "arguments": {"model_args": args, "checkpoint_path": str(path / "evil.pth"), "pretrained": True},
+    }
+
+
+@pytest.mark.parametrize("name", reaching(Path()))
+@pytest.mark.parametrize("of_run", [False, True])
+def test_a_folder_reaches_no_file_name_or_code(
+    name: str, of_run: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line: Any
+) -> None:
+    torch.save({"state_dict": Unpickled(tmp_path / "done")}, tmp_path / "evil.pth")
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'done')!r}, 'w')")
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("something is fetched"))
+    words = {"model_type": "resnet", **KINDS["resnet"], **reaching(tmp_path)[name]}
+    (tmp_path / "config.json").write_text(json.dumps(words))
+    net = Config(name=f"hf:{tmp_path}", channels=1, classes=3, side=32)
+
+    def built() -> torch.Tensor:
+        nonlocal net
+        net = replace(net, described=json.dumps({**words, "num_channels": 1}) if of_run else backbone.described(net))
+        return net.build()(torch.zeros(1, 1, 32, 32))
+
+    if name == "timm_wrapper":
+        with pytest.raises(UserError, match="timm_wrapper") as caught:
+            built()
+        one_line(caught.value)
+    else:
+        assert built().shape[0] == 1
+    assert not (tmp_path / "done").exists()
+    assert of_run or not {*reaching(tmp_path)[name]} - {"model_type"} & {*json.loads(net.described or "{}")}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"layer_type": "../bottleneck"}, "its layer_type is neither a number nor a plain word"),
+        ({"hidden_act": "https://evil"}, "its hidden_act is neither"),
+        ({"hidden_sizes": {"a": 1}}, "its hidden_sizes is neither"),
+        ({"embedding_size": 10**9, "hidden_sizes": [10**9, 10**9]}, "transformers cannot build"),
+        ({"depths": [10**8, 1]}, "transformers cannot build"),
+        ({"depths": "x"}, "transformers cannot build"),
+        ({"hidden_act": "evil"}, "transformers cannot build"),
+        ({"model_type": "clip"}, "no kind of picture network called 'clip'"),
+        ({"model_type": ["resnet"]}, "no kind of picture network called"),
+    ],
+)
+def test_wrong_folders_are_one_line(
+    more: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line: Any
+) -> None:
+    monkeypatch.setattr("shendu.nn.outline.PIECES_MOST", 1000)
+    folder(tmp_path, "resnet")
+    words = {"model_type": "resnet", **KINDS["resnet"], **more}
+    (tmp_path / "config.json").write_text(json.dumps(words))
+    net = Config(name=f"hf:{tmp_path}", channels=1, classes=3, side=32)
+    with pytest.raises(UserError) as caught:
+        replace(net, described=backbone.described(net)).build()
+    assert said in one_line(caught.value)
+
+
+def test_a_run_s_name_reads_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no kind of picture network called"):
+        Config(name=f"hf:{folder(tmp_path, 'resnet')}").build()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("timm:hf_hub:someone/network", "timm has no network"),
+        ("timm:local-dir:/tmp/x", "timm has no network"),
+        ("timm:resnet18.a/../b", "timm has no network"),
         ("timm:resnet81", "timm has no network 'resnet81'; did you mean"),
         ("hf:resent", "no kind of picture network called 'resent'; did you mean 'resnet'?"),
         ("timm:", "write it like name=timm:resnet18"),

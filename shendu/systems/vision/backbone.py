@@ -3,7 +3,8 @@
 Nothing is introduced here: the network is another library's, and everything else (data, loop, resume, report) is as for every
 system. `shendu train timm:resnet18 DATA` names a network of timm; `hf:resnet` a kind of network of transformers at its usual
 sizes, `hf:FOLDER` one as a folder's config.json describes it. It begins with random weights, or with those of a file:
-`--weights FILE.safetensors`, under the library's own names. Nothing is fetched, and no code that a folder holds is run.
+`--weights FILE.safetensors`, under the library's own names. Nothing is fetched, and no code that a folder holds is run:
+of its config.json the numbers and words are taken that the network's kind has, and nothing that names a file, code or another network.
 
 R. Wightman: PyTorch Image Models, 2019. T. Wolf et al.: Transformers. EMNLP (demonstrations), 2020.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,10 @@ from shendu.core import Recipe
 from shendu.data import augment
 from shendu.data.dataset import Dataset
 from shendu.data.fields.image import Image
-from shendu.errors import UserError, near
+from shendu.errors import UserError, near, out_of_memory
+from shendu.nn.outline import check_size
 from shendu.recipes import Training, check_reads, supervised
+from shendu.untrusted import Unreadable, parsed, read
 
 PRESENTED = 270_000
 """Pictures that are shown in a training, whatever the set's size; in 5 to 60 passes."""
@@ -42,6 +46,15 @@ SPELLED = {"timm:": "name", "hf:": "name"}
 LEAST = 32
 """Pixels a side that a network sees at least. Halving a single one is also where oneDNN's gradients in bf16 are wrong."""
 LIBRARIES = {"timm": "timm", "hf": "transformers"}
+KINDS = (
+    "beit", "bit", "convnext", "convnextv2", "cvt", "data2vec-vision", "deit", "dinat", "dinov2", "dinov2_with_registers",
+    "donut-swin", "efficientnet", "focalnet", "hgnet_v2", "hiera", "ijepa", "imagegpt", "levit", "mobilenet_v1", "mobilenet_v2",
+    "mobilevit", "mobilevitv2", "perceiver", "poolformer", "pp_lcnet", "pvt", "pvt_v2", "regnet", "resnet", "segformer",
+    "swiftformer", "swin", "swinv2", "textnet", "vit", "vit_msn",
+)  # fmt: skip
+"""Networks of transformers that are made of their own settings alone: none loads another library's, a file, or one by name."""
+NUMBERS_MOST = 1 << 31
+"""Parameters of a network; a folder that describes a larger one is refused before it is built."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +119,9 @@ def library(name: str) -> Any:
 def timms(config: Config) -> nn.Module:
     """A network of timm, built for the pictures' size where it has to be."""
     timm, name = library("timm"), config.name.removeprefix("timm:")
-    if name.partition(".")[0] not in timm.list_models():
-        raise UserError(f"timm has no network '{name}'{near(name, timm.list_models()) if len(name) > 2 else ''}")
+    if name.partition(".")[0] not in timm.list_models() or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", name):
+        hint = near(name, timm.list_models())
+        raise UserError(f"timm has no network '{name[:40]}'{hint if len(hint) < 100 else ''}")
     size: dict[str, Any] = {}
     kept = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     if kept is not None and kept.fixed_input_size:
@@ -127,39 +141,75 @@ def timms(config: Config) -> nn.Module:
 def hugging_faces(config: Config) -> nn.Module:
     """A network of transformers, as its configuration says."""
     transformers = library("hf")
-    settings = json.loads(config.described or described(config))
-    kind = settings.pop("model_type")
     try:
-        how = transformers.AutoConfig.for_model(kind, **settings)
+        settings = (
+            allowed(parsed(config.described)) if config.described else json.loads(described(config, folders=False))
+        )
+        how = transformers.AutoConfig.for_model(**settings)
+        check_size(lambda: transformers.AutoModelForImageClassification.from_config(how), NUMBERS_MOST)
         made: nn.Module = transformers.AutoModelForImageClassification.from_config(how)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:
+        if isinstance(error, UserError) or out_of_memory(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"transformers cannot build {config.name} as a classifier of pictures ({reason})") from None
     return made
 
 
-def described(config: Config) -> str:
-    """The JSON of transformers' configuration, for these pictures and classes; raises UserError for an unknown kind."""
-    name = config.name.removeprefix("hf:")
-    file = Path(name).expanduser() / "config.json"
-    ours = {"num_labels": config.classes, "num_channels": config.channels, "image_size": config.side}
-    if file.is_file():
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            kind = found["model_type"]
-        except (OSError, ValueError, LookupError, TypeError):
-            raise UserError(f"{file} is no configuration of transformers: it names no model_type") from None
-        foreign = ("id2label", "label2id", "num_labels", "auto_map", "architectures", "torch_dtype", "dtype")
-        ours = {**{key: value for key, value in found.items() if key not in foreign and key != "model_type"}, **ours}
-    else:
-        kind = name
-    library("hf")
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as known
+def allowed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of a folder's or a run's words those that the network's kind has: numbers, and plain words for its layers.
 
+    What names code, a file, a repository, an implementation of attention or another network is none of them. Raises ValueError
+    for a kind that is not allowed here, and for settings of another form.
+    """
+    from transformers import AutoConfig, PretrainedConfig
+
+    kind = settings.get("model_type")
+    if kind not in KINDS:
+        raise ValueError(f"the kind {str(kind)[:40]!r} is not allowed here")
+    usual = AutoConfig.for_model(kind)
+    own = {"num_labels", *usual.to_dict(), *usual.attribute_map} - {*PretrainedConfig().to_dict()}
+    taken = {name: value for name, value in settings.items() if name in own}
+    if wrong := next((name for name, value in taken.items() if not plain(value)), ""):
+        raise ValueError(f"its {wrong} is neither a number nor a plain word")
+    return {"model_type": kind, **taken}
+
+
+def plain(value: Any) -> bool:
+    """Whether a setting is a number, a word, or a list of such: no path, no address, no settings of something else."""
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return not isinstance(value, dict) and (
+        not isinstance(value, str) or bool(re.fullmatch(r"[A-Za-z0-9_-]{0,40}", value))
+    )
+
+
+def described(config: Config, folders: bool = True) -> str:
+    """The JSON of transformers' configuration, for these pictures and classes; raises UserError for an unknown kind.
+
+    `folders`: whether the name may be a folder's, which is so where a person has given it.
+    """
+    kind = config.name.removeprefix("hf:")
+    file = Path(kind).expanduser() / "config.json"
+    found: dict[str, Any] = {}
+    if folders and file.is_file():
+        try:
+            found = read(file, dict[str, Any])
+            kind = str(found["model_type"])
+        except (OSError, Unreadable, LookupError):
+            raise UserError(f"{file} is no configuration of transformers: it names no model_type") from None
+    library("hf")
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+    known = {*KINDS} & {*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES}
     if kind not in known:
-        where = f"{file} has" if file.is_file() else "there is no such folder, and"
-        raise UserError(f"{where} no kind of picture network called '{kind}'{near(kind, known)}")
-    return json.dumps({"model_type": kind, **ours}, sort_keys=True)
+        where = f"{file} has" if found else "there is no such folder, and"
+        raise UserError(f"{where} no kind of picture network called '{kind[:40]}'{near(kind[:40], known)}")
+    ours = {"num_labels": config.classes, "num_channels": config.channels, "image_size": config.side}
+    try:
+        return json.dumps(allowed({**found, "model_type": kind, **ours}), sort_keys=True)
+    except ValueError as error:
+        raise UserError(f"{file} cannot be used: {error}") from None
 
 
 def recipe(data: Dataset, **choices: Any) -> Recipe:
