@@ -173,7 +173,7 @@ def _as_words(column: Cells) -> Judged:
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
     recurring = _recurring(column, by_row=False) if distinct > min(NAMES_FEW, rows / 2) else 0.0
-    free = recurring >= (RECURS if distinct > rows / 2 else _FREE_WORDS)
+    free = recurring >= (RECURS if distinct > rows / 2 else _FREE_WORDS - 1)
     if free or (distinct > rows / 2 and spaces + 1 >= _FREE_WORDS):
         return _text(column)
     if distinct == rows >= _IDS:
