@@ -475,7 +475,8 @@ def split_words(values: pa.Array, form: str = "") -> tuple[pa.Array, np.ndarray]
         text = pc.replace_substring_regex(text, f"[{ALONE}!?]", r" \0 ")
         lists = pc.split_pattern_regex(text, _BETWEEN)
     words, owners = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-    words = pc.utf8_slice_codeunits(pc.utf8_trim(words, "'"), 0, 40)
+    if form != LETTERS:
+        words = pc.utf8_slice_codeunits(pc.utf8_trim(words, "'"), 0, 40)
     there = pc.not_equal(words, "")
     kept = owners[there.to_numpy(zero_copy_only=False)]
     return words.filter(there), np.bincount(kept, minlength=len(values))

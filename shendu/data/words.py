@@ -34,7 +34,7 @@ SPACE = "\u2423"
 SHORT, SAVES = 32, 1.25
 """Texts of so few words are kept whole, and so are all where the longest has at most so many times as many as nearly all have."""
 _LETTERS = rf"\w{MARKS}"
-_SINGLE = re.compile(f"[{ALONE}]")
+_SINGLE = re.compile(f"([{ALONE}])")
 _WORD = re.compile(f"[{_LETTERS}]{{1,40}}(?:'[{_LETTERS}]{{1,40}})*|[{ALONE}]|[!?]")
 _PLAIN_WORD = re.compile(r"[a-z0-9]{1,40}(?:'[a-z0-9]{1,40})*|[!?]")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
@@ -51,7 +51,7 @@ def words(text: str) -> list[str]:
     if text.isascii():
         return _PLAIN_WORD.findall(text.lower())
     text = unicodedata.normalize("NFKC", text.translate(_JOINERS)).replace("\u2019", "'").replace("_", " ").lower()
-    return _WORD.findall(_SINGLE.sub(r" \g<0> ", text))
+    return _WORD.findall(" ".join(_SINGLE.split(text)))
 
 
 def letters(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import uuid
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +13,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import shendu.data
+from shendu.data import cells
+from shendu.data.cells import Cells
+from shendu.data.column import LETTERS
 from shendu.data.fields.text import SHOWN, Text
 from shendu.data.files import text as text_file
 from shendu.data.readers import texts
-from shendu.data.words import words
+from shendu.data.tables import kinds
+from shendu.data.words import length_kept, letters, words
 from shendu.errors import UserError
 from shendu.field import Field
 
@@ -88,6 +93,129 @@ def test_any_text_has_words(anything: str) -> None:
     found = words(anything)
     assert all(re.fullmatch(r"\S+", word) for word in found)
     assert words(" ".join(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [
+        ("⭐⭐ 👍🏽", "⭐|⭐|👍|🏽"),
+        ("👨\u200d👩\u200d👧 ❤\ufe0f", "👨|👩|👧|❤"),
+        ("🇩🇪", "🇩|🇪"),
+        ("ດີ ល្អ", "ດ|ີ|ល|្|អ"),
+        ("བཀྲ་ཤིས", "བཀྲ|ཤིས"),
+        ("ދިވެހި", "ދިވެހި"),
+        ("ශ්\u200dරී", "ශ්රී"),
+        ("〇々ヽ", "〇|々|ヽ"),
+        ("ｶﾅ ＡＢ", "カ|ナ|ab"),
+    ],
+)
+def test_words_of_scripts_and_signs(plain: str, expected: str) -> None:
+    assert "|".join(words(plain)) == expected
+
+
+PIECES = st.sampled_from(["film", "don't", "10", "'", "''", "\u2019", "!", "?", " ", "\t", "-", "_", "<br>", "é", "ü", "Ж", "한", "국", "好", "看", "す", "ส", "ั", "😀", "👍🏽", "⭐", "हि", "न्", "བཀྲ", "་", "\u200d", "\ufe0f", ".", ","])  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(PIECES, max_size=12).map("".join), min_size=1, max_size=5))
+def test_a_tables_words_are_those_of_texts(texts_of: list[str]) -> None:
+    """Columns are split by Arrow, texts by Python; both are one rule."""
+    found, counts = cells.split_words(pa.array(texts_of))
+    expected = [words(text) for text in texts_of]
+    assert found.to_pylist() == [word for each in expected for word in each]
+    assert counts.tolist() == [len(each) for each in expected]
+    found, counts = cells.split_words(pa.array(texts_of), LETTERS)
+    expected = [letters(text) for text in texts_of]
+    assert found.to_pylist() == [letter for each in expected for letter in each]
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept"),
+    [
+        ([3] * 99 + [5], 5),
+        (range(1, 31), 30),
+        ([3] * 99 + [50], 3),
+        ([100] * 90 + [120] * 10, 120),
+        ([100] * 99 + [126], 100),
+        ([5000] * 10, 1024),
+        ([0], 1),
+        ([], 1),
+    ],
+)
+def test_texts_are_cut_where_it_saves(counts: list[int], kept: int) -> None:
+    assert length_kept(list(counts), 0.98, 1024) == kept
+
+
+# ---- texts, names and ids in tables
+
+rng = np.random.default_rng(0)
+NOUNS = ["sad", "horse", "lemon", "dull", "chair", "tiger", "slow", "table", "glass", "quick", "shirt", "plant"]
+
+
+def drawn(pieces: Any, least: int, most: int, between: str = "") -> list[str]:
+    return [between.join(rng.choice(list(pieces), rng.integers(least, most))) for _ in range(120)]
+
+
+COLUMNS: dict[str, tuple[list[str], str]] = {
+    "Chinese": (drawn("这家店的服务非常好味道难吃垃圾不错", 6, 20), "text"),
+    "Japanese": (drawn(["すごい", "映画", "つまらない", "とても", "面白い"], 3, 7), "text"),
+    "Thai": (drawn(["อาหาร", "อร่อย", "มาก", "แย่", "บริการ"], 3, 7), "text"),
+    "Burmese": (drawn(["ကောင်း", "မကောင်း", "အစား", "ဆိုင်"], 4, 8), "text"),
+    "emoji": (drawn("😀😡🎉💔👍👎⭐", 4, 8), "text"),
+    "titles": (drawn(NOUNS, 3, 4, " "), "text"),
+    "two words": ([f"{a} {b}" for a in NOUNS for b in NOUNS][:120], "text"),
+    "Korean": (drawn(["좋은", "영화", "나쁜", "이야기", "매우", "음악"], 3, 5, " "), "text"),
+    "lists": (drawn(["Action", "Comedy", "Drama", "Horror", "War", "Noir"], 3, 5, "|"), "text"),
+    "numbered": ([f"user {i}" for i in range(120)], "id"),
+    "numbered in Chinese": ([f"用户{i:03}" for i in range(120)], "id"),
+    "invoices": ([f"INV 2024 {i:05}" for i in range(120)], "id"),
+    "UUIDs": ([str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(120)], "id"),
+    "addresses of mail": ([f"{rng.choice(NOUNS)}.{rng.choice(NOUNS)}{i}@mail.com" for i in range(120)], "id"),
+    "links": ([f"https://www.example.com/{rng.choice(NOUNS)}/{i}" for i in range(120)], "id"),
+    "files": ([f"/data/img/{i}.png" for i in range(120)], "id"),
+    "two values": (["left turn", "right turn"] * 60, "category"),
+    "sentences that recur": ([f"{a} {b} was {c} and {d}" for a in NOUNS[:5] for b in NOUNS[5:9] for c, d in zip(NOUNS, NOUNS[::-1], strict=True)][:150] * 4, "text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_texts_are_told_from_ids(name: str) -> None:
+    values, kind = COLUMNS[name]
+    found = kinds.judge(Cells("x", pa.chunked_array([values])), None, False)
+    assert (found.field.kind if found.field else found.left) == kind
+
+
+@pytest.mark.parametrize("name", [name for name, (_, kind) in COLUMNS.items() if kind == "id"])
+def test_the_only_column_is_learned_from_as_advised(name: str) -> None:
+    values, _ = COLUMNS[name]
+    labels, numbers = ["a", "b"] * 60, rng.normal(size=120).round(3).tolist()
+    beside = shendu.data.open(pa.table({"x": values, "n": numbers, "y": labels}), target="y")
+    assert "left out: x (all values differ) (to keep one: --type x=text)" in beside.notes
+    kept = shendu.data.open(pa.table({"x": values, "n": numbers, "y": labels}), target="y", types=("x=text",))
+    assert [len(column.names) > 2 for column in kept.fields["row"].columns] == [True, False]  # type: ignore[attr-defined]
+    alone = shendu.data.open(pa.table({"x": values, "y": labels}), target="y")
+    field = alone.fields["text"]
+    assert isinstance(field, Text)
+    assert field.letters == kept.fields["row"].columns[0].form.startswith("letters")  # type: ignore[attr-defined]
+    assert any(note.startswith("column x: kept, since there is no other") for note in alone.notes)
+    stored = alone.splits["train"].column("text")
+    assert len(np.unique(stored, axis=0)) > 100
+    np.testing.assert_array_equal(field.parse({"x": values}["x"])[""], stored)
+    assert Field.from_json(field.to_json()) == field
+
+
+def test_no_category_of_values_that_all_differ() -> None:
+    with pytest.raises(UserError, match="read its words with --type x=text"):
+        shendu.data.open(
+            pa.table({"x": COLUMNS["numbered"][0], "y": ["a", "b"] * 60}), target="y", types=("x=category",)
+        )
+
+
+def test_a_rows_texts_say_where_they_are_cut() -> None:
+    values = [*(" ".join(rng.choice(NOUNS, 4)) for _ in range(119)), " ".join(rng.choice(NOUNS, 60))]
+    data = shendu.data.open(pa.table({"x": values, "n": rng.normal(size=120), "y": ["a", "b"] * 60}), target="y")
+    distinct = len(set(values))
+    assert f"column x: 1 of {distinct} different texts cut to their first 4 words: 95% are no longer" in data.notes
 
 
 # ---- the column

@@ -29,7 +29,7 @@ NAMES_FEW = 100
 VOCABULARY_MOST, WORDS_MOST, SHARE_WHOLE = 10_000, 64, 0.95
 _FREE_WORDS = 4
 """Words that a text has on average; a category has fewer."""
-RECURS, EVERYWHERE, _HEAD = 0.5, 0.9, 10_000
+RECURS, EVERYWHERE, _HEAD = 0.5, 0.9, 5_000
 """Words of a text that stand in other texts too, on average, so that there is something to learn from them; those in more than this
 share of the texts tell nothing. Judged by so many different texts."""
 SURE = 0.95
@@ -189,7 +189,7 @@ def _as_words(column: Cells) -> Judged:
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
     recurring = _recurring(column, by_row=False) if distinct > min(NAMES_FEW, rows / 2) else 0.0
-    free = recurring >= (RECURS if distinct > rows / 2 else _FREE_WORDS)
+    free = recurring >= (RECURS if distinct > rows / 2 else _FREE_WORDS - 1)
     if free or (distinct > rows / 2 and spaces + 1 >= _FREE_WORDS):
         return _text(column)
     if distinct == rows >= _IDS:
