@@ -13,7 +13,7 @@ import numpy as np
 
 from shendu import config
 from shendu.data.fields.category import Category
-from shendu.data.files import layout
+from shendu.data.files import foreign, layout
 from shendu.data.files.archive import ENTRY_BYTES_MOST, Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import Kind, Plan
@@ -152,5 +152,7 @@ def files_of(path: Path, suffixes: list[str] | tuple[str, ...], what: str) -> It
         return
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
     if not found:
-        raise UserError(f"{path} holds no {what} ({', '.join(suffixes)})")
+        end, _ = foreign.commonest([p.name for p in path.rglob("*")])
+        how = f"; its {end} files: {foreign.advice(end)}" if end else ""
+        raise UserError(f"{path} holds no {what} ({', '.join(suffixes)}){how}")
     yield from found

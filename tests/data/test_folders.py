@@ -20,6 +20,7 @@ from shendu.data.fields.category import Category
 from shendu.data.files import foreign, layout, parts
 from shendu.errors import UserError
 from shendu.order import wanted
+from shendu.reading import Reading
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -179,6 +180,35 @@ def test_parts_under_any_usual_name(train: str, other: str, around: str, spelled
     expected = {"test": "test", "testing": "test", "eval": "test"}.get(other, "validation")
     assert parts.named([one, two]) == {one: "train", two: expected}
     assert parts.named([one, two, "bird"]) == parts.named([one, two])
+
+
+WORDS = ("train", "test", "val", "eval", "dev", "training", "cat", "dog", "images", "masks", "labels", "fold1", "fold2", "seg_train",
+         "seg_test", "train_masks", "no", "2019", "1_mask", "1", "2", "x", "café")  # fmt: skip
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(tuple), min_size=1, max_size=12, unique=True),
+    st.sampled_from(["", "{label}/*", "^([^/]+)/", "(cat|dog)", "{label}_*"]),
+    st.sampled_from(["auto", "anomaly"]),
+)
+@settings(max_examples=60)
+def test_any_tree_is_planned_or_refused_in_one_line(places: list[tuple[str, ...]], label_from: str, task: str) -> None:
+    names = ["/".join(place) + ".png" for place in places]
+    line, plan = "", None
+    try:
+        plan = layout.plan(names, "x", layout.PICTURES, Reading(label_from=label_from, task=task))
+    except UserError as error:
+        line = str(error)
+    assert (plan is None) == bool(line)
+    assert "\n" not in line
+    if plan is None:
+        return
+    kept = plan.names()
+    assert len(set(kept)) == len(kept) <= len(names)
+    assert len(kept) == len(names) or any("left out" in note for note in plan.notes)
+    for rows in plan.splits.values():
+        for name, label in rows:
+            assert (label in name.split("/")[:-1] or label_from) if task == "auto" else label == ""
 
 
 @pytest.mark.parametrize(
