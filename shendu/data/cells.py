@@ -87,7 +87,10 @@ def _without(column: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.ChunkedArr
     if pa.types.is_string(column.type):
         absent = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(missing))
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        absent = pc.is_in(column.cast(pa.float64(), safe=False), pa.array([n for word in missing if (n := _number(word)) is not None], pa.float64()))
+        absent = pc.is_in(
+            column.cast(pa.float64(), safe=False),
+            pa.array([n for word in missing if (n := _number(word)) is not None], pa.float64()),
+        )
     else:
         return column
     return pc.if_else(absent, pa.scalar(None, column.type), column)
@@ -316,7 +319,11 @@ def reread_all(given: list[Cells], columns: tuple[Column, ...], comma: bool) -> 
     both = list(zip(given, columns, strict=True))
     sign = _sign_of([(cells, column.form) for cells, column in both if column.kind == "number"], comma)
     found = [replace(column, form=reread(cells, column, sign)) for cells, column in both]
-    notes = [note for cells, column, now in zip(given, columns, found, strict=True) for note in reread_told(cells, column, now)]
+    notes = [
+        note
+        for cells, column, now in zip(given, columns, found, strict=True)
+        for note in reread_told(cells, column, now)
+    ]
     return found, tuple(notes)
 
 
@@ -356,8 +363,15 @@ def reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
     notes = []
     if column.kind == "date" and now.form != column.form:
         notes.append(f"column {column.name}: dates are read as {now.form}, unlike {column.form} in training")
-    if column.kind in ("category", "ordered") and cells.is_plain and len(cells.coded.values) and labels.places(cells.coded.values, column.names).max() < 0:
-        notes.append(f"column {column.name}: none of its values is one that training had, such as '{cells.coded.values[0]}'")
+    if (
+        column.kind in ("category", "ordered")
+        and cells.is_plain
+        and len(cells.coded.values)
+        and labels.places(cells.coded.values, column.names).max() < 0
+    ):
+        notes.append(
+            f"column {column.name}: none of its values is one that training had, such as '{cells.coded.values[0]}'"
+        )
     if column.kind != "number" or column.form in numerals.CLOCKS or not cells.is_plain or not cells.says.any():
         return notes
     (before, learned), (sign, unit) = numerals.split(column.form), numerals.split(now.form)
@@ -601,5 +615,7 @@ def unread(cells: Cells, field: Column, found: np.ndarray) -> Unread | None:
         nothing = found[:, 0] == MISSING
     else:
         return None
-    bad = np.flatnonzero(nothing & cells.says) if nothing.any() else ()
+    if not nothing.any():
+        return None
+    bad = np.flatnonzero(nothing & cells.says)
     return Unread(len(bad), cells.written(int(bad[0]))) if len(bad) else None

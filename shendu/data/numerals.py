@@ -172,7 +172,11 @@ def is_currency(unit: str) -> bool:
 def _taken_apart(values: pa.Array, sign: str) -> Numerals:
     texts = values if pc.all(pc.string_is_ascii(values)).as_py() else pc.utf8_normalize(values, "NFKC")
     short = pc.less_equal(pc.binary_length(texts), _LONGEST)
-    texts = pc.if_else(short, texts, "").combine_chunks() if isinstance(texts, pa.ChunkedArray) else pc.if_else(short, texts, "")
+    texts = (
+        pc.if_else(short, texts, "").combine_chunks()
+        if isinstance(texts, pa.ChunkedArray)
+        else pc.if_else(short, texts, "")
+    )
     found = pa.concat_arrays([_shaped(texts.slice(i, _PIECE)) for i in range(0, len(texts), _PIECE)] or [texts])
     shapes = found.dictionary_encode()
     shape, at = _shapes(shapes.dictionary, sign), shapes.indices.to_numpy(zero_copy_only=False)
@@ -230,12 +234,14 @@ def _shapes(values: pa.Array, sign: str) -> _Shapes:
         rf"(?P<after>{after})\s*(?P<close>\)?)\s*(?P<behind>{after})(?P<last>[−–-]?)$",
     )
     part = {field.name: pc.struct_field(found, field.name) for field in found.type}
-    begin, length = (pc.fill_null(pc.binary_length(part[name]), 0).to_numpy(zero_copy_only=False) for name in ("head", "number"))
+    begin, length = (
+        pc.fill_null(pc.binary_length(part[name]), 0).to_numpy(zero_copy_only=False) for name in ("head", "number")
+    )
     closed = _flags(pc.equal(part["open"], "("))
     signs = [_flags(pc.is_in(part[name], pa.array(list("-−–")))) for name in ("first", "inner", "second", "last")]
-    minus = sum(map(np.int64, (closed, *signs)))
+    minus = np.sum([closed, *signs], axis=0)
     around = [part[name] for name in ("outer", "before", "after", "behind")]
-    several = sum(_flags(pc.not_equal(unit, "")).astype(np.int64) for unit in around) > 1
+    several = np.sum([_flags(pc.not_equal(unit, "")) for unit in around], axis=0) > 1
     units = pc.binary_join_element_wise(*around, "")
     long = pc.greater(pc.utf8_length(units), LONGEST)
     shaped = pc.or_(pc.equal(units, ""), pc.and_not(pc.match_substring_regex(units, _UNIT), long))
@@ -254,7 +260,11 @@ def _sizes(texts: pa.Array, begin: np.ndarray, end: np.ndarray, sign: str) -> np
     starts, data = _bytes(texts)
     row = np.repeat(np.arange(len(texts)), np.diff(starts))
     place = np.arange(len(data)) - starts[row]
-    kept = (place >= begin[row]) & (place < end[row]) & np.isin(data, np.frombuffer(f"0123456789eE+-{sign or '.'}".encode(), np.uint8))
+    kept = (
+        (place >= begin[row])
+        & (place < end[row])
+        & np.isin(data, np.frombuffer(f"0123456789eE+-{sign or '.'}".encode(), np.uint8))
+    )
     held, lengths = data[kept], np.bincount(row[kept], minlength=len(texts))
     bare = np.where(held == ord(","), np.uint8(ord(".")), held)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
@@ -290,7 +300,9 @@ def _clock(values: pa.Array, form: str) -> np.ndarray:
 def _figures(text: pa.Array) -> np.ndarray:
     """`:15`, `.5`, `:15.5`, `8` or nothing -> float64."""
     bare = pc.replace_substring(pc.replace_substring(text, ":", ""), ",", ".")
-    return pc.fill_null(pc.if_else(pc.equal(bare, ""), "0", bare), "0").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return (
+        pc.fill_null(pc.if_else(pc.equal(bare, ""), "0", bare), "0").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    )
 
 
 def _clock_form(values: pa.Array) -> str:

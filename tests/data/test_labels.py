@@ -48,7 +48,9 @@ def test_a_word_is_a_class(word: str, tmp_path: Path) -> None:
     ):
         assert set(data.classes) == {word, "crack", "dent"}
         assert len(data.splits["train"]) == 30
-        assert f"'{word}' is one of the classes of y (if it means that nothing is known: --missing {word})" in data.notes
+        assert (
+            f"'{word}' is one of the classes of y (if it means that nothing is known: --missing {word})" in data.notes
+        )
 
 
 def test_a_word_is_missing_where_it_is_said(tmp_path: Path) -> None:
@@ -169,7 +171,8 @@ def test_what_targets_of_arrays_are(y: np.ndarray, how: dict[str, Any], kind: tu
 
 def test_few_targets_are_what_the_run_says() -> None:
     data = shendu.data.open(
-        (np.zeros((3, 2)), np.arange(3)), fields={"x": Number(shape=(2,)), "y": Category(names=("0", "1", "2"), type="int")}
+        (np.zeros((3, 2)), np.arange(3)),
+        fields={"x": Number(shape=(2,)), "y": Category(names=("0", "1", "2"), type="int")},
     )
     assert data.splits["train"].column("y").tolist() == [0, 1, 2]
 
@@ -177,7 +180,9 @@ def test_few_targets_are_what_the_run_says() -> None:
 def test_a_label_in_another_dress() -> None:
     texts = pa.array(["7", "7.0", "07", "+7", "8", "true", "1.10"])
     assert labels.places(texts, ("7", "01", "1", "True", "1.1")).tolist() == [0, 0, 0, 0, -1, 3, -1]
-    assert labels.places(pa.array(["1", "001"]), ("01", "1")).tolist() == [1, -1], "two that say the same are told apart by their text"
+    assert labels.places(pa.array(["1", "001"]), ("01", "1")).tolist() == [1, -1], (
+        "two that say the same are told apart by their text"
+    )
     assert labels.places(pa.array(["842384729384729386"]), ("842384729384729385",)).tolist() == [-1]
 
 

@@ -255,10 +255,14 @@ def _as_numbers(y: np.ndarray, task: str) -> tuple[bool, tuple[str, ...]]:
         return task == "numbers" or (task != "classes" and y.dtype.kind == "f"), ()
     if y.dtype.kind == "f":
         whole = bool(np.isfinite(y).all() and np.array_equal(y, np.round(y)))
-        return True, ("y is learned as a number, since it is stored as fractions (else: --task classes)",) if whole else ()
+        return True, (
+            "y is learned as a number, since it is stored as fractions (else: --task classes)",
+        ) if whole else ()
     distinct = len(np.unique(y))
     if y.dtype.kind in "iu" and distinct > max(2, len(y) / 2):
-        return True, (f"y is learned as a number, since it holds whole numbers of {distinct:,} values (else: --task classes)",)
+        return True, (
+            f"y is learned as a number, since it holds whole numbers of {distinct:,} values (else: --task classes)",
+        )
     note = f"y is learned as {distinct:,} classes, since it holds whole numbers (else: --task numbers)"
     return False, (note,) if y.dtype.kind in "iu" else ()
 
@@ -268,9 +272,7 @@ def _codes(y: np.ndarray, values: np.ndarray, names: tuple[str, ...], what: dict
     import pyarrow as pa
 
     if y.dtype.kind != values.dtype.kind and "U" in (y.dtype.kind, values.dtype.kind):
-        raise UserError(
-            f"{what[split]} is {y.dtype} but {what['train']} is {values.dtype}: give both the same type"
-        )
+        raise UserError(f"{what[split]} is {y.dtype} but {what['train']} is {values.dtype}: give both the same type")
     own, at = np.unique(y, return_inverse=True)
     found = labels.places(pa.array(labels.of_values(own)[0], pa.string()), names)[at]
     strange = np.flatnonzero(found < 0)

@@ -263,4 +263,8 @@ def _targets(
             f"its classes are {', '.join(names[:8])}{', …' * (len(names) > 8)}"
         )
     left = int((codes < 0).sum())
-    return codes, codes >= 0, [f"{left:,} of {len(codes):,} rows of {where} have no {name} and are left out"] if left else []
+    return (
+        codes,
+        codes >= 0,
+        [f"{left:,} of {len(codes):,} rows of {where} have no {name} and are left out"] if left else [],
+    )

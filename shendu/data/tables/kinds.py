@@ -91,7 +91,11 @@ def _with_units(column: Cells, found: Judged) -> Judged:
     """Says of what are numbers in several units why they are none."""
     mine = not found.field or found.field.kind == "category"
     units = column.written_numbers.several_units() if mine and pa.types.is_string(column.column.type) else []
-    why = f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one" if units else found.why
+    why = (
+        f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one"
+        if units
+        else found.why
+    )
     return replace(found, why=why)
 
 
@@ -137,11 +141,9 @@ def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
     told = column.written_numbers.told(form) if column.plain is None or form else []
     words = [f"numbers: {', '.join(told)}"] if told else []
     absent = column.word_for_nothing()
-    words += [f"{absent.count:,} times '{absent.example}' counts as missing among numbers"] if absent else []
+    words += [f"{absent.cells:,} times '{absent.example}' counts as missing among numbers"] if absent else []
     if len(bad):
-        words.append(
-            f"numbers, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing"
-        )
+        words.append(f"numbers, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
     return "; ".join(words)
 
 

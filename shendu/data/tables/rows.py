@@ -179,9 +179,7 @@ def columns_of(
     return tuple(fields), columns, [*explained(judged), *unread, *_nothing(words, names_for_nothing, reading)]
 
 
-def _of_part(
-    given: Cells, field: Column, part: str, where: str, reading: Reading
-) -> tuple[np.ndarray, list[str]]:
+def _of_part(given: Cells, field: Column, part: str, where: str, reading: Reading) -> tuple[np.ndarray, list[str]]:
     """(a column's stored values, notes on what is read in another way than in the training part, or not at all)."""
     here = field if part == "train" else replace(field, form=cells.reread(given, field, None))
     found = _stored(given, here, where)
@@ -201,9 +199,11 @@ def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) ->
         each = [f"{count:,} cells of {name}" for name, count in words.items() if count]
         notes.append(f"--missing {reading.missing}: {few(each) or 'no cell of the columns to learn from says so'}")
     if names:
-        each = [f"'{word.example}' of {name} ({word.count:,} rows)" for name, word in names.items()]
+        each = [f"'{word.example}' of {name} ({word.cells:,} rows)" for name, word in names.items()]
         first = next(iter(names.values())).example
-        notes.append(f"read as values like any other: {few(each)} (if they mean that nothing is known: --missing {first})")
+        notes.append(
+            f"read as values like any other: {few(each)} (if they mean that nothing is known: --missing {first})"
+        )
     return notes
 
 

@@ -132,13 +132,19 @@ def offset_of(train: Cells, values: np.ndarray) -> float:
 
 
 def _check_changes(train: Cells, values: np.ndarray, where: str) -> None:
-    if not len(values) or (values.min() == values.max() and (train.exact is None or np.ptp(train.exact[train.says]) == 0)):
+    if not len(values) or (
+        values.min() == values.max() and (train.exact is None or np.ptp(train.exact[train.says]) == 0)
+    ):
         raise _constant(train.name, where, f"{values[0]:g}" if len(values) else "missing")
 
 
 def _check_digits(train: Cells, values: np.ndarray, away: float, where: str) -> None:
     """Raises UserError where the answer, a float64, could not tell the values apart."""
-    if train.exact is not None and away and np.spacing(np.abs(values).max()) > offsets.FEWEST * np.ptp(train.exact[train.says]):
+    if (
+        train.exact is not None
+        and away
+        and np.spacing(np.abs(values).max()) > offsets.FEWEST * np.ptp(train.exact[train.says])
+    ):
         raise UserError(
             f"the target {train.name} of {where} differs only behind its fifteenth digit, which no answer has: subtract "
             f"{int(train.exact[train.says].min())} from it, or learn classes with --task classes"
@@ -182,19 +188,25 @@ def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
     notes = []
     absent = train.word_for_nothing()
     if absent and numeric:
-        notes.append(f"{absent.count:,} rows say '{absent.example}' among the numbers of {train.name}, which counts as missing "
+        notes.append(f"{absent.cells:,} rows say '{absent.example}' among the numbers of {train.name}, which counts as missing "
                      "(else: --task classes)")  # fmt: skip
     elif absent and absent.example in names:
-        notes.append(f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})")
+        notes.append(
+            f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})"
+        )
     if twice := labels.alike(names):
-        notes.append(f"{few(twice)} of {train.name} are the same number, written in several ways, and classes of their own")
+        notes.append(
+            f"{few(twice)} of {train.name} are the same number, written in several ways, and classes of their own"
+        )
     return notes
 
 
 def _class_names(train: Cells, end: str, numeric: bool) -> list[str]:
     texts = [text.removesuffix(end) if end else text for text in train.labels.sorted()]
     present = {text for text in texts if not (numeric and text in cells.ABSENT)}
-    return [name for name in train.order if name in present] or [text for text in dict.fromkeys(texts) if text in present]
+    return [name for name in train.order if name in present] or [
+        text for text in dict.fromkeys(texts) if text in present
+    ]
 
 
 def _check_classes(name: str, where: str, names: list[str], rows: int) -> None:
