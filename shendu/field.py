@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -37,12 +37,12 @@ class Storage(NamedTuple):
 class Unread(NamedTuple):
     """Cells that say something which cannot be read, and so count as missing."""
 
-    count: int
+    cells: int
     example: str
 
     def __str__(self) -> str:
-        one = self.count == 1
-        return f"{self.count:,} cell{'s' * (not one)} cannot be read, such as '{self.example}', and count{'s' * one} as missing"
+        one = self.cells == 1
+        return f"{self.cells:,} cell{'s' * (not one)} cannot be read, such as '{self.example}', and count{'s' * one} as missing"
 
 
 class Field:
@@ -263,9 +263,9 @@ def _files() -> set[str]:
     return {path.stem for path in (Path(__file__).parent / "data" / "fields").glob("[a-z]*.py")}
 
 
-def all_unread(first: dict[str, Unread], then: dict[str, Unread]) -> dict[str, Unread]:
+def all_unread(first: Mapping[str, Unread], then: Mapping[str, Unread]) -> dict[str, Unread]:
     """Cells that could not be read of several pieces of one table."""
-    both = {name: Unread(bad.count + then[name].count, bad.example) for name, bad in first.items() if name in then}
+    both = {name: Unread(bad.cells + then[name].cells, bad.example) for name, bad in first.items() if name in then}
     return {**then, **first, **both}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -309,7 +310,7 @@ class Piece(NamedTuple):
     """One per row; of a forecast one per step ahead of its only row."""
     stored: dict[str, Any]
     """A field's name + part -> its stored values."""
-    unread: dict[str, Unread] = {}
+    unread: Mapping[str, Unread] = MappingProxyType({})
     """Column -> its cells that could not be read."""
     notes: tuple[str, ...] = ()
     """How others were read."""
@@ -363,7 +364,7 @@ def _together(several: list[Piece]) -> Piece:
     for key, values in stored.items():
         if isinstance(values, np.ndarray) and not values.flags.writeable:  # a file's own bytes: tensors want their own
             stored[key] = values.copy()
-    unread: dict[str, Unread] = {}
+    unread: Mapping[str, Unread] = {}
     for piece in several:
         unread = all_unread(unread, piece.unread)
     return Piece(several[0].key, names, stored, unread, tuple(note for piece in several for note in piece.notes))

@@ -565,5 +565,7 @@ def unread(cells: Cells, field: Column, found: np.ndarray) -> Unread | None:
         nothing = found[:, 0] == MISSING
     else:
         return None
-    bad = np.flatnonzero(nothing & cells.says) if nothing.any() else ()
+    if not nothing.any():
+        return None
+    bad = np.flatnonzero(nothing & cells.says)
     return Unread(len(bad), cells.written(int(bad[0]))) if len(bad) else None

@@ -77,8 +77,9 @@ def index_of(table: pa.Table) -> list[str]:
     return [name for name in (one_line(str(name)) for name in kept) if name in table.column_names]
 
 
-def without_index(table: pa.Table, reading: Reading = Reading()) -> tuple[pa.Table, list[str]]:
+def without_index(table: pa.Table, reading: Reading | None = None) -> tuple[pa.Table, list[str]]:
     """(the table without a pandas index that nobody asks for, its names); the times of a series are asked for."""
+    reading = reading or Reading()
     asked = {reading.target, reading.time, *(re.sub(r"=\w+(:.+)?$", "", word) for word in reading.types)}
     drop = [name for name in index_of(table) if name not in asked]
     if reading.forecasts and not reading.time:

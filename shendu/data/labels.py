@@ -6,14 +6,16 @@ A label is its own text, and one from Python its own value, whose type is kept b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-TYPES = {"int": int, "float": float, "bool": lambda text: text == "True", "text": str}
+Type = Literal["text", "int", "float", "bool"]
+TYPES: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": lambda text: text == "True", "text": str}
 """Type of a label -> what makes it of its text."""
 
 
@@ -23,7 +25,7 @@ class Labels:
 
     texts: pa.Array
     codes: np.ndarray
-    type: str = "text"
+    type: Type = "text"
 
     def sorted(self) -> list[str]:
         """Numbers by their size, all else by the alphabet."""
@@ -52,7 +54,7 @@ def of(column: pa.ChunkedArray) -> Labels:
     return Labels(pa.array([text for text in texts if text is not None], pa.string()), codes, _type(kind))
 
 
-def _type(kind: pa.DataType) -> str:
+def _type(kind: pa.DataType) -> Type:
     if pa.types.is_boolean(kind):
         return "bool"
     if pa.types.is_integer(kind):
@@ -60,15 +62,15 @@ def _type(kind: pa.DataType) -> str:
     return "float" if pa.types.is_floating(kind) else "text"
 
 
-def of_values(values: np.ndarray) -> tuple[tuple[str, ...], str]:
+def of_values(values: np.ndarray) -> tuple[tuple[str, ...], Type]:
     """(distinct values as texts, their type), of an array of numbers, booleans or texts."""
-    kinds = {"b": "bool", "i": "int", "u": "int", "f": "float"}
+    kinds: dict[str, Type] = {"b": "bool", "i": "int", "u": "int", "f": "float"}
     return tuple(map(str, values.tolist())), kinds.get(values.dtype.kind, "text")
 
 
 def valued(names: tuple[str, ...], type: str) -> tuple[Any, ...]:
     """Labels as the Python values that they were."""
-    return tuple(map(TYPES[type], names))  # type: ignore[arg-type]
+    return tuple(map(TYPES[type], names))
 
 
 def places(values: pa.Array, names: tuple[str, ...] | list[str]) -> np.ndarray:

@@ -239,9 +239,9 @@ def _shapes(values: pa.Array, sign: str) -> _Shapes:
     )
     closed = _flags(pc.equal(part["open"], "("))
     signs = [_flags(pc.is_in(part[name], pa.array(list("-−–")))) for name in ("first", "inner", "second", "last")]
-    minus = sum(map(np.int64, (closed, *signs)))
+    minus = np.sum([closed, *signs], axis=0)
     around = [part[name] for name in ("outer", "before", "after", "behind")]
-    several = sum(_flags(pc.not_equal(unit, "")).astype(np.int64) for unit in around) > 1
+    several = np.sum([_flags(pc.not_equal(unit, "")) for unit in around], axis=0) > 1
     units = pc.binary_join_element_wise(*around, "")
     long = pc.greater(pc.utf8_length(units), LONGEST)
     shaped = pc.or_(pc.equal(units, ""), pc.and_not(pc.match_substring_regex(units, _UNIT), long))

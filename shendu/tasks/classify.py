@@ -95,9 +95,9 @@ class Classify(Task):
         shares = outputs["logits"].softmax(-1).cpu().numpy()
         written = self.labels if len(self.labels) <= CLASSES_WRITTEN else ()
         values = self.values
-        return {
-            "label": [values[i] for i in shares.argmax(1).tolist()], "probability": shares.max(1), **{f"p_{name}": shares[:, i] for i, name in enumerate(written)}
-        }  # fmt: skip
+        said = [values[i] for i in shares.argmax(1).tolist()]
+        each = {f"p_{name}": shares[:, i] for i, name in enumerate(written)}
+        return {"label": said, "probability": shares.max(1), **each}
 
     def answers(self) -> Json:
         return {"label": list(self.values), "probability": "0 to 1", "probabilities": "of each class"}

@@ -115,3 +115,30 @@ def test_mistakes_are_one_line(make: Any, message: str) -> None:
         make()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([1, 2] * 30, dtype="Int64"), pd.Series(["b", "a"] * 30, dtype="category"), pd.Series([True, False] * 30, dtype="boolean"),
+        np.array([1, 2] * 30, object), np.array(["1", "01"] * 30), np.array([2**60, 2**60 + 1] * 30), pd.Series(["u", "NA"] * 30),
+    ],
+)  # fmt: skip
+def test_classes_are_the_values_that_they_were(y: Any, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    made = ShenduClassifier(**{**SMALL, "steps": 3}).fit(pd.DataFrame(x, columns=["a", "b"]), y)
+    assert set(made.predict(pd.DataFrame(x, columns=["a", "b"])).tolist()) <= set(y)
+    made.save(tmp_path / "kept")
+    loaded = ShenduClassifier.load(tmp_path / "kept")
+    assert loaded.classes_.tolist() == made.classes_.tolist()
+    assert list(map(type, loaded.classes_.tolist())) == list(map(type, made.classes_.tolist()))
+
+
+def test_an_index_is_no_column_and_unread_cells_are_warned_of() -> None:
+    frame = pd.DataFrame(
+        {"a": np.arange(60) / 7, "b": np.sin(np.arange(60))}, index=pd.Index(np.arange(60)[::-1], name="id")
+    )
+    made = ShenduClassifier(**{**SMALL, "steps": 3}).fit(frame, [0, 1] * 30)
+    assert [column.name for column in made.task_.input.columns] == ["a", "b"]
+    with pytest.warns(UserWarning, match="column a: 1 cell cannot be read, such as 'err', and counts as missing"):
+        made.predict(pd.DataFrame({"a": ["1.5", "err"], "b": [1, 2]}))

@@ -554,3 +554,75 @@ def test_a_translator_is_not_measured_on_other_languages(german: Run, tmp_path: 
         f"{german.path} was trained on sentences of en, french holds sentences of fr; give data of the same size and kind"
     )
     assert german.evaluate(str(parallel_lines(tmp_path / "more", de="ein kind", en="a child")))["rows"] == 8
+
+
+# ---- cells that cannot be read
+
+
+def test_cells_that_cannot_be_read_are_counted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_line: Any
+) -> None:
+    rows = people(30)
+    for i in (3, 7):
+        rows[i]["age"] = "old"
+    rows[9]["age"] = "NA"
+    path = table(tmp_path / "new.csv", rows)
+    line = "column age: 2 cells cannot be read, such as 'old', and count as missing"
+    said: list[str] = []
+    assert len(run.predict(str(path), say=said.append)) == 30
+    assert said == [line]
+    said.clear()
+    run.evaluate(str(path), say=said.append)
+    assert said == [line]
+    for verb_ in ("predict", "evaluate"):
+        code, _, err = call(monkeypatch, capsys, verb_, run.path, path, "--strict")
+        assert (code, err) == (2, f"error: {line}: correct them, or leave --strict out\n")
+    with pytest.raises(UserError) as caught:
+        run.predict(rows, strict=True)
+    one_line(caught.value)
+    clean = table(tmp_path / "clean.csv", people(30))
+    assert len(run.predict(str(clean), strict=True)) == 30
+
+
+def test_the_same_rows_in_another_dress_are_answered_alike(run: Run, tmp_path: Path) -> None:
+    rows = people(40)
+    said: list[str] = []
+    plain = run.predict(rows, say=said.append)
+    dresses = [
+        [{**row, "age": str(row["age"])} for row in rows],
+        [{**row, "age": float(row["age"])} for row in rows],
+        [{**row, "age": f"{row['age']}.0"} for row in rows],
+    ]
+    for dressed in dresses:
+        assert run.predict(dressed, say=said.append) == plain
+    assert said == []
+    german = tmp_path / "german.csv"
+    german.write_text("age;job\n" + "".join(f"{row['age']},0;{row['job']}\n" for row in rows))
+    labels = [row["label"] for row in run.predict(str(german), say=said.append)]
+    assert labels == [row["label"] for row in plain]
+    assert said == ["column age: read with a decimal comma, unlike in training"]
+
+
+@pytest.mark.parametrize("targets", [[30, 10, 20], [True, False], [0.5, 1.5], ["01", "1"], [2**60, 2**60 + 1]], ids=str)
+def test_a_label_comes_back_as_the_value_that_it_was(targets: list[Any], tmp_path: Path) -> None:
+    import pandas as pd
+
+    y = targets * (60 // len(targets))
+    frame = pd.DataFrame({"a": np.arange(60) % len(targets) + np.arange(60) / 1000, "y": y})
+    made = shendu.train(
+        "linear", frame[["a", "y"]].assign(a=frame.a), target="y", task="classes", out=tmp_path / "run", quiet=True,
+        device="cpu", steps=5,
+    )  # fmt: skip
+    rows = Run(made.path).predict(frame.head(4))
+    assert {type(row["label"]) for row in rows} == {type(targets[0])}
+    assert all(set(row["probabilities"]) == set(targets) for row in rows)
+    shendu.predict(made, frame.head(4))
+    for name in ("p.csv", "p.jsonl", "p.parquet"):
+        verb.write(made, frame.head(4), out=tmp_path / name)
+    assert [row["label"] for row in written(tmp_path / "p.csv")] == [str(row["label"]) for row in rows]
+    assert parquet.read_table(tmp_path / "p.parquet")["label"].to_pylist() == [row["label"] for row in rows]
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [line["label"] for line in lines] == [row["label"] for row in rows]
+    own = made.evaluate(frame)["metrics"]["accuracy"]
+    frame.to_csv(tmp_path / "same.csv", index=False)
+    assert made.evaluate(str(tmp_path / "same.csv"))["metrics"]["accuracy"] == own

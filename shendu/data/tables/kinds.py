@@ -151,7 +151,7 @@ def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
     told = column.written_numbers.told(form) if column.plain is None or form else []
     words = [f"numbers: {', '.join(told)}"] if told else []
     absent = column.word_for_nothing()
-    words += [f"{absent.count:,} times '{absent.example}' counts as missing among numbers"] if absent else []
+    words += [f"{absent.cells:,} times '{absent.example}' counts as missing among numbers"] if absent else []
     if len(bad):
         words.append(f"numbers, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
     return "; ".join(words)

@@ -206,7 +206,7 @@ def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) ->
         each = [f"{count:,} cells of {name}" for name, count in words.items() if count]
         notes.append(f"--missing {reading.missing}: {few(each) or 'no cell of the columns to learn from says so'}")
     if names:
-        each = [f"'{word.example}' of {name} ({word.count:,} rows)" for name, word in names.items()]
+        each = [f"'{word.example}' of {name} ({word.cells:,} rows)" for name, word in names.items()]
         first = next(iter(names.values())).example
         notes.append(
             f"read as values like any other: {few(each)} (if they mean that nothing is known: --missing {first})"

@@ -188,7 +188,7 @@ def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
     notes = []
     absent = train.word_for_nothing()
     if absent and numeric:
-        notes.append(f"{absent.count:,} rows say '{absent.example}' among the numbers of {train.name}, which counts as missing "
+        notes.append(f"{absent.cells:,} rows say '{absent.example}' among the numbers of {train.name}, which counts as missing "
                      "(else: --task classes)")  # fmt: skip
     elif absent and absent.example in names:
         notes.append(
