@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -11,6 +12,7 @@ from shendu import __version__
 from shendu.errors import Interrupted, UserError
 from shendu.own import told
 from shendu.registry import verbs
+from shendu.shown import line
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
 
@@ -46,6 +48,7 @@ def main() -> None:
     """Runs the command; a person's mistake is one line and exit code 2, a signal's code is 128 + its number."""
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
         stop(str(error), EXIT_USER)
     except click.exceptions.Exit as done:
@@ -61,13 +64,21 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if not (line := told(error)):
+        if not (words := told(error) or unwritten(error)):
             raise
-        stop(line, EXIT_USER)
+        stop(words, EXIT_USER)
+
+
+def unwritten(error: BaseException) -> str:
+    """That what is printed cannot be written, as where a disk is full; empty: it is another error."""
+    if not isinstance(error, OSError) or error.filename or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return ""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return f"cannot write the output ({error.strerror}); make room, or send it elsewhere"
 
 
 def stop(message: str, code: int) -> None:
-    click.echo(f"shendu: {message}", err=True)
+    click.echo(f"shendu: {line(message)}", err=True)
     sys.exit(code)
 
 

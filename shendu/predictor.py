@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shendu import data, parallel
 from shendu.core import At, Batch, Outputs, Source
+from shendu.data.reader import USUAL
 from shendu.metrics.evaluation import Measured, asking, evaluate, floats
+from shendu.reading import Reading
 from shendu.tasks import Task
 
 PUBLIC = ("Predictor",)
@@ -27,15 +30,39 @@ class Answered(NamedTuple):
     outputs: Outputs
     stored: Batch
     task: Task
+    bad: dict[int, str] | None = None
+    """Which rows cannot be read, by their place among the names, and why: the others have outputs. None: all such can be read."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …"""
-        decoded = self.task.decode(self.outputs, self.stored)
-        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
+        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …; or `error`, why it cannot be read."""
+        decoded = iter(self.task.decode(self.outputs, self.stored))
+        bad = self.bad or {}
+        told = [{"error": bad[i]} if i in bad else next(decoded) for i in range(len(self.names))]
+        return [{"input": name, **row} for name, row in zip(self.names, told, strict=True)]
 
     def columns(self) -> dict[str, Any]:
-        """The same as columns of a table."""
-        return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
+        """The same as columns of a table: lists, and arrays of numbers, masked where a row cannot be read."""
+        found = self.task.columns(self.outputs, self.stored)
+        if self.bad is None:
+            return {self.key: self.names, **found}
+        there = np.array([i not in self.bad for i in range(len(self.names))])
+        spread = {name: _spread(values, there) for name, values in found.items()} if self.bad else found
+        return {self.key: self.names, **spread, "error": [self.bad.get(i, "") for i in range(len(self.names))]}
+
+    def readable(self) -> Answered:
+        """Without the rows that cannot be read."""
+        names = [name for i, name in enumerate(self.names) if i not in (self.bad or {})]
+        return self._replace(names=names, bad=None)
+
+
+def _spread(values: Any, there: np.ndarray) -> Any:
+    """Values of the rows that are there, put in their places among all."""
+    if isinstance(values, np.ndarray):
+        found = np.ma.masked_all((len(there), *values.shape[1:]), values.dtype)
+        found[there] = values
+        return found
+    known = iter(values)
+    return [next(known) if here else None for here in there]
 
 
 class Predictor(nn.Module):
@@ -73,18 +100,21 @@ class Predictor(nn.Module):
         parts = [self({name: t[i : i + BATCH] for name, t in rows.items()}) for i in range(0, count, BATCH)]
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}, rows
 
-    def answers(self, *given: Any, say: Callable[[str], None] = lambda line: None) -> Iterator[Answered]:
+    def answers(
+        self, *given: Any, reading: Reading = USUAL, say: Callable[[str], None] = lambda line: None
+    ) -> Iterator[Answered]:
         """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, a warning about them.
 
         Raises UserError on the way.
         """
         told = False
-        for piece in data.pieces(given, self.task.inputs):
+        for piece in data.pieces(given, self.task.inputs, reading, say):
             if not told and (line := self.task.unsure(piece.stored)):
                 say(line)
                 told = True
             outputs, stored = self.pieces(self.task.encoded(piece.stored))
-            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored, self.task)
+            named = self.task.named(outputs, len(piece.names) - len(piece.bad or {}))
+            yield Answered(piece.key, piece.names, named, stored, self.task, piece.bad)
 
     def predict(self, *given: Any) -> list[dict[str, Any]]:
         """One entry per row of a person's inputs, as `shendu.predict` gives them for a run. Raises UserError."""

@@ -14,7 +14,7 @@ from shendu import config
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given, table
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, echo, emit, only_given, table
 from shendu.pages.display import aside
 from shendu.reading import Reading
 from shendu.saved import Saved, opened
@@ -132,12 +132,12 @@ def command(run: str, data: str | None, as_json: bool, **options: Any) -> None:
     result = evaluate(run, data, **only_given(options))
     if as_json:
         return emit(result)
-    click.echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
+    echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
     sure = result["intervals"]
     table([
         ["metric", "figure", "95% interval"],
         *([name, f"{value:.4f}", "–".join(f"{end:.4f}" for end in sure.get(name, ()))] for name, value in result["metrics"].items()),
     ])  # fmt: skip
     for name, signature in result.get("signatures", {}).items():
-        click.echo(f"{name}: {signature}")
+        echo(f"{name}: {signature}")
     return None

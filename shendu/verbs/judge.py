@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from shendu import chance, config
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, emit, table
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, echo, emit, table
 from shendu.pages.generated import grid, last
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
@@ -293,6 +293,6 @@ def command(run: str, settings: tuple[str, ...], as_json: bool, **options: Any) 
         return emit(result)
     table(lines(result))
     for note in result["notes"]:
-        click.echo(note)
-    click.echo(f"{result['run']}/judge.png")
+        echo(note)
+    echo(f"{result['run']}/judge.png")
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from shendu.errors import UserError
-from shendu.options import DATA_DIR, OPENS
+from shendu.options import DATA_DIR, OPENS, echo
 from shendu.pages.report import PARTS, write
 from shendu.saved import Saved
 from shendu.verbs.evaluate import _of_run
@@ -45,4 +45,4 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
 @OPENS
 def command(run: str, data_dir: str | None) -> None:
     """Write RUN's report.html anew: curves, confusion, worst mistakes, explanations."""
-    click.echo(report(run, data_dir=data_dir))
+    echo(report(run, data_dir=data_dir))

@@ -21,7 +21,7 @@ from shendu.data.dataset import Dataset
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.loop import Progress, Setup, fit
 from shendu.metrics.evaluation import Measured
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, echo, emit, only_given
 from shendu.order import RESUME, begin, begun_only, fitting, wanted
 from shendu.pages import report
 from shendu.pages.card import model_card
@@ -260,7 +260,7 @@ def command(system: str | None, data: str | None, settings: tuple[str, ...], out
     if as_json:
         emit(run.result)
     elif quiet:
-        click.echo(run.path)
+        echo(run.path)
 
 
 def split_choices(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:

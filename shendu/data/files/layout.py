@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from shendu.data.files.archive import ENTRY_BYTES_MOST, Read, Tree
 from shendu.errors import UserError
 from shendu.reading import Reading
+from shendu.shown import line
 
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 UNLABELLED = {"unsup"}
@@ -72,7 +73,6 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
     unlabelled_all = reading.task == "anomaly"
     if unlabelled_all and kind != "picture":
         raise UserError(f"anomalies are found in pictures and tables, and {place} holds {kind}s; leave --task out")
-    others = Counter(suffix(name) or "without suffix" for name in names if suffix(name) not in of.suffixes)
     rows = _unwrap([(name, tuple(name.split("/"))) for name in entries])
     tops = {parts[0] for _, parts in rows if len(parts) > 1}
     split_tops = {top for top in tops if top.lower() in SPLITS}
@@ -100,7 +100,7 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
         elif label in UNLABELLED and kind == "text":
             unlabelled += 1
         elif label:
-            splits.setdefault(split, []).append((name, printable(label)))
+            splits.setdefault(split, []).append((name, line(label)))
         else:
             loose += 1
     if not splits.get("train"):
@@ -109,11 +109,17 @@ def plan(names: list[str], place: str, of: Kind, reading: Reading) -> Plan:
     notes = [f"{where}, left out: {count(loose, kind)}"] if loose else []
     if unlabelled:
         notes.append(f"in the folder unsup, without a class, left out: {count(unlabelled, kind)}")
-    if others:
-        kinds = ", ".join(f"{number:,} {end}" for end, number in others.most_common(5))
-        notes.append(f"no {kind}s, left out: {count(others.total(), 'file')} ({kinds})")
+    if aside := others(names, of):
+        notes.append(aside)
     ordered = dict(sorted(splits.items(), key=lambda part: ("train", "validation", "test").index(part[0])))
     return Plan(kind, ordered, tuple(notes))
+
+
+def others(names: list[str], of: Kind) -> str:
+    """Which files are not of a kind, as a line; empty: all are."""
+    found = Counter(suffix(name) or "without suffix" for name in names if suffix(name) not in of.suffixes)
+    kinds = ", ".join(f"{number:,} {end}" for end, number in found.most_common(5))
+    return f"no {of.word}s, left out: {count(found.total(), 'file')} ({kinds})" if found else ""
 
 
 def without_classes(place: str, of: Kind | None, entries: int, loose: int, reading: Reading) -> UserError:
@@ -179,11 +185,6 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def printable(name: str) -> str:
-    """A name as text that can be printed on a line and stored, whatever its bytes are."""
-    return "".join(c if c.isprintable() else "?" for c in name)
-
-
 # ---- reading them ----------------------------------------------------------------------------------------------------
 
 
@@ -195,10 +196,19 @@ def each(
     reason: Callable[[Exception], str],
     most: int = ENTRY_BYTES_MOST,
 ) -> None:
-    """Runs `work` on every file (its first `most` bytes) and hands the outcome (text: what was wrong) to `done`.
+    """Runs `work` on every file and hands the outcome to `done`, in this thread: see `outcomes`."""
+    for entry, found in outcomes(tree, names, work, reason, most):
+        done(entry, found)
 
-    `done` is called in this thread.
-    """
+
+def outcomes(
+    tree: Tree,
+    names: list[str],
+    work: Callable[[bytes], Any],
+    reason: Callable[[Exception], str],
+    most: int = ENTRY_BYTES_MOST,
+) -> Iterator[tuple[str, Any]]:
+    """Every file, and what `work` makes of its first `most` bytes (text: what was wrong), in the tree's own order."""
 
     def one(data: Read) -> Any:
         try:
@@ -208,7 +218,7 @@ def each(
 
     if sum(tree.sizes[name] for name in names) < WORTH_THREADS * len(names):
         for entry, data in tree.each(names, most):
-            done(entry, one(data))
+            yield entry, one(data)
         return
     waiting: deque[tuple[str, Future[Any]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -216,9 +226,9 @@ def each(
             waiting.append((entry, pool.submit(one, data)))
             if len(waiting) >= _IN_FLIGHT:
                 first, future = waiting.popleft()
-                done(first, future.result())
+                yield first, future.result()
         for entry, future in waiting:
-            done(entry, future.result())
+            yield entry, future.result()
 
 
 def refuse(bad: dict[str, str], place: str, kind: str, skip_bad: bool) -> None:
@@ -230,10 +240,10 @@ def refuse(bad: dict[str, str], place: str, kind: str, skip_bad: bool) -> None:
 
 def first(bad: dict[str, str]) -> str:
     entry = min(bad)
-    return f"{printable(entry)} ({bad[entry]})"
+    return f"{line(entry)} ({bad[entry]})"
 
 
 def skipped(bad: dict[str, str], kind: str) -> str:
     """The note of files that were left out."""
-    some = ", ".join(map(printable, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
+    some = ", ".join(map(line, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
     return f"{count(len(bad), f'unreadable {kind}')} skipped: {some}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ class Pictures(ClassFolders):
     """Pictures of any size in class folders, brought to one."""
 
     name = "pictures"
+    wanted = "a PNG, JPEG or other picture file"
     field = "image"
     files = Kind(
         "picture",
@@ -50,9 +50,6 @@ class Pictures(ClassFolders):
 
     def reason(self, error: Exception) -> str:
         return picture.reason(error)
-
-    def of_file(self, path: Path, field: Image) -> np.ndarray:
-        return picture.read_picture(path, field)
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from shendu import config
 from shendu.data.fields.sentence import BYTES_MOST, Sentence
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.ragged import Ragged
-from shendu.data.reader import Claim, Items, Key, Place, Reader, short
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader, short
 from shendu.errors import UserError, unknown
 from shendu.field import Field
 from shendu.reading import Reading
@@ -82,7 +82,7 @@ class Sentences(Reader):
         mine = [field.kind for field in fields.values()] == [Sentence.kind]
         return 0.9 if mine and isinstance(given, str | Path) else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         """A text file's lines; anything else is the sentence itself."""
         (name,) = fields
         if isinstance(given, str) and not _is_file(given):
