@@ -47,12 +47,12 @@ def cli() -> None:
 def main() -> None:
     """Runs the command; a person's mistake is one line and exit code 2, a signal's code is 128 + its number."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
         sys.stdout.flush()
+        if isinstance(code, int) and code:  # what a command that raises Exit returns here
+            sys.exit(code)
     except UserError as error:
         stop(str(error), EXIT_USER)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except Interrupted as why:
         stop(str(why), EXIT_SIGNAL + why.signal)
     except (click.Abort, KeyboardInterrupt):

@@ -314,6 +314,8 @@ class Piece(NamedTuple):
     """A field's name + part -> its stored values, of the rows that can be read."""
     bad: dict[int, str] | None = None
     """Which rows cannot be read, by their place among the names, and why; None: all that come from this door can be."""
+    wanted: str = ""
+    """What to give instead of what cannot be read."""
 
 
 def pieces(
@@ -350,17 +352,21 @@ def pieces(
 
 def _unreadable(bad: list[Piece]) -> UserError:
     name, why = bad[0].names[0], (bad[0].bad or {})[0]
-    if len(bad) == 1:
-        return UserError(f"cannot read {line(name)}: {why}")
-    return UserError(f"none of the {len(bad):,} inputs can be read, the first is {line(name)} ({why})")
+    what = f"cannot read {line(name)}: {why}"
+    if len(bad) > 1:
+        what = f"none of the {len(bad):,} inputs can be read, the first is {line(name)} ({why})"
+    return UserError(f"{what}; give {bad[0].wanted}")
 
 
 def _each(given: Any) -> Iterator[Any]:
-    """The parts of a list of paths and open files; anything else as it is."""
+    """The parts of a list of paths and open files, and of whatever gives one input after the other; anything else as it is."""
+    if isinstance(given, Iterator) and not _is_open(given):
+        yield from given
+        return
     listed = isinstance(given, list | tuple) and all(
         isinstance(one, str | os.PathLike) or _is_open(one) for one in given
     )
-    several = listed and any(not isinstance(one, str) or there(one) for one in given)
+    several = listed and (not given or any(not isinstance(one, str) or there(one) for one in given))
     yield from given if several else [given]
 
 
@@ -387,8 +393,7 @@ def _single(given: Any, fields: dict[str, Field], reading: Reading, say: Callabl
         if not names and isinstance(values, str):
             say(values)
         elif isinstance(values, str):
-            hint = f"; give {reader.wanted}" if len(names) == 1 and names[0] == str(given) else ""
-            yield Piece(key, names, {}, dict.fromkeys(range(len(names)), values + hint))
+            yield Piece(key, names, {}, dict.fromkeys(range(len(names)), values), reader.wanted)
         else:
             stored = _parsed(values, fields)
             count = len(next(iter(stored.values())))

@@ -157,7 +157,7 @@ class ClassFolders(Reader):
     def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         """File after file, as training reads them; one that cannot be read says why."""
         ((name, field),) = fields.items()
-        if isinstance(given, list | tuple):
+        if isinstance(given, list | tuple) and isinstance(given[0], str):
             raise UserError(f"no such file: {given[0]}")
         for key, tree, named, note in self._asked(given, reading):
             if note:

@@ -97,8 +97,10 @@ class Image(Field):
         return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
 
     def parse(self, values: Any) -> Values:
-        """From Pillow pictures, brought to this size, or from arrays uint8 [height, width, channels]; one or several."""
+        """From Pillow pictures or arrays uint8 [H, W] or [H, W, C], one or several, brought to this size as files are."""
         one = _is_picture(values)
+        if isinstance(values, list | tuple) and len({np.shape(v) for v in values if hasattr(v, "shape")}) > 1:
+            return {"": np.concatenate([self.parse(v)[""] for v in values])}
         if one or (isinstance(values, list | tuple) and any(map(_is_picture, values))):
             rows = [pixels.fit_picture(v, self.stored) if _is_picture(v) else self._rows(v)[0]
                     for v in ([values] if one else values)]  # fmt: skip
@@ -109,8 +111,10 @@ class Image(Field):
         array = array_of(values)
         if array.shape == self.stored or (self.channels == 1 and array.shape == self.stored[:2]):
             array = array[None]
-        if array.ndim == 3:
+        if array.shape[1:] == self.stored[:2] and self.channels == 1:
             array = array[..., None]
+        if array.shape[1:] != self.stored and array.dtype == np.uint8 and (found := _pictures_of(array)) is not None:
+            return np.stack([pixels.fit_picture(picture, self.stored) for picture in found])
         if array.shape[1:] != self.stored or array.dtype != np.uint8:
             height, width, channels = self.stored
             raise UserError(
@@ -149,3 +153,21 @@ class Image(Field):
 def _is_picture(value: Any) -> bool:
     """Whether this is a picture of Pillow's."""
     return hasattr(value, "convert") and hasattr(value, "getexif")
+
+
+def _pictures_of(array: np.ndarray) -> list[Any] | None:
+    """The Pillow pictures of uint8 [H, W], [H, W, C], [C, H, W], or of several of one of these; None: it is no such array."""
+    from PIL import Image as Pillow
+
+    if array.ndim == 2 or (array.ndim == 3 and (array.shape[2] in (1, 3, 4) or _channels_first(array.shape))):
+        array = array[None]
+    if array.ndim == 4 and array.shape[3] not in (1, 3, 4) and _channels_first(array.shape[1:]):
+        array = array.transpose(0, 2, 3, 1)
+    if not array.size or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))):
+        return None
+    return [Pillow.fromarray(np.ascontiguousarray(one[..., 0] if one.shape[2:] == (1,) else one)) for one in array]
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """As training takes arrays: one or three planes of more than a few pixels."""
+    return shape[0] in (1, 3) and min(shape[1:]) > 4
