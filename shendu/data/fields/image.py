@@ -113,7 +113,11 @@ class Image(Field):
             array = array[None]
         if array.shape[1:] == self.stored[:2] and self.channels == 1:
             array = array[..., None]
-        if array.shape[1:] != self.stored and array.dtype == np.uint8 and (found := _pictures_of(array)) is not None:
+        if (
+            array.shape[1:] != self.stored
+            and array.dtype == np.uint8
+            and (found := _pictures_of(array, self.channels)) is not None
+        ):
             return np.stack([pixels.fit_picture(picture, self.stored) for picture in found])
         if array.shape[1:] != self.stored or array.dtype != np.uint8:
             height, width, channels = self.stored
@@ -155,19 +159,18 @@ def _is_picture(value: Any) -> bool:
     return hasattr(value, "convert") and hasattr(value, "getexif")
 
 
-def _pictures_of(array: np.ndarray) -> list[Any] | None:
-    """The Pillow pictures of uint8 [H, W], [H, W, C], [C, H, W], or of several of one of these; None: it is no such array."""
+def _pictures_of(array: np.ndarray, channels: int) -> list[Any] | None:
+    """The Pillow pictures of uint8 [H, W], [H, W, C], [N, H, W], [N, H, W, C] or [N, C, H, W]; None: it is no such array.
+
+    [3, H, W] could be a coloured picture or three gray ones, and is none where a network takes colours.
+    """
     from PIL import Image as Pillow
 
-    if array.ndim == 2 or (array.ndim == 3 and (array.shape[2] in (1, 3, 4) or _channels_first(array.shape))):
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):
         array = array[None]
-    if array.ndim == 4 and array.shape[3] not in (1, 3, 4) and _channels_first(array.shape[1:]):
+    if array.ndim == 4 and array.shape[3] not in (1, 3, 4) and array.shape[1] in (1, 3):
         array = array.transpose(0, 2, 3, 1)
-    if not array.size or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))):
+    unclear = array.ndim == 3 and array.shape[0] == channels > 1
+    if not array.size or unclear or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))):
         return None
     return [Pillow.fromarray(np.ascontiguousarray(one[..., 0] if one.shape[2:] == (1,) else one)) for one in array]
-
-
-def _channels_first(shape: tuple[int, ...]) -> bool:
-    """As training takes arrays: one or three planes of more than a few pixels."""
-    return shape[0] in (1, 3) and min(shape[1:]) > 4

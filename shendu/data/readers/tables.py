@@ -13,7 +13,7 @@ from shendu.data.fields.category import Category
 from shendu.data.fields.row import Row
 from shendu.data.fields.sequence import Sequence
 from shendu.data.fields.text import Text
-from shendu.data.files import cache
+from shendu.data.files import cache, layout
 from shendu.data.reader import LAST, USUAL, Claim, Items, Key, Place, Reader, is_path
 from shendu.data.readers import pictures, recordings, sequences, series, texts
 from shendu.data.tables import files, loading
@@ -95,7 +95,11 @@ class Tables(Reader):
         tables = formats.pieces(given, read_by(field), ragged=ragged if reading.skip_bad else None)
         yield from _rows(tables, name, field, "", ragged)
         if ragged:
-            yield "", [], f"{len(ragged):,} rows of {given} with too few or too many cells left out (--skip-bad)"
+            yield (
+                "",
+                [],
+                f"{layout.count(len(ragged), 'row')} of {given} with too few or too many cells left out (--skip-bad)",
+            )
 
 
 def _several(given: Any) -> dict[str, Any]:

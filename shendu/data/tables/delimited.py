@@ -107,6 +107,7 @@ def pieces(path: Path, how: Layout, ragged: list[int] | None = None) -> Iterator
         return "skip"
 
     read, parse, convert = _options(how, on_ragged)
+    read.use_threads = ragged is None  # threads do not know a row's number
     try:
         with _stream(path, how.encoding) as stream, arrow_csv.open_csv(stream, read, parse, convert) as batches:
             for batch in batches:
