@@ -45,7 +45,7 @@ def evaluate(
     """
     found = opened(run)
     own = data is None or (not how and _is_own(found, data))
-    dataset = _of_run(found, data_dir) if own else _other(found, data, data_dir, how)
+    dataset = data_of(found, data_dir) if own else _other(found, data, data_dir, how)
     if part not in dataset.splits:
         if part != "test":
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
@@ -83,7 +83,8 @@ def _is_own(run: Saved, data: Any) -> bool:
     )
 
 
-def _of_run(run: Saved, data_dir: str | Path | None) -> Dataset:
+def data_of(run: Saved, data_dir: str | Path | None) -> Dataset:
+    """The data that a run was trained on, in its parts. Raises UserError where the run was not trained here."""
     about, _ = run.recipe["data"], run.code  # its reader may be its own
     if not about["source"]:
         raise UserError(
