@@ -187,9 +187,8 @@ DRESSES: dict[str, Callable[[Path], Any]] = {
     "files in memory": lambda root: [io.BytesIO(path.read_bytes()) for path in sorted(root.glob("[0-9]*/*.png"))],
     "Pillow's": lambda root: [Pillow.fromarray(shade(i, (9, 10 + i))) for i in SHADES],
     "arrays of mixed sizes": lambda root: [shade(i, (9, 10 + i)) for i in SHADES],
-    "an array of another size": lambda root: np.stack([shade(i, (20, 20)) for i in SHADES]),
-    "planes": lambda root: np.stack([shade(i, (20, 20)) for i in SHADES]).transpose(0, 3, 1, 2),
-    "gray arrays": lambda root: [np.stack([shade(i, (20, 20))[..., 0] for i in pair]) for pair in ((1, 9), (20,))],
+    "planes": lambda root: np.stack([shade(i) for i in SHADES]).transpose(0, 3, 1, 2),
+    "gray arrays of mixed sizes": lambda root: [shade(i, (9, 10 + i))[..., 0] for i in SHADES],
     "(x, y)": lambda root: (np.stack([shade(i) for i in SHADES]), np.arange(3)),
     "cells of a table": lambda root: pa.Table.from_pylist(cells()),
     "cells of rows": lambda root: cells(),
@@ -288,10 +287,17 @@ def test_where_nothing_can_be_read(tmp_path: Path, one_line: Any) -> None:
         assert one_line(caught.value) == line
 
 
-def test_three_planes_are_not_taken_for_three_pictures() -> None:
-    """Nor the other way round: a person says which by a fourth dimension."""
-    with pytest.raises(UserError, match=r"the model takes pictures of 8x8 pixels .* this array is uint8 \[3, 20, 20"):
-        ask(np.zeros((3, 20, 20), np.uint8))
+@pytest.mark.parametrize("shape", [(3, 20, 20), (2, 20, 20, 3), (20, 20, 3), (2, 8, 8)])
+def test_an_array_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    """Training takes arrays of one size as they are."""
+    with pytest.raises(UserError, match=r"the model takes pictures of 8x8 pixels"):
+        ask(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("odd", [np.zeros((3, 9, 9), np.uint8), np.zeros((9, 9)), np.zeros((2, 9, 9, 3), np.uint8)])
+def test_among_pictures_of_mixed_sizes_each_is_one(odd: np.ndarray) -> None:
+    with pytest.raises(UserError, match="pictures of mixed sizes are uint8"):
+        ask([shade(1), odd])
 
 
 def test_data_of_another_kind_is_one_line(tmp_path: Path, one_line: Any) -> None:

@@ -97,10 +97,13 @@ class Image(Field):
         return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
 
     def parse(self, values: Any) -> Values:
-        """From Pillow pictures or arrays uint8 [H, W] or [H, W, C], one or several, brought to this size as files are."""
+        """From Pillow pictures, and arrays uint8 of mixed sizes, brought to this size as files are; or from arrays of this size.
+
+        Those are uint8 [height, width, channels], or several of these, their channels last or first.
+        """
         one = _is_picture(values)
         if isinstance(values, list | tuple) and len({np.shape(v) for v in values if hasattr(v, "shape")}) > 1:
-            return {"": np.concatenate([self.parse(v)[""] for v in values])}
+            values = [_picture_of(v) if hasattr(v, "shape") else v for v in values]
         if one or (isinstance(values, list | tuple) and any(map(_is_picture, values))):
             rows = [pixels.fit_picture(v, self.stored) if _is_picture(v) else self._rows(v)[0]
                     for v in ([values] if one else values)]  # fmt: skip
@@ -111,14 +114,10 @@ class Image(Field):
         array = array_of(values)
         if array.shape == self.stored or (self.channels == 1 and array.shape == self.stored[:2]):
             array = array[None]
-        if array.shape[1:] == self.stored[:2] and self.channels == 1:
+        if array.ndim == 3:
             array = array[..., None]
-        if (
-            array.shape[1:] != self.stored
-            and array.dtype == np.uint8
-            and (found := _pictures_of(array, self.channels)) is not None
-        ):
-            return np.stack([pixels.fit_picture(picture, self.stored) for picture in found])
+        if array.shape[1:] == self.shape != self.stored:
+            array = array.transpose(0, 2, 3, 1)
         if array.shape[1:] != self.stored or array.dtype != np.uint8:
             height, width, channels = self.stored
             raise UserError(
@@ -159,18 +158,15 @@ def _is_picture(value: Any) -> bool:
     return hasattr(value, "convert") and hasattr(value, "getexif")
 
 
-def _pictures_of(array: np.ndarray, channels: int) -> list[Any] | None:
-    """The Pillow pictures of uint8 [H, W], [H, W, C], [N, H, W], [N, H, W, C] or [N, C, H, W]; None: it is no such array.
-
-    [3, H, W] could be a coloured picture or three gray ones, and is none where a network takes colours.
-    """
+def _picture_of(value: Any) -> Any:
+    """A Pillow picture of an array uint8 [H, W] or [H, W, C], gray, coloured or with alpha. Raises UserError for another one."""
     from PIL import Image as Pillow
 
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):
-        array = array[None]
-    if array.ndim == 4 and array.shape[3] not in (1, 3, 4) and array.shape[1] in (1, 3):
-        array = array.transpose(0, 2, 3, 1)
-    unclear = array.ndim == 3 and array.shape[0] == channels > 1
-    if not array.size or unclear or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))):
-        return None
-    return [Pillow.fromarray(np.ascontiguousarray(one[..., 0] if one.shape[2:] == (1,) else one)) for one in array]
+    array = array_of(value)
+    array = array[..., 0] if array.shape[2:] == (1,) else array
+    if array.dtype != np.uint8 or not array.size or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
+        raise UserError(
+            "pictures of mixed sizes are uint8 [H, W] or [H, W, C] with 1, 3 or 4 channels; "
+            f"this array is {array.dtype} {list(array.shape)}"
+        )
+    return Pillow.fromarray(np.ascontiguousarray(array))
