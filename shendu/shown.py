@@ -12,7 +12,7 @@ _TURNS = "\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff"
 """What turns the direction of writing, breaks a line, or is half a sign."""
 _OF_A_LINE = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNS}]")
 _OF_A_TEXT = re.compile(f"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f{_TURNS}]|\r(?!\n)")
-_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠].|[\t\r]", re.DOTALL)
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠].|\t", re.DOTALL)
 _NUMBER = re.compile(r"\s*[+-]?\s?[\d.,][\d.,' ]*([eE][+-]?\d+)?\s?%?\s*")
 
 

@@ -58,7 +58,7 @@ def reproduce(
     entries = []
     for number, found in chosen(system, data, reference).items():
         entries.append(_measured(system, number, found, seeds, out, data_dir, options))
-        _merge(path, entries[-1], replace, say)
+        merge(path, entries[-1], replace, say)
     return entries
 
 
@@ -104,7 +104,7 @@ def _measured(
         "system": system, "data": reference["data"], "choices": choices, "part": part, "metric": reference["metric"],
         "figure": statistics.fmean(figures), "spread": statistics.stdev(figures) if len(figures) > 1 else None, "seeds": seeds,
         "splits": len(readings), "higher": higher, "hash": made["hash"], "rows": made["rows"],
-        **_without_copies(runs, reference["metric"], part, data_dir),
+        **without_copies(runs, reference["metric"], part, data_dir),
         "target": reference["target"], "published": reference["published"], "source": reference["source"],
         "seconds": statistics.fmean(r["seconds"] for r in done),
         "samples_per_second": statistics.fmean(r["samples_per_second"] for r in done),
@@ -129,7 +129,7 @@ def ledger_command(system: str, number: int, reference: dict[str, Any], seeds: i
     return f"shendu reproduce {system} --on {reference['data']}{which}" + more
 
 
-def _without_copies(runs: list[Saved], metric: str, part: str, data_dir: Any) -> dict[str, Any]:
+def without_copies(runs: list[Saved], metric: str, part: str, data_dir: Any) -> dict[str, Any]:
     """How many rows of a part have the inputs of training rows, of all its rows, and the figure on the others; empty: none have."""
     counts, figures = np.zeros(2, int), []
     for run in runs:
@@ -148,7 +148,7 @@ def _without_copies(runs: list[Saved], metric: str, part: str, data_dir: Any) ->
     )
 
 
-def _merge(path: Path, entry: dict[str, Any], replace: bool, say: Callable[[str], None]) -> None:
+def merge(path: Path, entry: dict[str, Any], replace: bool, say: Callable[[str], None]) -> None:
     """Puts an entry into the ledger; one of the same data and choices on the same kind of device stays where it is better or newer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
