@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 GROUPS = ("start", "loop", "lenet", "resnet", "mnist99")
 
@@ -40,19 +40,29 @@ def speed(group: str) -> list[Job]:
         Job(group, "shendu-compiled", "Shendu, compiled", "shendu", "shendu_side.py", settings={"BENCH_COMPILE": "on"},
             note="the same with `compile=on`; the first epoch compiles")
     ] if group == "resnet" else []  # fmt: skip
+    lightning = Job(group, "lightning", "Lightning", "torch", "peers/lightning_peer.py", note=PER_SAMPLE)
+    keras = Job(group, "keras-torch", "Keras 3 on PyTorch", "torch", "peers/keras_peer.py", "torch", note=keras_feed)
+    trainer = Job(group, "hf-trainer", "Hugging Face Trainer", "torch", "peers/hf_peer.py", note=PER_SAMPLE)
     return [
         Job(group, "shendu", "**Shendu**", "shendu", "shendu_side.py", note="`shendu.train`, all that it does"),
         *compiled,
         Job(group, "pytorch-tutorial", "PyTorch, the tutorials' loop", "torch", "peers/pytorch.py", "tutorial", note=PER_SAMPLE),
-        Job(group, "lightning", "Lightning", "torch", "peers/lightning_peer.py", note=PER_SAMPLE),
-        Job(group, "keras-torch", "Keras 3 on PyTorch", "torch", "peers/keras_peer.py", "torch", note=keras_feed),
+        lightning,
+        keras,
         Job(group, "keras-jax", "Keras 3 on JAX", "torch", "peers/keras_peer.py", "jax", note=keras_feed),
         Job(group, "keras-tensorflow", "Keras 3 on TensorFlow", "tf", "peers/keras_peer.py", "tensorflow", note=keras_feed),
         Job(group, "fastai", "fastai", "torch", "peers/fastai_peer.py", note=PER_SAMPLE),
         Job(group, "skorch", "skorch", "torch", "peers/skorch_peer.py", note=ARRAYS if group == "lenet" else PER_SAMPLE),
-        Job(group, "hf-trainer", "Hugging Face Trainer", "torch", "peers/hf_peer.py", note=PER_SAMPLE),
+        trainer,
+        *map(asked, (lightning, keras, trainer)),
         Job(group, "pytorch-tuned", "PyTorch, a tuned loop by hand", "torch", "peers/pytorch.py", "tuned", note=BATCHES),
     ]  # fmt: skip
+
+
+def asked(job: Job) -> Job:
+    """A peer that has an option for bfloat16, with it."""
+    settings = {**job.settings, "BENCH_PRECISION": "bf16"}
+    return replace(job, name=f"{job.name}-bf16", label=f"{job.label}, asked for bfloat16", settings=settings)
 
 
 def examples() -> list[Job]:

@@ -100,7 +100,8 @@ def race(job) -> None:
         result = json.loads((Path(folder) / "run" / "result.json").read_text())
     accuracy = result["metrics"]["test"]["accuracy"]
     emit(job, "shendu", LIBRARIES, seconds=round(seconds, 2), accuracy=accuracy, reached=accuracy >= TARGET,
-         epochs=float(words[-1]), command=" ".join(["shendu", *words]), training_s=result["seconds"])  # fmt: skip
+         epochs=float(words[-1]), command=" ".join(["shendu", *words]), training_s=result["seconds"],
+         precision=result["precision"])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ time of an epoch runs from the end of the one before to its own end, so it inclu
 epoch: reading, augmenting, forward, backward, optimiser, logging. In the peers, progress bars, loggers, checkpoints and
 validation are off, which is in their favour; Shendu's run is a usual one, with its log and its checkpoints.
 Figures of different machines cannot be compared with each other. The ratio says how many times as fast Shendu is
-as the peer: above 1 Shendu is faster."""
+as the peer: above 1 Shendu is faster. Each side computes in the precision that is its own where nobody says otherwise: Shendu in
+bfloat16 where the processor has it and it pays, the peers in float32. Those that have an option for bfloat16 have a row
+with it too, from the next round of measurements on."""
 
 TITLES = {
     "resnet": "ResNet-18 on 3x32x32, images per second",
@@ -123,6 +125,11 @@ def spread(values: list[float], digits: int) -> str:
     return f"{min(values):,.{digits}f}–{max(values):,.{digits}f}"
 
 
+def precision(lines: list[dict[str, Any]]) -> str:
+    """What a side computes in: as it says; one that says nothing computes in float32, as all peers do unless they are asked."""
+    return lines[0]["result"].get("precision", "its choice" if lines[0]["name"].startswith("shendu") else "fp32")
+
+
 def row(lines: list[dict[str, Any]], mark: str, *cells: Any) -> str:
     return " | ".join(["| " + lines[0]["label"] + mark, *map(str, cells)]) + " |"
 
@@ -137,34 +144,44 @@ def speed(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
 
     ours = rates(counted(by_name.get("shendu", []))[0])
     rows = [
-        "| | images/s | min–max | first epoch, s | Shendu is × as fast | rounds | data |",
-        "|---|--:|--:|--:|--:|--:|---|",
+        "| | precision | images/s | min–max | first epoch, s | Shendu is × as fast | rounds | data |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for name, lines in by_name.items():
         good, mark = counted(lines)
         if not good:
-            rows.append(failure(lines[0]["label"], 7, lines))
+            rows.append(failure(lines[0]["label"], 8, lines))
             continue
         mine = rates(good)
         middle = statistics.median(mine)
         first = statistics.median(line["result"]["first_epoch_s"] for line in good)
         ratio = f"{statistics.median(ours) / middle:.2f}" if ours and name != "shendu" else "–"
         rows.append(
-            row(lines, mark, f"{middle:,.1f}", spread(mine, 1), f"{first:.2f}", ratio, len(good), lines[0]["note"])
+            row(
+                lines,
+                mark,
+                precision(good),
+                f"{middle:,.1f}",
+                spread(mine, 1),
+                f"{first:.2f}",
+                ratio,
+                len(good),
+                lines[0]["note"],
+            )
         )
     return rows
 
 
 def race(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
     rows = [
-        "| | seconds | min–max | accuracy | epochs | Shendu is × as fast | rounds | example |",
-        "|---|--:|--:|--:|--:|--:|--:|---|",
+        "| | precision | seconds | min–max | accuracy | epochs | Shendu is × as fast | rounds | example |",
+        "|---|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     shendu = [line["result"]["seconds"] for line in counted(by_name.get("shendu", []))[0]]
     for name, lines in by_name.items():
         good, mark = counted(lines)
         if not good:
-            rows.append(failure(lines[0]["label"], 8, lines))
+            rows.append(failure(lines[0]["label"], 9, lines))
             continue
         seconds = [line["result"]["seconds"] for line in good]
         middle = statistics.median(seconds)
@@ -175,7 +192,18 @@ def race(by_name: dict[str, list[dict[str, Any]]]) -> list[str]:
         ratio = f"{middle / statistics.median(shendu):.1f}" if shendu and name != "shendu" and reached else "–"
         note = lines[0]["note"] or f"`{good[0]['result'].get('command', '')}`"
         rows.append(
-            row(lines, mark, shown, spread(seconds, 1), f"{accuracy:.2%}", f"{epochs:g}", ratio, len(good), note)
+            row(
+                lines,
+                mark,
+                precision(good),
+                shown,
+                spread(seconds, 1),
+                f"{accuracy:.2%}",
+                f"{epochs:g}",
+                ratio,
+                len(good),
+                note,
+            )
         )
     return rows
 

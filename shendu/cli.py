@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -11,6 +12,7 @@ from shendu import __version__
 from shendu.errors import Interrupted, UserError, out_of_memory
 from shendu.own import told
 from shendu.registry import verbs
+from shendu.shown import line
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
 
@@ -45,11 +47,12 @@ def cli() -> None:
 def main() -> None:
     """Runs the command; a person's mistake is one line and exit code 2, a signal's code is 128 + its number."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        if isinstance(code, int) and code:  # what a command that raises Exit returns here
+            sys.exit(code)
     except UserError as error:
         stop(str(error), EXIT_USER)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except Interrupted as why:
         stop(str(why), EXIT_SIGNAL + why.signal)
     except (click.Abort, KeyboardInterrupt):
@@ -66,14 +69,22 @@ def main() -> None:
                 "out of memory, or its limit (ulimit -v) was hit; free some or raise the limit, or try a smaller --batch-size",
                 EXIT_USER,
             )
-        if not (line := told(error)):
+        if not (words := told(error) or unwritten(error)):
             raise
-        stop(line, EXIT_USER)
+        stop(words, EXIT_USER)
+
+
+def unwritten(error: BaseException) -> str:
+    """That what is printed cannot be written, as where a disk is full; empty: it is another error."""
+    if not isinstance(error, OSError) or error.filename or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return ""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return f"cannot write the output ({error.strerror}); make room, or send it elsewhere"
 
 
 def stop(message: str, code: int) -> None:
     try:
-        click.echo(f"shendu: {message}", err=True)
+        click.echo(f"shendu: {line(message)}", err=True)
     except OSError:  # the terminal was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(code)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from shendu import own
+from shendu import own, shown
 from shendu.reading import Reading, anew
 
 
@@ -72,13 +72,20 @@ def only_given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, ())}
 
 
+def echo(words: object = "", *, newline: bool = True, aside: bool = False) -> None:
+    """A line, or a text, as it may be shown; aside: on standard error."""
+    click.echo(shown.text(str(words)), nl=newline, err=aside)
+
+
 def emit(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON, which has escapes of its own for what a terminal would obey."""
+    echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(rows: list[list[str]]) -> None:
     """Columns padded to their widest word; the last one runs free."""
+    rows = [[shown.line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]).rstrip())
+        echo("  ".join([*cells, row[-1]]).rstrip())

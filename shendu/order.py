@@ -309,4 +309,5 @@ def begin(folder: Folder, order: Order, dataset: Dataset, recipe: Recipe) -> Non
             "select_by": recipe.select_by, "ema": recipe.ema, "weights": order.weights,
             "shendu": shendu.__version__,
         })  # fmt: skip
-    folder.write("env.json", machine())
+    if folder.read("result.json") is None:  # of a finished run it says where that was trained
+        folder.write("env.json", machine())

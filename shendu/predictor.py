@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shendu import data, parallel
 from shendu.core import At, Batch, Outputs, Source
+from shendu.data.reader import USUAL
 from shendu.errors import Interrupted, UserError, out_of_memory
 from shendu.field import Unread, all_unread, strictly
 from shendu.metrics.evaluation import Measured, asking, evaluate, floats
+from shendu.reading import Reading
 from shendu.tasks import Task
 
 PUBLIC = ("Predictor",)
@@ -31,17 +35,41 @@ class Answered(NamedTuple):
     stored: Batch
     task: Task
     predictor: Predictor
+    bad: dict[int, str] | None = None
+    """Which rows cannot be read, by their place among the names, and why: the others have outputs. None: all such can be read."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …"""
+        """Per row `input`, and what the task tells: `label`, `probability`, …, or `value`, …; or `error`, why it cannot be read."""
         with self.predictor.sound():
-            decoded = self.task.decode(self.outputs, self.stored)
-        return [{"input": name, **row} for name, row in zip(self.names, decoded, strict=True)]
+            decoded = iter(self.task.decode(self.outputs, self.stored))
+        bad = self.bad or {}
+        told = [{"error": bad[i]} if i in bad else next(decoded) for i in range(len(self.names))]
+        return [{"input": name, **row} for name, row in zip(self.names, told, strict=True)]
 
     def columns(self) -> dict[str, Any]:
-        """The same as columns of a table."""
+        """The same as columns of a table: lists, and arrays of numbers, masked where a row cannot be read."""
         with self.predictor.sound():
-            return {self.key: self.names, **self.task.columns(self.outputs, self.stored)}
+            found = self.task.columns(self.outputs, self.stored)
+        if self.bad is None:
+            return {self.key: self.names, **found}
+        there = np.array([i not in self.bad for i in range(len(self.names))])
+        spread = {name: _spread(values, there) for name, values in found.items()} if self.bad else found
+        return {self.key: self.names, **spread, "error": [self.bad.get(i, "") for i in range(len(self.names))]}
+
+    def readable(self) -> Answered:
+        """Without the rows that cannot be read."""
+        names = [name for i, name in enumerate(self.names) if i not in (self.bad or {})]
+        return self._replace(names=names, bad=None)
+
+
+def _spread(values: Any, there: np.ndarray) -> Any:
+    """Values of the rows that are there, put in their places among all."""
+    if isinstance(values, np.ndarray):
+        found = np.ma.masked_all((len(there), *values.shape[1:]), values.dtype)
+        found[there] = values
+        return found
+    known = iter(values)
+    return [next(known) if here else None for here in there]
 
 
 class Predictor(nn.Module):
@@ -105,16 +133,21 @@ class Predictor(nn.Module):
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}, rows
 
     def answers(
-        self, *given: Any, say: Callable[[str], None] = lambda line: None, strict: bool = False
+        self,
+        *given: Any,
+        reading: Reading = USUAL,
+        say: Callable[[str], None] = lambda line: None,
+        strict: bool = False,
     ) -> Iterator[Answered]:
         """What the model says of a person's inputs, some thousand rows at a time; `say` is told, once, each warning about them.
 
         Cells that cannot be read are counted and told at the end; `strict`: they are an error. Raises UserError on the way.
         """
+        reading = replace(reading, strict=strict or reading.strict)
         told, unread = set[str](), dict[str, Unread]()
-        for piece in data.pieces(given, self.task.inputs):
+        for piece in data.pieces(given, self.task.inputs, reading, say):
             unread = all_unread(unread, piece.unread)
-            if unread and strict:
+            if unread and reading.strict:
                 raise strictly(unread)
             for line in (*piece.notes, self.task.unsure(piece.stored)):
                 if line and line not in told:
@@ -122,7 +155,8 @@ class Predictor(nn.Module):
                     told.add(line)
             with self.sound():
                 outputs, stored = self.pieces(self.task.encoded(piece.stored))
-            yield Answered(piece.key, piece.names, self.task.named(outputs, len(piece.names)), stored, self.task, self)
+            named = self.task.named(outputs, len(piece.names) - len(piece.bad or {}))
+            yield Answered(piece.key, piece.names, named, stored, self.task, self, piece.bad)
         for name, bad in unread.items():
             say(f"column {name}: {bad}")
 

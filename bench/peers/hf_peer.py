@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from common import BATCH, Clock, arguments, emit_epochs
+from common import BATCH, PRECISION, Clock, arguments, emit_epochs
 from torch import nn
 from torch_parts import NETWORKS, optimizer, pictures, seeded
 
@@ -57,7 +57,7 @@ def speed(job) -> None:
     constant = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: 1.0)
     settings = TrainingArguments(
         output_dir="hf", num_train_epochs=job.epochs, per_device_train_batch_size=BATCH, use_cpu=True, report_to="none",
-        save_strategy="no", logging_strategy="epoch", disable_tqdm=True, remove_unused_columns=False,
+        save_strategy="no", logging_strategy="epoch", disable_tqdm=True, remove_unused_columns=False, bf16=PRECISION == "bf16",
     )  # fmt: skip
     trainer = Trainer(
         model=model, args=settings, train_dataset=data, callbacks=[Laps(clock)], optimizers=(opt, constant)

@@ -15,6 +15,7 @@ from common import (
     CIFAR_STD,
     MNIST_MEAN,
     MNIST_STD,
+    PRECISION,
     Clock,
     Race,
     arguments,
@@ -70,6 +71,7 @@ class Laps(keras.callbacks.Callback):
 
 
 def speed(job) -> None:
+    keras.config.set_dtype_policy({"fp32": "float32", "bf16": "mixed_bfloat16"}[PRECISION])
     if job.suite == "lenet":
         images, y = mnist("train", job.rows)
         x, model, opt = (images[..., None] / 255 - MNIST_MEAN) / MNIST_STD, lenet(), keras.optimizers.Adam(1e-3)

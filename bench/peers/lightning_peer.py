@@ -7,7 +7,7 @@ import warnings
 
 import torch
 import torch.nn.functional as F
-from common import MNIST_MEAN, MNIST_STD, Clock, Race, arguments, emit_epochs, mnist
+from common import MNIST_MEAN, MNIST_STD, PRECISION, Clock, Race, arguments, emit_epochs, mnist
 from torch import nn
 from torch_parts import NETWORKS, Pictures, accuracy, loader, optimizer, pictures, seeded, to_tensor
 
@@ -15,6 +15,7 @@ from torch_parts import NETWORKS, Pictures, accuracy, loader, optimizer, picture
 import lightning as L  # isort: skip
 
 LIBRARIES = ["lightning", "torch"]
+HOW = {"fp32": "32-true", "bf16": "bf16-mixed"}
 QUIET = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
          "enable_model_summary": False}  # fmt: skip
 
@@ -48,7 +49,7 @@ class Laps(L.Callback):
 
 def speed(job) -> None:
     data, clock = pictures(job.suite, job.rows), Clock()
-    trainer = L.Trainer(max_epochs=job.epochs, callbacks=[Laps(clock)], **QUIET)
+    trainer = L.Trainer(max_epochs=job.epochs, callbacks=[Laps(clock)], precision=HOW[PRECISION], **QUIET)
     model = Classifier(job.suite)
     clock.start()
     trainer.fit(model, loader(data))

@@ -62,10 +62,14 @@ def figure(metric: str, value: float | None) -> str:
 
 
 def measured(entry: dict[str, Any]) -> str:
-    """The figure, with its spread over the seeds where there are several."""
+    """The figure, with its spread over the seeds where there are several, and without test rows that are copies of training rows."""
     shown = figure(entry["metric"], entry["figure"])
-    spread = entry.get("spread")
-    return shown if spread is None else f"{shown} ± {figure(entry['metric'], spread)}"
+    if entry.get("spread") is not None:
+        shown += f" ± {figure(entry['metric'], entry['spread'])}"
+    if entry.get("copies"):
+        others = figure(entry["metric"], entry["without_copies"])
+        shown += f" ({others} without {entry['copies']:,} of {entry['of']:,} test rows, which are copies)"
+    return shown
 
 
 def choices(entry: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from shendu.data.dataset import Dataset, Split
 from shendu.data.fields.category import Category
 from shendu.data.files import archive, cache, foreign, layout
 from shendu.data.ragged import joined
-from shendu.data.reader import Claim, Place, Reader
+from shendu.data.reader import LAST, USUAL, Claim, Place, Reader, there
 from shendu.errors import UserError, unknown
-from shendu.field import Field, Unread, all_unread
+from shendu.field import Field, Unread, Values, all_unread
 from shendu.reading import Reading
+from shendu.shown import line
 
 if TYPE_CHECKING:
     from shendu.data.known import Found, Known
@@ -30,6 +32,8 @@ PUBLIC = ("open_data",)
 
 PIECE = 1000
 """Files and single rows are put together to so many."""
+_BEGIN = {b"\x93NUMPY": ".npy", b"PAR1": ".parquet", b"ARROW1": ".arrow"}
+"""How a file begins -> its ending, where an open file has no name."""
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".npz")
 _EXPECTED = (
     "a folder, zip or tar.gz of class folders, IDX or CIFAR-10 binary files, an .npz, a table (CSV, Parquet, JSONL), "
@@ -309,65 +313,183 @@ class Piece(NamedTuple):
     names: list[str]
     """One per row; of a forecast one per step ahead of its only row."""
     stored: dict[str, Any]
-    """A field's name + part -> its stored values."""
+    """A field's name + part -> its stored values, of the rows that can be read."""
     unread: Mapping[str, Unread] = MappingProxyType({})
     """Column -> its cells that could not be read."""
     notes: tuple[str, ...] = ()
     """How others were read."""
+    bad: dict[int, str] | None = None
+    """Which rows cannot be read, by their place among the names, and why; None: all that come from this door can be."""
+    wanted: str = ""
+    """What to give instead of what cannot be read."""
 
 
-def pieces(inputs: Iterable[Any], fields: dict[str, Field]) -> Iterator[Piece]:
-    """The rows of inputs (paths, folders, tables, texts, arrays, rows as dicts), as these fields store them.
+def pieces(
+    inputs: Iterable[Any],
+    fields: dict[str, Field],
+    reading: Reading = USUAL,
+    say: Callable[[str], None] = lambda words: None,
+) -> Iterator[Piece]:
+    """The rows of inputs (paths, folders, archives, tables, texts, arrays, open files, rows as dicts, known names, lists of these), as
+    these fields store them.
 
-    Files and single rows are put together to some thousand; running text, and a forecast, are pieces of their own. Raises
-    UserError on the way for what cannot be read, or does not fit.
+    Files and single rows are put together to some thousand; running text, and a forecast, are pieces of their own. Each piece
+    has a row that can be read. `say` is told what is left aside. Raises UserError on the way for what does not fit, and for
+    inputs of which nothing can be read.
     """
     waiting: list[Piece] = []
-    for piece in (piece for given in inputs for piece in _single(given, fields)):
+    full = False
+    for piece in (piece for given in inputs for one in _each(given) for piece in _single(one, fields, reading, say)):
+        if not piece.stored:
+            waiting.append(piece)
+            continue
         alone = len(piece.names) != _rows(piece) or any(field.running for field in fields.values())
-        if waiting and (alone or piece.key != waiting[0].key):
+        key = next((one.key for one in waiting if one.stored), "")
+        if key and (full or alone or piece.key != key):
             yield _together(waiting)
             waiting = []
         waiting.append(piece)
-        if alone or sum(len(one.names) for one in waiting) >= PIECE:
-            yield _together(waiting)
-            waiting = []
-    if waiting:
+        full = alone or sum(map(_rows, waiting)) >= PIECE
+    if any(piece.stored for piece in waiting):
         yield _together(waiting)
+    elif waiting:
+        raise _unreadable(waiting)
 
 
-def _single(given: Any, fields: dict[str, Field]) -> Iterator[Piece]:
-    """Each piece as its reader gives it."""
+def _unreadable(bad: list[Piece]) -> UserError:
+    name, why = bad[0].names[0], (bad[0].bad or {})[0]
+    what = f"cannot read {line(name)}: {why}"
+    if len(bad) > 1:
+        what = f"none of the {len(bad):,} inputs can be read, the first is {line(name)} ({why})"
+    return UserError(f"{what}; give {bad[0].wanted}")
+
+
+def _each(given: Any) -> Iterator[Any]:
+    """The parts of a list of paths and open files, and of whatever gives one input after the other; anything else as it is."""
+    if isinstance(given, Iterator) and not _is_open(given):
+        yield from given
+        return
+    listed = isinstance(given, list | tuple) and all(
+        isinstance(one, str | os.PathLike) or _is_open(one) for one in given
+    )
+    several = listed and (not given or any(not isinstance(one, str) or there(one) for one in given))
+    yield from given if several else [given]
+
+
+def _is_open(given: Any) -> bool:
+    """Whether it is a file's bytes, or what they can be read from."""
+    return isinstance(given, bytes | bytearray) or hasattr(given, "read")
+
+
+def _single(given: Any, fields: dict[str, Field], reading: Reading, say: Callable[[str], None]) -> Iterator[Piece]:
+    """Each piece as its reader gives it, or as data holds it that is asked about as a whole."""
     from shendu.data.readers import door
 
-    reader = door(given, fields)
-    if not reader:
+    if _is_open(given):
+        yield from _opened_file(given, fields, reading, say)
+        return
+    reader, sure = door(given, fields)
+    if sure <= LAST and _is_data(given, reading):
+        yield from _rows_of_data(given, fields, reading)
+        return
+    if not sure:
         like = ", ".join(f'"{name}": …' for name in fields)
         raise UserError(f"a {type(given).__name__} says nothing of {', '.join(fields)}; give rows like [{{{like}}}]")
-    for key, names, values in reader.items(given, fields):
-        read = {name: field.read(values[name]) for name, field in fields.items()}
-        stored = {name + part: rows for name, (own, *_) in read.items() for part, rows in own.items()}
-        count = len(next(iter(stored.values())))
-        if len(names) == 1 < count and not any(field.running for field in fields.values()):
-            names = [f"{names[0]}[{i}]" for i in range(count)]
-        unread = {column: bad for _, found, _ in read.values() for column, bad in found.items()}
-        yield Piece(key, names, stored, unread, tuple(note for *_, notes in read.values() for note in notes))
+    for key, names, values in reader.items(given, fields, reading):
+        if not names and isinstance(values, str):
+            say(values)
+        elif isinstance(values, str):
+            yield Piece(key, names, {}, bad=dict.fromkeys(range(len(names)), values), wanted=reader.wanted)
+        else:
+            stored, unread, notes = _parsed({name: field.read(values[name]) for name, field in fields.items()})
+            count = len(next(iter(stored.values())))
+            if len(names) == 1 < count and not any(field.running for field in fields.values()):
+                names = [f"{names[0]}[{i}]" for i in range(count)]
+            yield Piece(key, names, stored, unread, notes, {} if reader.spoiled else None)
+
+
+def _parsed(
+    read: dict[str, tuple[Values, dict[str, Unread], tuple[str, ...]]],
+) -> tuple[dict[str, Any], dict[str, Unread], tuple[str, ...]]:
+    """Stored values, what could not be read, and notes, of what each field has read."""
+    stored = {name + part: rows for name, (own, *_) in read.items() for part, rows in own.items()}
+    unread = {column: bad for _, found, _ in read.values() for column, bad in found.items()}
+    return stored, unread, tuple(note for *_, notes in read.values() for note in notes)
+
+
+def _opened_file(given: Any, fields: dict[str, Field], reading: Reading, say: Callable[[str], None]) -> Iterator[Piece]:
+    """An open file, or a file's bytes, by way of a file on the disk, as which any reader takes it. Raises UserError."""
+    data = given if isinstance(given, bytes | bytearray) else given.read()
+    data = data.encode() if isinstance(data, str) else bytes(data)
+    named = getattr(given, "name", "")
+    called = named if isinstance(named, str) and named else type(given).__name__
+    end = Path(called).suffix or next((end for head, end in _BEGIN.items() if data.startswith(head)), "")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"file{end}"
+        path.write_bytes(data)
+        try:
+            for piece in _single(path, fields, reading, lambda words: say(words.replace(str(path), called))):
+                yield piece._replace(names=[name.replace(str(path), called) for name in piece.names])
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), called)) from None
+
+
+def _is_data(given: Any, reading: Reading) -> bool:
+    """Whether it is asked about as data are learned from: a Dataset, a known name, or files that are rows only together."""
+    from shendu.data import known
+    from shendu.data.readers import whole
+
+    if isinstance(given, Dataset):
+        return True
+    if not isinstance(given, str | os.PathLike) or not there(given):
+        return isinstance(given, str) and given in known.KNOWN
+    return whole(Place.within(given), reading)
+
+
+def _rows_of_data(given: Any, fields: dict[str, Field], reading: Reading) -> Iterator[Piece]:
+    """The inputs of all parts of data. Raises UserError where they are of another kind than the model's."""
+    data = open(given, reading=reading, fields=fields)
+    theirs = {role: data.fields.get(role) for role in fields}
+    for role, field in fields.items():
+        if (found := theirs[role]) is None or found.kind != field.kind:
+            holds = ", ".join(data.fields[name].words for name in data.inputs)
+            raise UserError(f"{data.name} holds {holds}, and the model reads {field.words}: give some of these")
+    told = () if data.hash else data.notes  # encoded by the model's fields: what could not be read
+    for part, split in data.splits.items():
+        before = f"{part} " if len(data.splits) > 1 else ""
+        for start in range(0, len(split), PIECE):
+            rows = split.take(np.arange(start, min(start + PIECE, len(split))))
+            read: dict[str, tuple[Values, dict[str, Unread], tuple[str, ...]]] = {}
+            for role, field in fields.items():
+                own = rows.values(role, field)
+                fits = theirs[role] == field
+                read[role] = (own, {}, ()) if fits else field.read(theirs[role].plain(own[""]))  # type: ignore[union-attr]
+            stored, unread, notes = _parsed(read)
+            names = [f"{before}{start + i + 1}" for i in range(len(rows))]
+            yield Piece("row", names, stored, unread, (*told, *notes))
 
 
 def _rows(piece: Piece) -> int:
-    return len(next(iter(piece.stored.values())))
+    return len(next(iter(piece.stored.values()))) if piece.stored else 0
 
 
 def _together(several: list[Piece]) -> Piece:
+    good = [piece for piece in several if piece.stored]
     names = [name for piece in several for name in piece.names]
-    stored = {key: joined([piece.stored[key] for piece in several]) for key in several[0].stored}
+    stored = {key: joined([piece.stored[key] for piece in good]) for key in good[0].stored}
     for key, values in stored.items():
         if isinstance(values, np.ndarray) and not values.flags.writeable:  # a file's own bytes: tensors want their own
             stored[key] = values.copy()
     unread: Mapping[str, Unread] = {}
+    bad: dict[int, str] = {}
+    first = 0
     for piece in several:
         unread = all_unread(unread, piece.unread)
-    return Piece(several[0].key, names, stored, unread, tuple(note for piece in several for note in piece.notes))
+        bad |= {first + row: why for row, why in (piece.bad or {}).items()}
+        first += len(piece.names)
+    notes = tuple(note for piece in several for note in piece.notes)
+    spoiled = bad or any(piece.bad is not None for piece in several)
+    return Piece(good[0].key, names, stored, unread, notes, bad if spoiled else None)
 
 
 open_data = open

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +16,19 @@ import numpy as np
 from shendu import config
 from shendu.data.fields.category import Category
 from shendu.data.files import foreign, layout
-from shendu.data.files.archive import ENTRY_BYTES_MOST, Tree
+from shendu.data.files.archive import ENTRY_BYTES_MOST, File, Tree
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import Kind, Plan
-from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reader import LAST, OWN, USUAL, Claim, Items, Key, Place, Reader, there
+from shendu.data.tables import files
 from shendu.errors import UserError, near
 from shendu.field import Field
 from shendu.reading import Reading
 
 SURE = 0.7
 """Of a place that holds nothing but such files."""
+AT_ONCE = 256
+"""Files that are decoded before any is handed on."""
 ARRAYS = (".npy", ".npz")
 
 
@@ -48,6 +53,7 @@ class Laid:
 class ClassFolders(Reader):
     """Files of one kind in class folders, or named by their class."""
 
+    spoiled: ClassVar[bool] = True
     files: ClassVar[Kind]
     field: ClassVar[str]
     """The kind of field that they make."""
@@ -65,10 +71,6 @@ class ClassFolders(Reader):
     @abstractmethod
     def reason(self, error: Exception) -> str:
         """Why `row` raised that."""
-
-    @abstractmethod
-    def of_file(self, path: Path, field: Any) -> np.ndarray:
-        """A file as a stored row; raises UserError."""
 
     def claims(self, place: Place, reading: Reading) -> Claim | None:
         count = self.counted(place, reading)
@@ -130,18 +132,81 @@ class ClassFolders(Reader):
         return stored
 
     def offers(self, given: Any, fields: dict[str, Field]) -> float:
-        """A path that is no array's, for one field of this kind."""
-        mine = [field.kind for field in fields.values()] == [self.field]
-        return 0.9 if mine and isinstance(given, str | Path) and Path(given).suffix.lower() not in ARRAYS else 0.0
+        """A file, a folder or an archive of such files, or a table with such files in its cells; for one field of this kind."""
+        if [field.kind for field in fields.values()] != [self.field]:
+            return 0.0
+        if isinstance(given, str | Path):
+            path = Path(given).expanduser()
+            if path.suffix.lower() in ARRAYS:
+                return 0.0
+            return OWN if there(given) and (self._holds(path) or self.tabular(path)) else LAST
+        if isinstance(given, list | tuple) and given and all(isinstance(one, str) for one in given):
+            return LAST
+        return OWN if self.tabular(given) else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def _holds(self, path: Path) -> bool:
+        """Whether a path is such a file, as far as can be told without reading it, or a folder or archive that holds some."""
+        if path.is_file() and not _is_archive(path):
+            return not files.recognised(path)
+        return bool(self.files.among(Place.within(path).names))
+
+    def tabular(self, given: Any) -> bool:
+        """Whether it is a table whose cells are such files."""
+        if isinstance(given, str | Path) and not files.may_hold_files(given):
+            return False
+        from shendu.data.tables import media
+
+        return media.kind_in(given) == self.files.word
+
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
+        """File after file, as training reads them; one that cannot be read says why."""
         ((name, field),) = fields.items()
-        for file in files_of(Path(given), sorted(self.files.suffixes), field.words):
-            yield "input", [str(file)], {name: self.of_file(file, field)[None]}
+        if isinstance(given, list | tuple) and isinstance(given[0], str):
+            raise UserError(f"no such file: {given[0]}")
+        for key, tree, named, notes in self._asked(given, reading):
+            yield from (("", [], note) for note in notes)
+            done = layout.outcomes(tree, list(named), lambda data: self.row(data, field), self.reason, self.most)
+            while some := _quietly(done):
+                for entry, found in some:
+                    yield key, [named[entry]], found if isinstance(found, str) else {name: found[None]}
+
+    def _asked(self, given: Any, reading: Reading) -> Iterator[tuple[str, Tree, dict[str, str], tuple[str, ...]]]:
+        """What names are, files, each one's name, and notes of what is left aside, of what is asked about. Raises UserError for nothing."""
+        if self.tabular(given):
+            from shendu.data.tables import media
+
+            yield from ((*found, ()) for found in media.asked(given, reading))
+            return
+        path = Path(given).expanduser()
+        if not path.exists():
+            raise UserError(f"no such file: {given}")
+        if path.is_file() and not _is_archive(path):
+            yield "input", File(path), {path.name: str(given)}, ()
+            return
+        place = Place.within(path)
+        assert place.tree
+        if not (found := self.files.among(place.names)):
+            raise UserError(f"{given} holds no {self.files.word}s ({', '.join(sorted(self.files.suffixes))})")
+        named = {entry: str(Path(given) / entry) for entry in found}
+        yield "input", place.tree, named, layout.aside(place.names, self.files)
 
 
-def files_of(path: Path, suffixes: list[str] | tuple[str, ...], what: str) -> Iterator[Path]:
-    """A file as it is, or a folder's files of some kinds in the order of their names.
+def _is_archive(path: Path) -> bool:
+    try:
+        return Place(path, path).is_archive()
+    except (OSError, UserError):
+        return False
+
+
+def _quietly(done: Iterator[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The next few; decoders warn of odd metadata, and only what cannot be decoded matters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(itertools.islice(done, AT_ONCE))
+
+
+def files_of(path: Path, suffixes: tuple[str, ...], what: str) -> Iterator[Path]:
+    """A file as it is, or a folder's files of some kinds that are no hidden ones, in the order of their names.
 
     Raises UserError for a path that is not there, and for a folder without such files.
     """
@@ -150,7 +215,7 @@ def files_of(path: Path, suffixes: list[str] | tuple[str, ...], what: str) -> It
     if not path.is_dir():
         yield path
         return
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+    found = sorted(path / name for name in Place.of(path).names if layout.suffix(name) in suffixes)
     if not found:
         end, _ = foreign.commonest([p.name for p in path.rglob("*")])
         how = f"; its {end} files: {foreign.advice(end)}" if end else ""

@@ -20,14 +20,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from shendu.data.files import archive
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.reading import Reading
 
 if TYPE_CHECKING:
     from shendu.data.files.cache import Decoded, Room
-    from shendu.reading import Reading
 
-Items = Iterator[tuple[str, list[str], dict[str, Any]]]
-"""(what the names are: `input`, `row`, a column; a name per row; field's name -> plain values for its `parse`), in pieces."""
+Items = Iterator[tuple[str, list[str], dict[str, Any] | str]]
+"""(what the names are: `input`, `row`, a column; a name per row; field's name -> plain values for its `parse`), in pieces.
+
+Text in place of values: why these rows cannot be read; with no names, a line that a person should know.
+"""
+OWN, LAST = 0.9, 0.3
+"""How sure a reader is of what it reads by itself; of a path that nobody reads, so that it can say what is wrong with it."""
 HEAD = 512
+USUAL = Reading()
+"""Nothing is said of how it is to be read."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,12 @@ class Place:
             return cls(given)
         path = Path(os.path.expanduser(given))
         return cls(given, path)._with(archive.Folder(path)) if path.is_dir() else cls(given, path)
+
+    @classmethod
+    def within(cls, path: str | os.PathLike[str]) -> Place:
+        """Of a path; the files of an archive are listed too. Raises UserError for a damaged one."""
+        place = cls.of(path)
+        return place.unpacked() if place.file and place.file.is_file() and place.is_archive() else place
 
     def _with(self, tree: archive.Tree) -> Place:
         return Place(self.given, self.path, tree, sorted(tree.sizes))
@@ -148,6 +161,10 @@ class Reader:
     """Name -> class, of those that are imported."""
     name: ClassVar[str]
     """As a person names it with --reader."""
+    wanted: ClassVar[str] = "a file that can be read"
+    """What to give instead of a file that cannot be read, for a message."""
+    spoiled: ClassVar[bool] = False
+    """True: among what is asked about, single files may turn out unreadable, so answers have a column for why."""
 
     def __init_subclass__(cls) -> None:
         if "name" in vars(cls):
@@ -177,7 +194,7 @@ class Reader:
         """How sure it is, 0 to 1, that it can give these fields' values for what a person asks a model about."""
         return 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         """The values, in pieces of some thousand rows at most. Raises UserError."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it offers")
 
@@ -185,13 +202,19 @@ class Reader:
 # ---- what a person asks about -------------------------------------------------------------------------------------
 
 
-def is_path(word: str, suffixes: frozenset[str] = frozenset()) -> bool:
-    """Whether a word on the command line names a file: it is there, or it could be nothing else."""
+def there(word: str | os.PathLike[str]) -> bool:
+    """Whether a word is the path of something that is there; a long text is none."""
     try:
-        there = os.path.exists(word)
+        return os.path.exists(os.path.expanduser(word))
     except (OSError, ValueError):
         return False
-    return there or (not re.search(r"\s", word) and ("/" in word or os.path.splitext(word)[1].lower() in suffixes))
+
+
+def is_path(word: str, suffixes: frozenset[str] = frozenset()) -> bool:
+    """Whether a word on the command line names a file: it is there, or it could be nothing else."""
+    return there(word) or (
+        not re.search(r"\s", word) and ("/" in word or os.path.splitext(word)[1].lower() in suffixes)
+    )
 
 
 def short(text: str, most: int = 40) -> str:

@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from shendu.run import Folder
+from shendu.shown import line
 
 
 def model_card(folder: Folder, result: dict[str, Any]) -> str:
@@ -19,10 +20,11 @@ def model_card(folder: Folder, result: dict[str, Any]) -> str:
         for name, value in figures.items()
     ]
     signed = [f"{name}: `{signature}`." for name, signature in result.get("signatures", {}).items()]
+    data = line(result["data"])
     return "\n".join([
-        "---", "library_name: shendu", f"datasets: [{result['data']}]", "---", "",
-        f"# {result['system']} on {result['data']}", "", f"{recipe['summary']}.", "",
-        f"Made by `{command(recipe)}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
+        "---", "library_name: shendu", f"datasets: [{data}]", "---", "",
+        f"# {result['system']} on {data}", "", f"{recipe['summary']}.", "",
+        f"Made by `{line(command(recipe))}` (seed {result['seed']}, {result['steps']:,} steps, {result['seconds']:.0f} s on "
         f"{result['device']} in {result['precision']}); {result['parameters']:,} parameters.", "",
         "| part | metric | figure | 95% interval |", "|---|---|---|---|", *rows, "",
         "The training part's figures are on at most 10,000 of its rows; the test part was used for these figures alone.",

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from shendu import shown
 from shendu.run import Folder
 
 PLAIN_EVERY = 10.0
@@ -30,7 +31,7 @@ def clock(seconds: float) -> str:
 
 def aside(message: str) -> None:
     """A line for the person beside a result."""
-    print(message, file=sys.stderr, flush=True)
+    print(shown.line(message), file=sys.stderr, flush=True)
 
 
 class Lasting:
@@ -66,11 +67,11 @@ class Display:
         if self._say:
             self._say(message)
         elif not self.quiet:
-            self.console.print(Text(message), soft_wrap=True)
+            self.console.print(Text(shown.line(message)), soft_wrap=True)
 
     @contextmanager
     def live(self, title: str, folder: Folder) -> Iterator[None]:
-        self._title, self._last = title, time.monotonic()
+        self._title, self._last = shown.line(title), time.monotonic()
         self.say(f"{title} -> {folder.path}")
         if self.quiet or not self.console.is_terminal:
             yield

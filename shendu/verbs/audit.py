@@ -17,7 +17,7 @@ from shendu.data.audit.screens import Feature
 from shendu.data.checks import CHECKS, SEVERITIES, Example, Finding, Subject, files_of
 from shendu.data.files import layout
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, READING, emit, only_given, table
+from shendu.options import AS_JSON, DATA_DIR, READING, echo, emit, only_given, table
 from shendu.pages import drawing
 from shendu.pages.templates import filled
 from shendu.reading import Reading
@@ -198,8 +198,8 @@ def command(given: str, out: str | None, as_json: bool, **options: Any) -> None:
     page = found.write(out) if out else None
     if as_json:
         return emit(found.to_json())
-    click.echo(found.summary())
+    echo(found.summary())
     table(found.lines())
     if page:
-        click.echo(page)
+        echo(page)
     return None

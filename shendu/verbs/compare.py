@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import shendu
 from shendu import draw, parallel
 from shendu.errors import UserError
-from shendu.options import AS_JSON, OPENS, emit, table
+from shendu.options import AS_JSON, OPENS, echo, emit, table
 from shendu.pages import drawing
 from shendu.pages.templates import filled
 from shendu.run import write_text, writing
@@ -383,5 +383,5 @@ def command(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         return emit(found.to_json())
     table(found.table())
     for line in (*found.notes, *([page] if page else [])):
-        click.echo(line)
+        echo(line)
     return None

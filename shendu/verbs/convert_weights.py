@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from shendu.errors import UserError
+from shendu.options import echo
 from shendu.run import writing
 
 ORDER = 40
@@ -131,7 +132,7 @@ def command(file: str, out: str | None) -> None:
     shendu convert-weights resnet18.pth
     shendu train resnet photos/ --weights resnet18.safetensors
     """
-    click.echo(convert_weights(file, out))
+    echo(convert_weights(file, out))
 
 
 # ---- in the process of its own ---------------------------------------------------------------------------------------

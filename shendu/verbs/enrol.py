@@ -22,7 +22,7 @@ from torch import Tensor
 import shendu.run
 from shendu import registry
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DEVICE, OPENS, emit
+from shendu.options import AS_JSON, DEVICE, OPENS, echo, emit
 from shendu.saved import Saved
 
 ORDER = 90
@@ -117,6 +117,9 @@ def embeddings(run: Saved, inputs: tuple[Any, ...], device: str) -> tuple[list[s
     words: list[str] = []
     found: list[Tensor] = []
     for answered in run.predictor(device, "fp32").answers(*inputs):
+        if answered.bad:
+            first, why = next(iter(answered.bad.items()))
+            raise UserError(f"cannot read {answered.names[first]}: {why}; leave it out")
         words += answered.names
         found.append(answered.outputs["embedding"])
     if not found:
@@ -144,5 +147,5 @@ def command(run: str, gallery: str, name: str, pictures: tuple[str, ...], device
     done = enrol(run, gallery, name, *pictures, device=device)
     if as_json:
         return emit(done)
-    click.echo(f"{done['gallery']}: {name} by {done['pictures']}, {done['people']} in all")
+    echo(f"{done['gallery']}: {name} by {done['pictures']}, {done['people']} in all")
     return None

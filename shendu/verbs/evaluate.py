@@ -14,7 +14,7 @@ from shendu import config
 from shendu import data as data_module
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given, table
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, echo, emit, only_given, table
 from shendu.pages.display import aside
 from shendu.reading import Reading
 from shendu.saved import Saved, opened
@@ -45,7 +45,7 @@ def evaluate(
     """
     found = opened(run)
     own = data is None or (not how and _is_own(found, data))
-    dataset = _of_run(found, data_dir) if own else _other(found, data, data_dir, how)
+    dataset = data_of(found, data_dir) if own else _other(found, data, data_dir, how)
     if part not in dataset.splits:
         if part != "test":
             raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
@@ -85,7 +85,8 @@ def _is_own(run: Saved, data: Any) -> bool:
     )
 
 
-def _of_run(run: Saved, data_dir: str | Path | None) -> Dataset:
+def data_of(run: Saved, data_dir: str | Path | None) -> Dataset:
+    """The data that a run was trained on, in its parts. Raises UserError where the run was not trained here."""
     about, _ = run.recipe["data"], run.code  # its reader may be its own
     if not about["source"]:
         raise UserError(
@@ -134,12 +135,12 @@ def command(run: str, data: str | None, as_json: bool, **options: Any) -> None:
     result = evaluate(run, data, **only_given(options))
     if as_json:
         return emit(result)
-    click.echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
+    echo(f"{result['run']} on {result['data']} ({result['part']}, {result['rows']:,} rows)")
     sure = result["intervals"]
     table([
         ["metric", "figure", "95% interval"],
         *([name, f"{value:.4f}", "–".join(f"{end:.4f}" for end in sure.get(name, ()))] for name, value in result["metrics"].items()),
     ])  # fmt: skip
     for name, signature in result.get("signatures", {}).items():
-        click.echo(f"{name}: {signature}")
+        echo(f"{name}: {signature}")
     return None

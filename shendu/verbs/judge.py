@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from shendu import chance, config
 from shendu.data.dataset import Dataset
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, emit, table
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, echo, emit, table
 from shendu.pages.generated import grid, last
 from shendu.saved import Saved
-from shendu.verbs.evaluate import _of_run
+from shendu.verbs.evaluate import data_of
 from shendu.verbs.sample import drawn
 
 ORDER = 80
@@ -59,7 +59,7 @@ def judge(
     """
     opened, referee = map(Saved.of, (run, judge))
     check(opened, referee, n)
-    dataset = _of_run(opened, data_dir)
+    dataset = data_of(opened, data_dir)
     real, training = pictures_of(dataset)
     made, labels = pictures_by(opened, n, seed, device, how)
     see = Sight(referee, device)
@@ -293,6 +293,6 @@ def command(run: str, settings: tuple[str, ...], as_json: bool, **options: Any) 
         return emit(result)
     table(lines(result))
     for note in result["notes"]:
-        click.echo(note)
-    click.echo(f"{result['run']}/judge.png")
+        echo(note)
+    echo(f"{result['run']}/judge.png")
     return None

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,44 @@ import click
 import numpy as np
 
 from shendu.errors import UserError, near
-from shendu.options import AS_JSON, DEVICE, OPENS, PRECISION, emit, table
+from shendu.options import AS_JSON, DEVICE, OPENS, PRECISION, echo, emit, table
 from shendu.pages.display import aside
 from shendu.predictor import Answered
+from shendu.reading import Reading
 from shendu.saved import Saved, opened
+from shendu.shown import cell, line
 
 ORDER = 60
 PUBLIC = ("predict",)
+SOME_UNREAD = 3
+"""The exit code where some inputs could not be read."""
 ROWS_SHOWN = 20
 """Predictions that are printed; a file takes them all."""
+
+
+@dataclass
+class Unread:
+    """The rows of a call that cannot be read."""
+
+    rows: int = 0
+    first: str = ""
+
+    def add(self, piece: Answered) -> None:
+        bad = piece.bad or {}
+        self.rows += len(bad)
+        self.first = self.first or next((f"{line(piece.names[i])} ({why})" for i, why in bad.items()), "")
+
+    def told(self, skipped: bool) -> str:
+        """A line about them; empty where there are none."""
+        count = f"{self.rows:,} input{'s' * (self.rows != 1)} cannot be read"
+        more = "left out" if skipped else "named with the reason (--skip-bad leaves them out)"
+        return f"{count}, {more}; the first is {self.first}" if self.rows else ""
 
 
 def predict(
     run: Saved | str | Path,
     *inputs: Any,
+    skip_bad: bool = False,
     device: str = "auto",
     precision: str = "auto",
     strict: bool = False,
@@ -40,25 +65,29 @@ def predict(
 ) -> list[dict[str, Any]]:
     """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`, or several `values`).
 
-    An input is what the run's kind of data is made of: a picture, recording or text file, a folder of them, a table
-    (its columns are found by name), a text, an array. A label is the text that it was in a file, or the Python value
-    that it was. `say` is told, once, a warning about the answers, and how many cells of each column cannot be read and
-    count as missing; `strict`: they are an error. Raises UserError.
+    An input is what the run's kind of data is made of, in any form that training takes: a picture, recording or text file, a
+    folder or an archive of them, a table (its columns are found by name; its cells may be pictures), a text, an array, an open
+    file, a list of these, a known set's name. A label is the text that it was in a file, or the Python value that it was. A file
+    among others that cannot be read is an entry with `error`, why; with `skip_bad` it is left out. `say` is told of these, of
+    what is left aside, once a warning about the answers, and how many cells of each column cannot be read and count as missing;
+    `strict`: such cells are an error. Raises UserError, also where nothing can be read.
     """
-    parts = predictions(run, *inputs, device=device, precision=precision, strict=strict, say=say)
+    parts = predictions(run, *inputs, skip_bad=skip_bad, device=device, precision=precision, strict=strict, say=say)
     return list(itertools.chain.from_iterable(parts))
 
 
 def predictions(
     run: Saved | str | Path,
     *inputs: Any,
+    skip_bad: bool = False,
     device: str = "auto",
     precision: str = "auto",
     strict: bool = False,
     say: Callable[[str], None] = aside,
+    unread: Unread | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """The same as `predict`, in lists of some rows: for what does not fit into memory. Raises UserError on the way."""
-    for piece in pieces(run, inputs, device, precision, say, strict):
+    for piece in pieces(run, inputs, skip_bad, device, precision, strict, say, unread):
         yield piece.rows()
 
 
@@ -66,21 +95,24 @@ def write(
     run: Saved | str | Path,
     *inputs: Any,
     out: str | Path,
+    skip_bad: bool = False,
     device: str = "auto",
     precision: str = "auto",
     strict: bool = False,
     say: Callable[[str], None] = aside,
+    unread: Unread | None = None,
 ) -> tuple[Path, int]:
     """Predictions into a .csv, .jsonl or .parquet file, which is there whole or not at all; (its path, rows).
 
     One row per input row in the same order: its id, number or file, then `label`, `probability` and a `p_<class>` for
-    each of up to 50 classes, or `value`. Raises UserError.
+    each of up to 50 classes, or `value`; of files also `error`, why one cannot be read. In a .csv, text that a spreadsheet
+    would take for a formula begins with an apostrophe. Raises UserError.
     """
     path = Path(out)
     kind = check_out(path, inputs)
     rows = 0
     with whole(path) as temporary, WRITERS[kind](temporary) as put:
-        for piece in pieces(run, inputs, device, precision, say, strict):
+        for piece in pieces(run, inputs, skip_bad, device, precision, strict, say, unread):
             put(piece)
             rows += len(piece.names)
     return path, rows
@@ -89,21 +121,26 @@ def write(
 def pieces(
     run: Saved | str | Path,
     inputs: tuple[Any, ...],
+    skip_bad: bool,
     device: str,
     precision: str,
+    strict: bool,
     say: Callable[[str], None],
-    strict: bool = False,
+    unread: Unread | None = None,
 ) -> Iterator[Answered]:
     """The model's answers to all inputs, some thousand rows at a time; a warning about them is said once."""
     found = opened(run)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {found.path} INPUT")
-    predictor, nothing = found.predictor(device, precision), True
-    for answered in predictor.answers(*inputs, say=say, strict=strict):
+    predictor, nothing, bad = found.predictor(device, precision), True, unread or Unread()
+    for answered in predictor.answers(*inputs, reading=Reading(skip_bad=skip_bad), say=say, strict=strict):
         nothing = False
-        yield answered
+        bad.add(answered)
+        yield answered.readable() if skip_bad else answered
     if nothing:
         raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
+    if told := bad.told(skip_bad):
+        say(told)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -114,16 +151,16 @@ Put = Callable[[Answered], None]
 @contextlib.contextmanager
 def _csv(path: Path) -> Iterator[Put]:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer, begun = csv.writer(file, lineterminator="\n"), False
+        writer, begun, head = csv.writer(file, lineterminator="\n"), False, list[str]()
 
         def put(piece: Answered) -> None:
-            nonlocal begun
+            nonlocal begun, head
             columns = piece.columns()
+            head = same_columns(head, list(columns))
             if not begun:
-                writer.writerow(columns)
+                writer.writerow(map(cell, columns))
             begun = True
-            words = [c.astype(str).tolist() if isinstance(c, np.ndarray) else c for c in columns.values()]
-            writer.writerows(zip(*words, strict=True))
+            writer.writerows(zip(*map(cells_of, columns.values()), strict=True))
 
         yield put
 
@@ -148,11 +185,34 @@ def _parquet(path: Path) -> Iterator[Put]:
 
         def put(piece: Answered) -> None:
             table = pyarrow.table(piece.columns())
-            if not writers:
+            if writers:
+                same_columns(writers[0].schema.names, table.column_names)
+            else:
                 writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
-            writers[0].write_table(table)
+            writers[0].write_table(table.cast(writers[0].schema))
 
         yield put
+
+
+def cells_of(column: Any) -> list[Any]:
+    """A column's values as they are written: numbers with their digits, text as a spreadsheet takes it, nothing where there is none."""
+    if isinstance(column, np.ndarray):
+        there = ~np.ma.getmaskarray(column)
+        return [
+            word if here else ""
+            for word, here in zip(np.asarray(column).astype(str).tolist(), there.tolist(), strict=True)
+        ]
+    return [cell(value) if isinstance(value, str) else value for value in column]
+
+
+def same_columns(before: list[str], now: list[str]) -> list[str]:
+    """The columns of a file; raises UserError where inputs have others than those before them."""
+    if before and before != now:
+        other = next(pair for pair in zip(before, now, strict=False) if pair[0] != pair[1])
+        raise UserError(
+            f"the inputs differ: the rows of one are called by {other[0]}, of another by {other[1]}; predict each into a file of its own"
+        )
+    return now
 
 
 WRITERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
@@ -182,12 +242,14 @@ def whole(path: Path) -> Iterator[Path]:
     """A temporary file beside a path, which takes its place at the end; gone where something fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        temporary.touch()
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); choose another file with --out") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -197,33 +259,44 @@ def whole(path: Path) -> Iterator[Path]:
 @click.argument("run")
 @click.argument("inputs", nargs=-1)
 @click.option("--out", metavar="FILE", help="Write all rows into a .csv, .jsonl or .parquet file.")
+@click.option("--skip-bad", is_flag=True, help="Leave unreadable files and rows out, and count them.")
 @DEVICE
 @PRECISION
 @click.option("--strict", is_flag=True, help="Table: a cell that cannot be read is an error.")
 @AS_JSON
 @OPENS
 def command(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:
-    """What RUN says of INPUTS: picture, recording or text files, folders of them, tables, a text, .npy arrays.
+    """What RUN says of INPUTS: files as it was trained on, folders and archives of them, tables, a text, .npy arrays.
+
+    Files that cannot be read are named with the reason, and the exit code is then 3.
 
     \b
     shendu predict runs/2026-11-22_tabm_people_1 new.csv --out predictions.csv
-    shendu predict runs/2026-11-22_resnet_photos_1 cat.jpg holiday/
+    shendu predict runs/2026-11-22_resnet_photos_1 cat.jpg holiday/ more.zip
     """
+    unread = Unread()
     if out:
-        path, rows = write(run, *inputs, out=out, **options)
-        click.echo(f"{rows:,} row{'s' * (rows != 1)} -> {path}")
-        return None
-    if as_json:
-        return emit(predict(run, *inputs, **options))
-    shown: list[list[str]] = []
+        path, rows = write(run, *inputs, out=out, unread=unread, **options)
+        echo(f"{rows:,} row{'s' * (rows != 1)} -> {path}")
+    elif as_json:
+        emit(list(itertools.chain.from_iterable(predictions(run, *inputs, unread=unread, **options))))
+    else:
+        show(predictions(run, *inputs, unread=unread, **options))
+    if unread.rows and not options["skip_bad"]:
+        raise click.exceptions.Exit(SOME_UNREAD)
+
+
+def show(parts: Iterator[list[dict[str, Any]]]) -> None:
+    """The first rows as a table, and how many more there are."""
+    shown: list[dict[str, Any]] = []
     count = 0
-    for part in predictions(run, *inputs, **options):
-        shown += [words_of(row) for row in part[: max(0, ROWS_SHOWN - count)]]
+    for part in parts:
+        shown += part[: max(0, ROWS_SHOWN - count)]
         count += len(part)
-    table([heads_of(part[0]), *shown])
+    answered = next((row for row in shown if "error" not in row), {"input": "", "error": ""})
+    table([heads_of(answered), *(words_of(row, heads_of(answered)) for row in shown)])
     if count > len(shown):
-        click.echo(f"… and {count - len(shown):,} more (--out predictions.csv writes all)")
-    return None
+        echo(f"… and {count - len(shown):,} more (--out predictions.csv writes all)")
 
 
 def heads_of(row: dict[str, Any]) -> list[str]:
@@ -233,8 +306,10 @@ def heads_of(row: dict[str, Any]) -> list[str]:
     return ["input", "value"] if row.keys() & {"value", "values"} else list(row)
 
 
-def words_of(row: dict[str, Any]) -> list[str]:
+def words_of(row: dict[str, Any], heads: list[str]) -> list[str]:
     """A prediction as cells."""
+    if "error" in row:
+        return [row["input"], *[""] * (len(heads) - 2), f"cannot be read: {row['error']}"]
     if "label" in row:
         return [row["input"], str(row["label"]), f"{row['probability']:.4f}"]
     if "embedding" in row:

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from shendu.errors import UserError
-from shendu.options import DATA_DIR, OPENS
+from shendu.options import DATA_DIR, OPENS, echo
 from shendu.pages.report import PARTS, write
 from shendu.saved import Saved
-from shendu.verbs.evaluate import _of_run
+from shendu.verbs.evaluate import data_of
 from shendu.verbs.train import TRAIN_FIGURE_ROWS
 
 ORDER = 120
@@ -25,7 +25,7 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
     opened = Saved.of(run)
     if opened.result is None:
         raise opened.unfinished()
-    made, dataset = opened.recipe, _of_run(opened, data_dir)
+    made, dataset = opened.recipe, data_of(opened, data_dir)
     if dataset.hash != made["data"]["hash"]:
         raise UserError(f"{dataset.name} has changed since {opened.path} was trained on it; restore it, or train anew")
     recipe = opened.code.recipe(dataset, **made["choices"])
@@ -45,4 +45,4 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
 @OPENS
 def command(run: str, data_dir: str | None) -> None:
     """Write RUN's report.html anew: curves, confusion, worst mistakes, explanations."""
-    click.echo(report(run, data_dir=data_dir))
+    echo(report(run, data_dir=data_dir))

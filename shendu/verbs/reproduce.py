@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import itertools
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from shendu import registry
+from shendu.data.audit import duplicates
 from shendu.errors import UserError
 from shendu.machine import machine
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, PRECISION, emit, only_given, table
-from shendu.run import write_json
+from shendu.pages.display import aside
+from shendu.run import Folder, write_json
+from shendu.saved import Saved
+from shendu.verbs.evaluate import data_of, evaluate
 from shendu.verbs.train import train
 
 ORDER = 150
@@ -32,6 +39,8 @@ def reproduce(
     out: str | Path | None = None,
     results: str | Path = RESULTS,
     data_dir: str | Path | None = None,
+    replace: bool = False,
+    say: Callable[[str], None] = aside,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Runs every reference of the system with seeds 0 … seeds-1; returns the ledger's entries.
@@ -40,14 +49,16 @@ def reproduce(
 
     A reference with several `readings` (folds, splits) is run on each of them.
 
-    An entry holds data, choices, metric, figure (mean), spread (standard deviation), published figure and source,
-    target, seconds, samples per second, machine and commit. Raises UserError for a system without such a reference.
+    An entry holds data (its hash and its rows too), choices, metric, figure (mean), spread (standard deviation), published figure
+    and source, target, seconds, samples per second, machine and commit; where test rows have the inputs of training rows, how
+    many, and the figure without them. One of the ledger that is better or newer stays, which `say` is told, unless it is to be
+    replaced. Raises UserError for a system without such a reference.
     """
     path = Path(results) / f"{system}.json"
     entries = []
     for number, found in chosen(system, data, reference).items():
         entries.append(_measured(system, number, found, seeds, out, data_dir, options))
-        _merge(path, entries[-1])
+        merge(path, entries[-1], replace, say)
     return entries
 
 
@@ -73,27 +84,33 @@ def _measured(
     system: str, number: int, reference: dict[str, Any], seeds: int, out: Any, data_dir: Any, options: dict[str, Any]
 ) -> dict[str, Any]:
     choices, readings = reference.get("choices", {}), reference.get("readings", [{}])
-    done = []
+    runs: list[Saved] = []
     for nth, (seed, reading) in enumerate(itertools.product(range(seeds), readings)):
         stem = "_".join([system, reference["data"], *map(str, choices.values())])
         folder = Path(out) / f"{stem}{nth}" if out else None
         resume = bool(folder and (folder / "recipe.json").exists())
         how = {**choices, **reading, **options}
-        run = train(system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **how)
-        done.append(run.result)
+        runs.append(train(system, reference["data"], out=folder, resume=resume, data_dir=data_dir, seed=seed, **how))
+    done = [run.result for run in runs]
     part = next(p for p in ("test", "validation", "train") if p in done[0]["metrics"])
     figures = [result["metrics"][part][reference["metric"]] for result in done]
-    where, device = machine(), done[0]["device"].partition(":")[0]
+    made, device = runs[-1].recipe["data"], done[0]["device"].partition(":")[0]
+    where = (
+        Folder(runs[-1].path).read("env.json") or machine()
+    )  # of a run that was finished before: where it was trained
+    metric = reference["metric"]
+    higher = next(each.higher[metric] for each in runs[0].task.metrics().values() if metric in each.higher)
     return {
         "system": system, "data": reference["data"], "choices": choices, "part": part, "metric": reference["metric"],
         "figure": statistics.fmean(figures), "spread": statistics.stdev(figures) if len(figures) > 1 else None, "seeds": seeds,
-        "splits": len(readings),
+        "splits": len(readings), "higher": higher, "hash": made["hash"], "rows": made["rows"],
+        **without_copies(runs, reference["metric"], part, data_dir),
         "target": reference["target"], "published": reference["published"], "source": reference["source"],
         "seconds": statistics.fmean(r["seconds"] for r in done),
         "samples_per_second": statistics.fmean(r["samples_per_second"] for r in done),
         "parameters": done[0]["parameters"], "steps": done[0]["steps"], "device": device, "precision": done[0]["precision"],
         "machine": hardware(where, device), "torch": where["torch"], "commit": where["commit"],
-        "date": datetime.date.today().isoformat(),
+        "date": datetime.date.fromtimestamp((runs[-1].path / "result.json").stat().st_mtime).isoformat(),
         "command": ledger_command(system, number, reference, seeds, device),
     }  # fmt: skip
 
@@ -112,13 +129,48 @@ def ledger_command(system: str, number: int, reference: dict[str, Any], seeds: i
     return f"shendu reproduce {system} --on {reference['data']}{which}" + more
 
 
-def _merge(path: Path, entry: dict[str, Any]) -> None:
-    """Replaces the entry of the same data and choices on the same kind of device."""
+def without_copies(runs: list[Saved], metric: str, part: str, data_dir: Any) -> dict[str, Any]:
+    """How many rows of a part have the inputs of training rows, of all its rows, and the figure on the others; empty: none have."""
+    counts, figures = np.zeros(2, int), []
+    for run in runs:
+        data = data_of(run, data_dir)
+        known = duplicates.copied(data, part) if part in data.splits and part != "train" else np.zeros(1, bool)
+        if not known.any():
+            figures.append(run.result["metrics"][part][metric])
+            continue
+        counts += known.sum(), len(known)
+        others = dataclasses.replace(data, splits={part: data.splits[part].take(np.flatnonzero(~known))})
+        figures.append(evaluate(run, others, part=part, device=run.result["device"])["metrics"][metric])
+    return (
+        {"copies": int(counts[0]), "of": int(counts[1]), "without_copies": statistics.fmean(figures)}
+        if counts.any()
+        else {}
+    )
+
+
+def merge(path: Path, entry: dict[str, Any], replace: bool, say: Callable[[str], None]) -> None:
+    """Puts an entry into the ledger; one of the same data and choices on the same kind of device stays where it is better or newer."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     same = ("data", "choices", "metric", "device")
-    kept = [old for old in kept if any(old[key] != entry[key] for key in same)]
+    before = next((old for old in found if all(old[key] == entry[key] for key in same)), None)
+    if before:
+        why = kept_for(before, entry)
+        told = f"{named(entry)}: {before['figure']:.4f} ({before['commit']}, {before['date']}) in the ledger"
+        if why and not replace:
+            say(f"{told} is {why} than {entry['figure']:.4f} and stays; --replace puts this in its place")
+            return
+        say(f"{told} is replaced by {entry['figure']:.4f}")
+    kept = [old for old in found if old is not before]
     write_json(path, sorted([*kept, entry], key=lambda e: (e["data"], str(e["choices"]))))
+
+
+def kept_for(before: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Why an entry is not replaced by another: `better`, `newer`; empty: it may be."""
+    ahead = before["figure"] - entry["figure"]
+    if (ahead if entry["higher"] else -ahead) > 0:
+        return "better"
+    return "newer" if before["date"] > entry["date"] else ""
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -134,6 +186,7 @@ def _merge(path: Path, entry: dict[str, Any]) -> None:
 @DEVICE
 @PRECISION
 @DATA_DIR
+@click.option("--replace", is_flag=True, help="Put what is measured in the place of a better or newer figure too.")
 @click.option("--quiet", is_flag=True)
 @AS_JSON
 def command(system: str, as_json: bool, **options: Any) -> None:

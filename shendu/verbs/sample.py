@@ -22,7 +22,7 @@ from shendu.core import Draws
 from shendu.data.fields.image import Image
 from shendu.data.files.picture import read_picture
 from shendu.errors import UserError, near
-from shendu.options import DEVICE, OPENS, only_given
+from shendu.options import DEVICE, OPENS, echo, only_given
 from shendu.pages.generated import SAMPLE, frames, grid, labels_of, last
 from shendu.parallel import device_of
 from shendu.saved import Saved, opened
@@ -201,12 +201,12 @@ def command(run: str, settings: tuple[str, ...], **options: Any) -> None:
     found, how = opened(run), only_given(options)
     more: dict[str, Any] = dict(config.parse_settings(settings))
     if not composing.writes(found) and how.keys().isdisjoint(composing.OPTIONS):
-        click.echo(sample(found, **how, **more))
+        echo(sample(found, **how, **more))
         return
     for key in ("label", "out", "inpaint", *(("set",) if settings else ())):
         if key in how or key == "set":
             raise UserError(f"--{key.replace('label', 'class')} is for models that draw pictures; leave it out")
-    texts = composing.pieces(found, **how, say=lambda text: click.echo(text, err=True))
+    texts = composing.pieces(found, **how, say=lambda text: echo(text, aside=True))
     write_on(texts, how.get("prompt", ""), how.get("n", 1))
 
 
@@ -214,9 +214,9 @@ def write_on(texts: Iterator[list[str]], prompt: str, n: int) -> None:
     """One text as it comes, several one after the other."""
     if n == 1:
         for i, (piece,) in enumerate(texts):
-            click.echo((prompt if not i else "") + piece, nl=False)
-        click.echo()
+            echo((prompt if not i else "") + piece, newline=False)
+        echo()
         return
     for i, parts in enumerate(zip(*texts, strict=True)):
         click.secho(f"{i + 1}", bold=True)
-        click.echo(prompt + "".join(parts))
+        echo(prompt + "".join(parts))

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from torch import nn
 
 from shendu import config, own, parallel, published, registry
 from shendu.core import Recipe
+from shendu.data.audit import duplicates
 from shendu.data.dataset import Dataset
 from shendu.errors import Interrupted, UserError, unknown
 from shendu.loop import Progress, Setup, fit
 from shendu.metrics.evaluation import Measured
-from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, emit, only_given
+from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, READING, echo, emit, only_given
 from shendu.order import RESUME, begin, begun_only, fitting, wanted
 from shendu.pages import report
 from shendu.pages.card import model_card
@@ -110,7 +112,7 @@ def train(
         raise UserError(f"{name} learns a target, and --task anomaly has none; leave {name} out")
     if order.weights and not order.expected_hash:
         recipe = fitting(module, recipe, dataset, order, display.say)
-    for note in (*dataset.notes, *recipe.notes):
+    for note in (*dataset.notes, *recipe.notes, *copies(dataset)):
         display.say(note)
     folder = order.folder(dataset)
     setup = Setup(
@@ -146,6 +148,13 @@ def train(
                 folder.remove()  # a mistake in a person's code: nothing was learned
             raise
     return handed_back(system, Run(folder.path, module=system)) if isinstance(system, nn.Module) else Run(folder.path)
+
+
+def copies(data: Dataset) -> list[str]:
+    """A line where rows of the test part have the inputs of training rows: they are known, and figures on them say less."""
+    found = duplicates.copied(data, "test") if "test" in data.splits else np.zeros(0, bool)
+    count = f"{found.sum():,} of {len(found):,} test rows have the inputs of a training row"
+    return [f"{count}, so the test figures flatter (shendu audit lists them)"] if found.any() else []
 
 
 def handed_back(module: nn.Module, run: Run) -> Run:
@@ -262,7 +271,7 @@ def command(system: str | None, data: str | None, settings: tuple[str, ...], out
     if as_json:
         emit(run.result)
     elif quiet:
-        click.echo(run.path)
+        echo(run.path)
 
 
 def split_choices(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:

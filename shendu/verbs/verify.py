@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from shendu.errors import UserError
-from shendu.options import AS_JSON, DEVICE, OPENS, emit
+from shendu.options import AS_JSON, DEVICE, OPENS, echo, emit
 from shendu.saved import Saved
 from shendu.verbs.enrol import comparing, embeddings, limit
 
@@ -41,5 +41,5 @@ def command(run: str, first: str, second: str, device: str, as_json: bool) -> No
     if as_json:
         return emit(found)
     word = "same" if found["same"] else "different"
-    click.echo(f"{word} (similarity {found['similarity']:.4f}, threshold {found['threshold']:.4f})")
+    echo(f"{word} (similarity {found['similarity']:.4f}, threshold {found['threshold']:.4f})")
     return None

@@ -464,9 +464,10 @@ def test_rows_that_do_not_fit(raw: Any, line: str) -> None:
 def test_files_that_cannot_be_predicted(tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     path.write_text("town,age\nUlm,3\nUlm\n")
+    (tmp_path / "none").mkdir()
     for given_, line in (
         (tmp_path / "no.csv", f"no such file: {tmp_path}/no.csv"),
-        (tmp_path, f"{tmp_path} is a folder: name the table in it"),
+        (tmp_path / "none", f"{tmp_path / 'none'} is a folder: name the table in it"),
         (path, f"{path} has 1 cells in line 3 but 2 columns: correct the line, or leave such rows out with --skip-bad"),
     ):
         with pytest.raises(UserError) as caught:

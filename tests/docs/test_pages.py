@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,6 +88,49 @@ ENTRY: dict[str, Any] = {
     "machine": "a processor, 2 cores", "torch": "2.13", "commit": None, "date": "2026-11-22",
     "command": "shendu reproduce lenet --on mnist --seeds 3",
 }  # fmt: skip
+
+
+TITLES = {
+    "LeNet-5": "lenet", "AlexNet": "alexnet", "VGG-16": "vgg", "GoogLeNet": "googlenet", "ResNet-20": "resnet", "ResNeXt-29": "resnext",
+    "MobileNet": "mobilenet",
+}  # fmt: skip
+
+
+def tables(text: str) -> Iterator[list[dict[str, str]]]:
+    """The tables of a page, a row as what stands below each head."""
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, _, *rows = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in block.splitlines()]
+        yield [dict(zip(head, row, strict=False)) for row in rows]
+
+
+def test_pages_and_ledger_say_the_same() -> None:
+    """What a page that is written by hand tells of a figure of the ledger is what the ledger has."""
+    page = (ROOT / "docs" / "benchmarks-networks.md").read_text(encoding="utf-8")
+    found = [rows for rows in tables(page) if {"network", "accuracy", "training, s"} <= rows[0].keys()]
+    assert len(found) == 2
+    for data, rows in zip(("cifar10-jpeg", "fashion-mnist"), found, strict=True):
+        assert [row["network"] for row in rows] == list(TITLES)
+        for row in rows:
+            (entry,) = (
+                e
+                for e in generated.ledger()[TITLES[row["network"]]]
+                if e["data"] == data and not e["choices"] and e["device"] == "cpu"
+            )
+            assert row["accuracy"] == generated.figure("accuracy", entry["figure"]), (data, row["network"])
+            assert row["parameters"] == f"{entry['parameters']:,}"
+            assert row["training, s"] == f"{entry['seconds']:,.0f}"
+
+
+def test_the_ledger_has_a_figure_once() -> None:
+    for system, entries in generated.ledger().items():
+        keys = [(e["system"], e["data"], str(e["choices"]), e["metric"], e["device"]) for e in entries]
+        assert len(keys) == len(set(keys)), system
+        assert {key[0] for key in keys} <= {system}
+
+
+def test_a_figure_without_copies_stands_beside_it() -> None:
+    entry = {**ENTRY, "copies": 29, "of": 320, "without_copies": 0.0123}
+    assert generated.measured(entry) == "0.91% ± 0.04% (1.23% without 29 of 320 test rows, which are copies)"
 
 
 def test_a_ledger_entry_reaches_every_table() -> None:

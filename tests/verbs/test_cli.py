@@ -16,10 +16,12 @@ from PIL import Image
 
 import shendu
 from shendu import Run, cli, registry, told
+from shendu.data.audit import duplicates
 from shendu.errors import UserError
 from shendu.pages.display import PLAIN_EVERY, Display
 from shendu.run import Folder
-from shendu.verbs.reproduce import chosen, ledger_command
+from shendu.verbs import reproduce
+from shendu.verbs.reproduce import chosen, ledger_command, merge
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +162,62 @@ def test_reproduce_writes_the_ledger(monkeypatch, capsys, tmp_path):
     ledger = json.loads((tmp_path / "results" / "neuron.json").read_text())
     assert len(ledger) == 1
     assert ledger[0]["figure"] == 0.75
+    assert ledger[0]["rows"] == {"train": 4}
+    assert len(ledger[0]["hash"]) > 8
+    assert "copies" not in ledger[0]
     assert ledger[0]["command"] == "shendu reproduce neuron --on xor"
+
+
+def test_the_ledger_keeps_what_is_better_or_newer(tmp_path):
+    """A worse or older figure takes a better or newer one's place where a person says so, and each time it is said."""
+    path, said = tmp_path / "x.json", []
+    first = {"data": "d", "choices": {}, "metric": "accuracy", "device": "cpu", "higher": True}
+    first |= {"figure": 0.81, "date": "2026-11-28", "commit": "b82005a"}
+    merge(path, first, False, said.append)
+    assert said == []
+    merge(path, {**first, "data": "other", "figure": 0.1}, False, said.append)
+    for change, kept, why in (
+        ({"figure": 0.79}, 0.81, "is better than 0.7900 and stays; --replace puts this in its place"),
+        (
+            {"figure": 0.82, "date": "2026-11-27"},
+            0.81,
+            "is newer than 0.8200 and stays; --replace puts this in its place",
+        ),
+        ({"figure": 0.81, "date": "2026-11-29"}, 0.81, "is replaced by 0.8100"),
+        ({"figure": 0.83, "date": "2026-11-29"}, 0.83, "is replaced by 0.8300"),
+    ):
+        merge(path, {**first, **change}, False, said.append)
+        assert [entry["figure"] for entry in json.loads(path.read_text())] == [kept, 0.1]
+        assert said[-1].startswith("d: 0.81")
+        assert said[-1].endswith(why)
+    merge(path, {**first, "figure": 0.5}, True, said.append)
+    assert json.loads(path.read_text())[0]["figure"] == 0.5
+    assert "is replaced by 0.5000" in said[-1]
+    error = {**first, "data": "e", "higher": False}
+    merge(path, error, False, said.append)
+    merge(path, {**error, "figure": 0.9}, False, said.append)
+    assert "is better than 0.9000" in said[-1]
+
+
+def test_test_rows_that_are_copies_are_said_and_left_out_beside(monkeypatch, capsys, tmp_path):
+    """40 rows for the test, of which 10 have the inputs of training rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((100, 3)).astype(np.float32), np.arange(100) % 2
+    seen = np.concatenate([rng.standard_normal((30, 3)).astype(np.float32), x[:10]])
+    arrays = {"x_train": x, "y_train": y, "x_test": seen, "y_test": np.concatenate([np.arange(30) % 2, y[:10]])}
+    np.savez(tmp_path / "d.npz", **arrays)
+    run = shendu.train("mlp", str(tmp_path / "d.npz"), out=tmp_path / "run", steps=3, hidden=(4,), device="cpu")
+    assert (
+        "10 of 40 test rows have the inputs of a training row, so the test figures flatter (shendu audit lists them)"
+        in capsys.readouterr().err
+    )
+    found = reproduce.without_copies([run], "accuracy", "test", None)
+    alone = run.evaluate({"x_train": x, "y_train": y, "x_test": seen[:30], "y_test": arrays["y_test"][:30]})
+    assert found == {"copies": 10, "of": 40, "without_copies": alone["metrics"]["accuracy"]}
+    data = shendu.open_data(str(tmp_path / "d.npz"))
+    assert duplicates.copied(data, "test").tolist() == [False] * 30 + [True] * 10
+    monkeypatch.setattr(duplicates, "LOOKED_THROUGH_MOST", 10)
+    assert not duplicates.copied(data, "test").any()
 
 
 def test_one_of_several_references_is_named_by_its_number():

@@ -178,9 +178,9 @@ def test_judge_writes_its_figures_and_a_picture(runs: tuple[Run, Run]) -> None:
 
 
 def test_without_a_test_part_nothing_is_called_a_copy(runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = verb._of_run(runs[0], None)
+    dataset = verb.data_of(runs[0], None)
     alone = replace(dataset, splits={"train": dataset.splits["train"]})
-    monkeypatch.setattr(verb, "_of_run", lambda *words: alone)
+    monkeypatch.setattr(verb, "data_of", lambda *words: alone)
     found = judge(*runs, n=60, steps=2)
     assert found["copies"] is None
     assert "copies" not in [line[0] for line in verb.lines(found)]

@@ -626,3 +626,141 @@ def test_a_label_comes_back_as_the_value_that_it_was(targets: list[Any], tmp_pat
     own = made.evaluate(frame)["metrics"]["accuracy"]
     frame.to_csv(tmp_path / "same.csv", index=False)
     assert made.evaluate(str(tmp_path / "same.csv"))["metrics"]["accuracy"] == own
+
+
+# ---- what cannot be read, or not be written --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder of three good pictures and two bad ones, some with names that a terminal or a spreadsheet would obey."""
+    folder = pictures(tmp_path / "mixed", ("light",), (9, 9), count=1)
+    light = (folder / "light" / "0.png").read_bytes()
+    (folder / "=cmd|calc.png").write_bytes(light)
+    (folder / "e\x1b[31mvil.png").write_bytes(light)
+    (folder / "bad.png").write_bytes(b"hello")
+    (folder / "empty.png").write_bytes(b"")
+    return folder
+
+
+def test_a_bad_file_is_named_and_the_exit_code_is_three(
+    photos: Run, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(mixed)
+    code, out, err = call(monkeypatch, capsys, "predict", photos.path, ".")
+    rows = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert code == 3
+    assert [name for name, _ in rows] == [
+        "input",
+        "=cmd|calc.png",
+        "bad.png",
+        "e\\x1b[31mvil.png",
+        "empty.png",
+        "light/0.png",
+    ]
+    assert rows[2][1] == "cannot be read: not a picture"
+    assert (
+        err
+        == "2 inputs cannot be read, named with the reason (--skip-bad leaves them out); the first is bad.png (not a picture)\n"
+    )
+    code, out, err = call(monkeypatch, capsys, "predict", photos.path, ".", "--skip-bad")
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert err == "2 inputs cannot be read, left out; the first is bad.png (not a picture)\n"
+    code, out, _ = call(monkeypatch, capsys, "predict", photos.path, ".", "--json")
+    told = json.loads(out)
+    assert (code, told[1]) == (3, {"input": "bad.png", "error": "not a picture"})
+    assert "\x1b" not in out
+    assert told[2]["input"] == "e\x1b[31mvil.png", "JSON is exact"
+
+
+def test_files_of_predictions_name_the_bad_ones(photos: Run, mixed: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    for suffix in ("csv", "jsonl", "parquet"):
+        _, count = verb.write(photos, str(mixed), out=tmp_path / f"out.{suffix}", say=said.append)
+        assert count == 5
+    spelled = written(tmp_path / "out.csv")
+    columns = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert list(spelled[0]) == list(columns) == ["input", "label", "probability", "p_dark", "p_light", "error"]
+    assert columns["label"] == ["light", None, "light", None, "light"] == [line.get("label") for line in lines]
+    assert columns["error"] == ["", "not a picture", "", "an empty file", ""] == [row["error"] for row in spelled]
+    assert [row["p_light"] for row in spelled][1] == ""
+    assert float(spelled[0]["p_light"]) == pytest.approx(columns["p_light"][0])
+    assert columns["p_light"][1] is None
+    _, count = verb.write(photos, str(mixed), out=tmp_path / "good.csv", skip_bad=True, say=said.append)
+    assert (count, len(written(tmp_path / "good.csv"))) == (3, 3)
+    assert len(said) == 4
+
+
+def test_a_name_that_is_a_formula_is_text_in_a_table(
+    photos: Run, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mixed)
+    verb.write(photos, "=cmd|calc.png", "e\x1b[31mvil.png", out=tmp_path / "out.csv")
+    assert [row["input"] for row in written(tmp_path / "out.csv")] == ["'=cmd|calc.png", "e\\x1b[31mvil.png"]
+    verb.write(photos, "=cmd|calc.png", out=tmp_path / "out.parquet")
+    assert parquet.read_table(tmp_path / "out.parquet")["input"].to_pylist() == ["=cmd|calc.png"]
+
+
+def test_classes_and_columns_that_are_formulas(tmp_path: Path) -> None:
+    """Their names are exact in the model, and text in a table; numbers stay numbers."""
+    rows = [{"=a": i, "\x1b[2Jb": i % 3, "y": ("=x", "-1", "@z")[i % 3]} for i in range(60)]
+    table(tmp_path / "t.csv", rows)
+    how = {"steps": 2, "members": 2, "hidden": (4,), "quiet": True, "device": "cpu"}
+    run = shendu.train("tabm", str(tmp_path / "t.csv"), target="y", out=tmp_path / "run", **how)
+    assert set(run.task.labels) == {"=x", "-1", "@z"}
+    verb.write(run, str(tmp_path / "t.csv"), out=tmp_path / "out.csv")
+    assert {row["label"] for row in written(tmp_path / "out.csv")} <= {"'=x", "-1", "'@z"}
+    assert "\x1b" not in run.report.read_text(encoding="utf-8") + (run.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_table_with_a_ragged_row(run: Run, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("age,job\n30,nurse\n40\n50,pilot\n", encoding="utf-8")
+    assert call(monkeypatch, capsys, "predict", run.path, path)[0] == 2
+    code, out, err = call(monkeypatch, capsys, "predict", run.path, path, "--skip-bad")
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (0, ["input", "1", "3"])
+    assert err == f"1 row of {path} with too few or too many cells left out (--skip-bad)\n"
+
+
+def test_inputs_whose_rows_are_called_otherwise_are_no_one_file(run: Run, tmp_path: Path, one_line: Any) -> None:
+    with_ids = table(tmp_path / "a.csv", people(3))
+    without = table(tmp_path / "b.csv", people(3), ("age", "job"))
+    for suffix in ("csv", "parquet"):
+        with pytest.raises(UserError) as caught:
+            verb.write(run, str(with_ids), str(without), out=tmp_path / f"out.{suffix}")
+        assert one_line(caught.value) == (
+            "the inputs differ: the rows of one are called by person_id, of another by row; predict each into a file of its own"
+        )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_folder_that_cannot_be_written_to(
+    run: Run, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so the folder is one where nothing can be made; no time is spent before that is known."""
+    if not os.path.isdir("/proc"):
+        pytest.skip("no /proc here")
+    monkeypatch.setattr(verb, "pieces", lambda *words: pytest.fail("the model was asked"))
+    with pytest.raises(UserError, match=rf"^cannot write /proc/out.{suffix} \(.*\); choose another file with --out$"):
+        verb.write(run, str(table(tmp_path / "new.csv", people(3))), out=f"/proc/out.{suffix}")
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_terminal_that_cannot_be_written_to(
+    run: Run,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    new = table(tmp_path / "new.csv", people(3))
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code, _, err = call(monkeypatch, capsys, "predict", run.path, new, *words)
+    assert (code, err) == (
+        2,
+        "shendu: cannot write the output (No space left on device); make room, or send it elsewhere\n",
+    )

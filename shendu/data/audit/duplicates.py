@@ -11,12 +11,15 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from shendu import chance
+from shendu.data.dataset import Dataset
 from shendu.data.moments import chunks
 
 SIDE = 16
 """Pictures are compared as SIDE x SIDE areas, after a sieve of half that side: 64 numbers for a picture."""
 NEAR_SHARE, NEAR_MOST = 1 / 12, 0.15
 """How far apart copies are: this share of how far the alikest tenth of all pairs is, and at most so much."""
+LOOKED_THROUGH_MOST = 1 << 28
+"""Bytes of inputs in which copies of training rows are looked for before training."""
 SAMPLE, PAIRS_MOST = 1000, 100_000
 _BLOCK = 2048
 
@@ -35,6 +38,33 @@ def same(parts: list[np.ndarray]) -> np.ndarray:
         if len(group) > 1:
             _settle(first, group, flat, ends)
     return first
+
+
+def copied(data: Dataset, part: str) -> np.ndarray:
+    """Which rows of a part have the inputs of a training row: bool [N].
+
+    None have where the order means something, since windows overlap, where rows vary in length, and where the data is too
+    large to be looked through.
+    """
+    names = [name + key for name in data.inputs for key in data.fields[name].storage()]
+    pairs = [[data.splits[one].column(name) for name in names] for one in ("train", part)]
+    train, other = pairs
+    rows = np.zeros(len(data.splits[part]), bool)
+    plain = all(isinstance(values, np.ndarray) for values in (*train, *other))
+    if data.ordered or not plain or sum(values.nbytes for values in (*train, *other)) > LOOKED_THROUGH_MOST:
+        return rows
+    ours, theirs = (sum(map(_all_digests, values), np.uint64(0)) for values in pairs)
+    maybe, there = np.flatnonzero(np.isin(theirs, ours)), np.flatnonzero(np.isin(ours, theirs))
+    if not len(maybe):
+        return rows
+    ids = [same([one[there], two[maybe]]) for one, two in zip(train, other, strict=True)]  # equal digests are no proof
+    first = same([np.stack(ids, 1)])
+    rows[maybe] = first[len(there) :] < len(there)
+    return rows
+
+
+def _all_digests(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([_digests(piece) for piece in chunks(values.reshape(len(values), -1))])
 
 
 def _settle(first: np.ndarray, group: np.ndarray, parts: list[np.ndarray], ends: np.ndarray) -> None:

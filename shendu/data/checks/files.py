@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from shendu import shown
 from shendu.data import cells, known, readers
 from shendu.data.cells import Cells
 from shendu.data.checks.subject import WORST, Example, Finding, Subject
@@ -72,7 +73,7 @@ def check_files(subject: Subject) -> Iterator[Finding]:
             len(subject.bad),
             f"{number} cannot be read",
             "copy or export them again, remove them, or train with --skip-bad",
-            tuple(Example(f"{layout.printable(name)}: {why}") for name, why in sorted(subject.bad.items())),
+            tuple(Example(f"{shown.line(name)}: {why}") for name, why in sorted(subject.bad.items())),
         )
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shendu import chance
+from shendu import chance, shown
 from shendu.data.audit import duplicates, screens
 from shendu.data.audit.screens import Feature
 from shendu.data.dataset import Dataset, dense
-from shendu.data.files import layout
 from shendu.reading import Reading
 
 SEVERITIES = {
@@ -106,7 +105,7 @@ class Subject:
     def name(self, row: int) -> str:
         """A row's file, or its place."""
         if self.files:
-            return layout.printable(self.files[row])
+            return shown.line(self.files[row])
         part, place = self.at(row)
         return f"{part} row {place}"
 

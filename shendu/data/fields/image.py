@@ -99,11 +99,14 @@ class Image(Field):
         return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
 
     def parse(self, values: Any) -> Values:
-        """From Pillow pictures, brought to this size, or from arrays [height, width, channels]; one or several.
+        """From Pillow pictures, and arrays uint8 of mixed sizes, brought to this size as files are; or from arrays of this size.
 
-        Arrays are uint8 as they are stored; of pictures of more than 8 bits, numbers of another type are the values themselves.
+        Those are [height, width, channels], or several of these, their channels last or first: uint8 as they are stored; of
+        pictures of more than 8 bits, numbers of another type are the values themselves.
         """
         one = _is_picture(values)
+        if isinstance(values, list | tuple) and len({np.shape(v) for v in values if hasattr(v, "shape")}) > 1:
+            values = [_picture_of(v) if hasattr(v, "shape") else v for v in values]
         if one or (isinstance(values, list | tuple) and any(map(_is_picture, values))):
             rows = [self._fit(v) if _is_picture(v) else self._rows(v)[0] for v in ([values] if one else values)]
             return {"": np.stack(rows)}
@@ -121,6 +124,8 @@ class Image(Field):
             array = array[None]
         if array.ndim == 3:
             array = array[..., None]
+        if array.shape[1:] == self.shape != self.stored:
+            array = array.transpose(0, 2, 3, 1)
         known = array.dtype == np.uint8 or (self.levels and array.dtype.kind in "iuf")
         if array.shape[1:] != self.stored or not known:
             height, width, channels = self.stored
@@ -162,3 +167,17 @@ class Image(Field):
 def _is_picture(value: Any) -> bool:
     """Whether this is a picture of Pillow's."""
     return hasattr(value, "convert") and hasattr(value, "getexif")
+
+
+def _picture_of(value: Any) -> Any:
+    """A Pillow picture of an array uint8 [H, W] or [H, W, C], gray, coloured or with alpha. Raises UserError for another one."""
+    from PIL import Image as Pillow
+
+    array = array_of(value)
+    array = array[..., 0] if array.shape[2:] == (1,) else array
+    if array.dtype != np.uint8 or not array.size or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
+        raise UserError(
+            "pictures of mixed sizes are uint8 [H, W] or [H, W, C] with 1, 3 or 4 channels; "
+            f"this array is {array.dtype} {list(array.shape)}"
+        )
+    return Pillow.fromarray(np.ascontiguousarray(array))

@@ -24,7 +24,14 @@ ENTRIES_MOST = 10_000_000
 ENTRY_BYTES_MOST = 1 << 29
 TOTAL_BYTES_MOST = 1 << 40
 SMALL = 1 << 16
-_JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
+NO_DATA = frozenset(
+    {
+        *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),  # of desktops
+        *("@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found"),  # of disks
+        "_background_noise_",  # of the speech commands: minutes to be mixed in, no class
+    }
+)
+"""Files and folders, in lower case, that lie among data and are none, besides hidden ones: neither learned from nor asked about."""
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -61,8 +68,20 @@ class Tree(Protocol):
 
 
 def visible(name: str) -> bool:
-    """False for hidden files and what desktops leave behind."""
-    return not any(part.startswith(".") or part.lower() in _JUNK for part in name.split("/"))
+    """False for hidden files and what desktops and disks leave behind."""
+    return not any(part.startswith(".") or part.lower() in NO_DATA for part in name.split("/"))
+
+
+class File:
+    """A file by itself, whatever it is called."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes = {path.name: path.stat().st_size}
+
+    def each(self, names: Collection[str], most: int = ENTRY_BYTES_MOST) -> Iterator[tuple[str, Read]]:
+        for name in names:
+            yield name, lambda: _beginning(self.path, self.sizes[name], most)  # noqa: B023
 
 
 class Folder:
@@ -111,10 +130,15 @@ class Folder:
             yield name, lambda name=name: self._read(name, most)  # type: ignore[misc]
 
     def _read(self, name: str, most: int) -> bytes:
-        if self.sizes[name] > most == ENTRY_BYTES_MOST:
-            raise OSError(f"larger than {ENTRY_BYTES_MOST:,} bytes")
-        with open(os.path.join(self.path, name), "rb") as file:
-            return file.read(most)
+        return _beginning(os.path.join(self.path, name), self.sizes[name], most)
+
+
+def _beginning(path: str | Path, size: int, most: int) -> bytes:
+    """A file's first bytes; raises OSError where it is too large to be read whole."""
+    if size > most == ENTRY_BYTES_MOST:
+        raise OSError(f"larger than {ENTRY_BYTES_MOST:,} bytes")
+    with open(path, "rb") as file:
+        return file.read(most)
 
 
 class _Listing:

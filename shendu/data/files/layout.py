@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +16,7 @@ from shendu.data.files.archive import ENTRY_BYTES_MOST, Read, Tree
 from shendu.data.files.parts import Rows
 from shendu.errors import UserError
 from shendu.reading import Reading
+from shendu.shown import composed, line
 
 UNLABELLED = {"unsup"}
 """Class folders that hold no class: the reviews without a label that IMDb's set comes with."""
@@ -176,7 +176,7 @@ def _classed(
             if label in UNLABELLED and kind == "text":
                 found.unlabelled.append(name)
             elif label or unlabelled:
-                row = (name, "" if unlabelled else printable(label))
+                row = (name, "" if unlabelled else line(label))
                 found.splits.setdefault("test" if name in test else part, []).append(row)
                 if told is None and len(folders) > 2 and not unlabelled:
                     found.deep.append(name)
@@ -222,7 +222,7 @@ def _divided(
 
 
 def aside(names: list[str], of: Kind) -> tuple[str, ...]:
-    """The note of files of other kinds: how many, of which suffixes, an example, and what makes the commonest readable."""
+    """The note of files of other kinds, if any: how many, of which suffixes, an example, and what makes the commonest readable."""
     others = [name for name in names if suffix(name) not in of.suffixes]
     if not others:
         return ()
@@ -230,7 +230,7 @@ def aside(names: list[str], of: Kind) -> tuple[str, ...]:
     kinds = ", ".join(f"{number:,} {end}" for end, number in ends.most_common(5))
     end, _ = foreign.commonest(others)
     how = f"; {end} files: {foreign.advice(end)}" if end else ""
-    return (f"no {of.word}s, left out: {count(len(others), 'file')} ({kinds}), such as {printable(min(others))}{how}",)
+    return (f"no {of.word}s, left out: {count(len(others), 'file')} ({kinds}), such as {line(min(others))}{how}",)
 
 
 def without_classes(
@@ -332,23 +332,7 @@ def count(number: int, noun: str) -> str:
 
 def counted(names: list[str], noun: str) -> str:
     """3 pictures, such as a/1.png."""
-    return f"{count(len(names), noun)}, such as {printable(min(names))}"
-
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC), as people type it; file systems of some machines take it apart."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
-def printable(name: str) -> str:
-    """A name as text that can be printed on a line and stored, whatever its bytes are; different names stay different."""
-    name = composed(name)
-    return name if name.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in name)
-
-
-def _escaped(sign: str) -> str:
-    code = ord(sign)
-    return f"\\x{code & 0xFF:02x}" if code < 0x100 or 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+    return f"{count(len(names), noun)}, such as {line(min(names))}"
 
 
 # ---- reading them ----------------------------------------------------------------------------------------------------
@@ -362,10 +346,19 @@ def each(
     reason: Callable[[Exception], str],
     most: int = ENTRY_BYTES_MOST,
 ) -> None:
-    """Runs `work` on every file (its first `most` bytes) and hands the outcome (text: what was wrong) to `done`.
+    """Runs `work` on every file and hands the outcome to `done`, in this thread: see `outcomes`."""
+    for entry, found in outcomes(tree, names, work, reason, most):
+        done(entry, found)
 
-    `done` is called in this thread.
-    """
+
+def outcomes(
+    tree: Tree,
+    names: list[str],
+    work: Callable[[bytes], Any],
+    reason: Callable[[Exception], str],
+    most: int = ENTRY_BYTES_MOST,
+) -> Iterator[tuple[str, Any]]:
+    """Every file, and what `work` makes of its first `most` bytes (text: what was wrong), in the tree's own order."""
 
     def one(data: Read) -> Any:
         try:
@@ -375,7 +368,7 @@ def each(
 
     if sum(tree.sizes[name] for name in names) < WORTH_THREADS * len(names):
         for entry, data in tree.each(names, most):
-            done(entry, one(data))
+            yield entry, one(data)
         return
     waiting: deque[tuple[str, Future[Any]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -383,9 +376,9 @@ def each(
             waiting.append((entry, pool.submit(one, data)))
             if len(waiting) >= _IN_FLIGHT:
                 first, future = waiting.popleft()
-                done(first, future.result())
+                yield first, future.result()
         for entry, future in waiting:
-            done(entry, future.result())
+            yield entry, future.result()
 
 
 def refuse(bad: dict[str, str], place: str, kind: str, skip_bad: bool) -> None:
@@ -397,10 +390,10 @@ def refuse(bad: dict[str, str], place: str, kind: str, skip_bad: bool) -> None:
 
 def first(bad: dict[str, str]) -> str:
     entry = min(bad)
-    return f"{printable(entry)} ({bad[entry]})"
+    return f"{line(entry)} ({bad[entry]})"
 
 
 def skipped(bad: dict[str, str], kind: str) -> str:
     """The note of files that were left out."""
-    some = ", ".join(map(printable, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
+    some = ", ".join(map(line, sorted(bad)[:5])) + ", …" * (len(bad) > 5)
     return f"{count(len(bad), f'unreadable {kind}')} skipped: {some}"

@@ -63,8 +63,14 @@ def class_folders(path: Path, reading: Reading, field: Field) -> tuple[ClassFold
     return None
 
 
-def door(given: Any, fields: dict[str, Field]) -> Reader | None:
-    """The reader that is surest to give a model's fields their values; None: nobody can."""
+def door(given: Any, fields: dict[str, Field]) -> tuple[Reader, float]:
+    """The reader that is surest to give a model's fields their values, and how sure it is: 0 where nobody can."""
     offered = {name: reader.offers(given, fields) for name, reader in readers().items()}
     best = max(offered, key=lambda name: offered[name])
-    return readers()[best] if offered[best] > 0 else None
+    return readers()[best], offered[best]
+
+
+def whole(place: Place, reading: Reading) -> bool:
+    """Whether a reader that has no door of its own for what a model is asked about reads a place as data. Raises UserError."""
+    mine = [reader for reader in readers().values() if type(reader).offers is Reader.offers]
+    return any(reader.claims(place, reading) for reader in mine)

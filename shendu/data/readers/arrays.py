@@ -7,7 +7,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from shendu.data.fields.image import Image
 from shendu.data.fields.number import Number
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.moments import chunks
-from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader, there
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
 
 _PARTS = {"train": "train", "validation": "val", "test": "test"}
 """Split -> how an array's name ends."""
+ASKED = ("x", *(f"x_{end}" for end in _PARTS.values()))
+"""The arrays of an .npz file that a model is asked about, where it has several."""
 SURE, ANY_PATH = 0.9, 0.2
 _DEFLATE_MOST = 1032
 _BYTES_MOST = 1 << 36
@@ -64,16 +66,50 @@ class Arrays(Reader):
         if len(fields) != 1:
             return 0.0
         if isinstance(given, str | Path):
-            return 0.95 if Path(given).suffix.lower() in ARRAYS else ANY_PATH
-        return SURE if hasattr(given, "detach") or isinstance(given, np.ndarray) else 0.0
+            return 0.95 if Path(given).suffix.lower() in ARRAYS else 0.85 if _holds_arrays(given) else ANY_PATH
+        return SURE if hasattr(given, "detach") or isinstance(given, np.ndarray) or _inputs_of(given) else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         (name,) = fields
+        if found := _inputs_of(given):
+            yield from (("input", [called], {name: array}) for called, array in found.items())
+            return
         if not isinstance(given, str | Path):
             yield "input", [type(given).__name__], {name: given}
             return
-        for file in files_of(Path(given), (".npy",), "arrays"):
-            yield "input", [str(file)], {name: of_file(file)}
+        path = Path(given).expanduser()
+        for file in files_of(path, ARRAYS, "arrays"):
+            if file.suffix.lower() == ".npz":
+                yield from (("input", [called], {name: array}) for called, array in _asked(file))
+            else:
+                yield "input", [str(file)], {name: of_file(file)}
+
+
+def _inputs_of(given: Any) -> dict[str, Any]:
+    """What it is called -> the inputs of (x, y) or of x_train, x_test, …, as training takes them; none where it is something else."""
+    if isinstance(given, Mapping):
+        return (
+            {key: given[key] for key in ASKED if key in given} if any(f"y{key[1:]}" in given for key in ASKED) else {}
+        )
+    if not isinstance(given, tuple) or len(given) != 2 or not all(hasattr(half, "ndim") for half in given):
+        return {}
+    x, y = given
+    return {"x": x} if x.ndim > y.ndim > 0 and len(x) == len(y) else {}
+
+
+def _holds_arrays(given: str | Path) -> bool:
+    path = Path(given).expanduser()
+    return there(given) and path.is_dir() and any(Path(name).suffix.lower() in ARRAYS for name in Place.of(path).names)
+
+
+def _asked(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(what it is called, the array) of an .npz file's only array, or of the inputs that one to learn from has. Raises UserError."""
+    found = load(path, lambda names: list(names) if len(names) == 1 else [key for key in names if key in ASKED])
+    if not found:
+        raise UserError(
+            f"{path} holds none of {', '.join(ASKED)}, nor one array alone; save the one to predict with numpy.save"
+        )
+    yield from ((str(path) if len(found) == 1 else f"{path}:{key}", array) for key, array in found.items())
 
 
 def is_npz(head: bytes) -> bool:
@@ -91,7 +127,7 @@ def of_file(path: Path) -> np.ndarray:
         ) from None
     if not isinstance(found, np.ndarray):
         raise UserError(
-            f"{path} holds several arrays ({', '.join(found.files)}); save the one to predict with numpy.save"
+            f"{path} holds several arrays; call it {path.stem}.npz, or save the one to predict with numpy.save"
         )
     return found
 
@@ -246,7 +282,7 @@ def _targets(
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError(f"{what['train']} has NaN or an infinite value, which is no class: leave those rows out")
     names, type = labels.of_values(values)
-    return Category(names=names, type=type), {s: _codes(y, values, names, what, s) for s, y in arrays.items()}, why  # type: ignore[arg-type]
+    return Category(names=names, type=type), {s: _codes(y, values, names, what, s) for s, y in arrays.items()}, why
 
 
 def _as_numbers(y: np.ndarray, task: str) -> tuple[bool, tuple[str, ...]]:
@@ -284,12 +320,14 @@ def _codes(y: np.ndarray, values: np.ndarray, names: tuple[str, ...], what: dict
     return found
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """The recognised arrays of an .npz file, never unpickled; raises UserError."""
+def load(path: Path, choose: Callable[[Collection[str]], Collection[str]] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that are recognised, or chosen by their names; never unpickled. Raises UserError."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = {key for _, *keys in recognised(members, str(path)) for key in keys}
+            wanted = (
+                set(choose(members)) if choose else {key for _, *keys in recognised(members, str(path)) for key in keys}
+            )
             return {key: _load(archive, info, path) for key, info in members.items() if key in wanted}
     except UserError:
         raise

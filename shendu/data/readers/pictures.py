@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,12 @@ from shendu.data.fields.number import Number
 from shendu.data.files import picture, worker
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import PICTURES, Plan, count, each, first, printable, refuse, skipped
+from shendu.data.files.layout import PICTURES, Plan, count, each, first, refuse, skipped
 from shendu.data.files.picture import Size
 from shendu.data.reader import Claim
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.shown import line
 
 SIDE_MOST = 224
 """The shorter side is stored no larger than this."""
@@ -36,6 +36,7 @@ class Pictures(ClassFolders):
     """Pictures of any size in class folders, brought to one."""
 
     name = "pictures"
+    wanted = "a PNG, JPEG or other picture file"
     field = "image"
     files = PICTURES
 
@@ -47,9 +48,6 @@ class Pictures(ClassFolders):
 
     def reason(self, error: Exception) -> str:
         return picture.reason(error)
-
-    def of_file(self, path: Path, field: Image) -> np.ndarray:
-        return picture.read_picture(path, field)
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         with warnings.catch_warnings():
@@ -155,7 +153,7 @@ def _beside_eight_bits(deep: list[str], white: float, name: str) -> str:
     """What is to be said of deep pictures among others of 8 bits; raises UserError where they are no 16 bits, but dark."""
     if white < pixels.DEPTH[1] / 2:
         raise UserError(
-            f"{name} has {count(len(deep), 'picture')} of more than 8 bits, such as {printable(min(deep))}, that hold nothing "
+            f"{name} has {count(len(deep), 'picture')} of more than 8 bits, such as {line(min(deep))}, that hold nothing "
             f"above {white:,g}, among pictures of 8 bits: save all with 8 bits, or all with 16"
         )
     return f"{count(len(deep), 'picture')} of 16 bits among pictures of 8 bits: 65,535 becomes 255"
@@ -169,7 +167,7 @@ def _cut(images: dict[str, np.ndarray], sizes: dict[str, Size], name: str) -> li
     most = max((int(part.max(initial=0)) for part in moments.chunks(images["train"])), default=0)
     if most < CUT_LEAST:
         raise UserError(
-            f"{name} has {count(len(cut), 'picture')} of 16 bits a colour, such as {printable(min(cut))}, of which the upper "
+            f"{name} has {count(len(cut), 'picture')} of 16 bits a colour, such as {line(min(cut))}, of which the upper "
             f"8 are read, and these hold nothing above {most}: save them with 8 bits, or gray with 16"
         )
     return [f"{count(len(cut), 'picture')} of 16 bits a colour: the upper 8 are read"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader
 from shendu.data.readers import tables
 from shendu.data.tables.loading import Loaded
 from shendu.field import Field
@@ -43,7 +43,7 @@ class Plain(Reader):
             return NAMED
         return AS_IT_IS if len(fields) == 1 else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         if self.offers(given, fields) < NAMED:
             (name,) = fields
             yield "input", [type(given).__name__], {name: given}

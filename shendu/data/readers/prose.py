@@ -18,7 +18,7 @@ from shendu.data.files import layout
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.files.layout import count, suffix
 from shendu.data.files.parts import part_of
-from shendu.data.reader import Claim, Items, Key, Place, Reader, short
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader, short, there
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
@@ -93,20 +93,13 @@ class RunningText(Reader):
         mine = [field.kind for field in fields.values()] == [Prose.kind]
         return 0.9 if mine and isinstance(given, str | Path) else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         (name,) = fields
-        if isinstance(given, str) and not (given.lower().endswith(SUFFIXES) or _there(given)):
+        if isinstance(given, str) and not (given.lower().endswith(SUFFIXES) or there(given)):
             yield "input", [short(given, SHOWN)], {name: [given]}
             return
-        for file in files_of(Path(given), SUFFIXES, "texts"):
+        for file in files_of(Path(given).expanduser(), SUFFIXES, "texts"):
             yield "input", [str(file)], {name: [read_file(file)]}
-
-
-def _there(word: str) -> bool:
-    try:
-        return Path(word).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def options(reading: Reading, shares: Mapping[str, float]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Shape letters: N rows.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from shendu.data.fields.category import Category
 from shendu.data.files import recording
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import RECORDINGS, Plan, count, each, first, printable, refuse, skipped
+from shendu.data.files.layout import RECORDINGS, Plan, count, each, first, refuse, skipped
 from shendu.data.files.recording import HEAD, SECONDS_HEARD, Header
 from shendu.errors import UserError
 from shendu.field import Field
+from shendu.shown import line
 
 RATE_MOST = 16_000
 """Hz: recordings are stored at no higher rate; it holds all of speech."""
@@ -35,6 +35,7 @@ class Recordings(ClassFolders):
     """Recordings of any rate and length in class folders, brought to one."""
 
     name = "recordings"
+    wanted = "a WAV, FLAC or other recording"
     field = "audio"
     files = RECORDINGS
     most = HEAD
@@ -47,9 +48,6 @@ class Recordings(ClassFolders):
 
     def reason(self, error: Exception) -> str:
         return recording.reason(error)
-
-    def of_file(self, path: Path, field: Audio) -> np.ndarray:
-        return sound.fitted(recording.read_recording(path, field.rate), field.length)
 
 
 def row(data: bytes, field: Audio) -> np.ndarray:
@@ -97,9 +95,9 @@ def decoded(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool = Fals
     each(tree, list(places), lambda data: row(data, field), put, recording.reason, HEAD)
     refuse(bad, name, "recording", skip_bad)
     if len(silent) == len(places) - len(bad.keys() & places.keys()):
-        raise UserError(f"{name} holds nothing but silence, {printable(min(silent))} to begin with: record it again")
+        raise UserError(f"{name} holds nothing but silence, {line(min(silent))} to begin with: record it again")
     if silent:
-        notes.append(f"{count(len(silent), 'recording')} of pure silence kept, such as {printable(min(silent))}")
+        notes.append(f"{count(len(silent), 'recording')} of pure silence kept, such as {line(min(silent))}")
     number = {label: i for i, label in enumerate(classes)}
     splits = {}
     for split, array in recordings.items():

@@ -7,7 +7,6 @@ translation of line n of the other.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import zlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from shendu import config
 from shendu.data.fields.sentence import BYTES_MOST, Sentence
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.ragged import Ragged
-from shendu.data.reader import Claim, Items, Key, Place, Reader, short
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader, short, there
 from shendu.errors import UserError, unknown
 from shendu.field import Field
 from shendu.reading import Reading
@@ -82,23 +81,30 @@ class Sentences(Reader):
         mine = [field.kind for field in fields.values()] == [Sentence.kind]
         return 0.9 if mine and isinstance(given, str | Path) else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
-        """A text file's lines; anything else is the sentence itself."""
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
+        """A text file's lines, or those of a folder's files in this language; anything else is the sentence itself."""
         (name,) = fields
-        if isinstance(given, str) and not _is_file(given):
+        if isinstance(given, str) and not there(given):
             yield "input", [short(given)], {name: [given]}
             return
-        lines = [line.decode() for line in read_lines(Path(given))]
-        for start in range(0, len(lines), PIECE):
-            piece = lines[start : start + PIECE]
-            yield "input", [short(line) for line in piece], {name: piece}
+        for path in _files_of(Path(given).expanduser(), fields[name]):
+            lines = [line.decode() for line in read_lines(path)]
+            for start in range(0, len(lines), PIECE):
+                piece = lines[start : start + PIECE]
+                yield "input", [short(line) for line in piece], {name: piece}
 
 
-def _is_file(word: str) -> bool:
-    try:
-        return os.path.isfile(word)
-    except (OSError, ValueError):
-        return False
+def _files_of(path: Path, field: Field) -> list[Path]:
+    """A file as it is, or a folder's files in the field's language, part by part. Raises UserError where there are none."""
+    if not path.is_dir():
+        return [path]
+    assert isinstance(field, Sentence)
+    parts, _ = parts_of(Place.of(path).names)
+    if not (found := [path / files[field.language] for files in parts.values() if field.language in files]):
+        raise UserError(
+            f"{path} holds no file of {field.language} such as test.{field.language}: name the file to translate"
+        )
+    return found
 
 
 def parallel(path: Path, parts: Parts, left_out: list[str], reading: Reading) -> Found:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shendu.data.fields.sequence import Sequence, characters
-from shendu.data.reader import Items, Reader
+from shendu.data.reader import USUAL, Items, Reader
 from shendu.errors import UserError, near
 from shendu.field import Field
+from shendu.reading import Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,7 @@ class Sequences(Reader):
         mine = [field.kind for field in fields.values()] == [Sequence.kind]
         return 0.9 if mine and isinstance(given, str) and given.isalpha() and not Path(given).exists() else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         (name,) = fields
         yield "input", [given if len(given) <= 24 else f"{given[:21]}…"], {name: [given]}
 

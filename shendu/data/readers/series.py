@@ -22,7 +22,7 @@ from shendu.data.class_folders import ARRAYS
 from shendu.data.fields.number import Number
 from shendu.data.fields.series import Series
 from shendu.data.files import cache
-from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader
 from shendu.data.steps import Grid, Step
 from shendu.data.tables import files, loading
 from shendu.data.tables.loading import Loaded
@@ -73,7 +73,7 @@ class SeriesReader(Reader):
         path = isinstance(given, str | Path) and Path(given).suffix.lower() not in ARRAYS
         return 0.9 if path or isinstance(given, Mapping) or hasattr(given, "__arrow_c_stream__") else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         """A table's end, and the times that are forecast from there."""
         from shendu.data import frames
         from shendu.data.tables import formats
@@ -82,13 +82,18 @@ class SeriesReader(Reader):
         assert isinstance(field, Series)
         if not isinstance(given, str | Path):
             line, where = line_for(frames.from_object(given), field, "the table"), "the table"
+        elif place := files.packed(given):
+            read, where = loading.loaded(place, reading), str(given)
+            check_one(read.where, where)
+            line = line_for(read.tables["train"], field, where, read.comma)
         else:
-            path, where = Path(given), str(given)
+            path, where = Path(given).expanduser(), str(given)
             if not path.is_file():
                 raise UserError(
                     f"{path} is a folder: name the table in it" if path.is_dir() else f"no such file: {path}"
                 )
-            found, _, comma = formats.read(path)
+            found, notes, comma = formats.read(path, reading.skip_bad)
+            yield from (("", [], note) for note in notes)
             line = line_for(found, field, where, comma)
         if len(line.values) < field.window:
             raise UserError(
@@ -103,7 +108,7 @@ def options(reading: Reading) -> dict[str, Any]:
     return {"kind": "series", "reading": config.to_json(reading.said())}
 
 
-def check_one(found: Mapping[str, Path], name: str) -> None:
+def check_one(found: Mapping[str, Path | str], name: str) -> None:
     """Raises UserError for a series in several files."""
     if len(found) > 1:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shendu.data.column import LETTERS
-from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.fields.sequence import Sequence
 from shendu.data.fields.text import Text
-from shendu.data.files import cache
-from shendu.data.reader import Claim, Items, Key, Place, Reader, is_path
+from shendu.data.files import cache, layout
+from shendu.data.reader import LAST, USUAL, Claim, Items, Key, Place, Reader, is_path
 from shendu.data.readers import pictures, recordings, sequences, series, texts
 from shendu.data.tables import files, loading
 from shendu.data.tables.files import SUFFIXES
@@ -69,22 +68,60 @@ class Tables(Reader):
             return 0.0
         if isinstance(given, str | Path):
             spelled = Path(given).suffix.lower() in SUFFIXES and is_path(str(given), frozenset(SUFFIXES))
-            return 0.95 if spelled else 0.5 if kind != Text.kind else 0.0
+            if spelled or kind == Text.kind:
+                return 0.95 if spelled or files.packed(given) else 0.0
+            return 0.5 if is_path(str(given)) else LAST
         rows = isinstance(given, list | tuple) and bool(given) and all(isinstance(row, Mapping) for row in given)
-        table = rows or isinstance(given, Mapping) or hasattr(given, "__arrow_c_stream__") or hasattr(given, "features")
+        table = (
+            rows
+            or _several(given)
+            or isinstance(given, Mapping)
+            or hasattr(given, "__arrow_c_stream__")
+            or hasattr(given, "features")
+        )
         return 0.9 if table else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         """Some thousand rows at a time, called by their id or number."""
         from shendu.data.tables import formats
 
         ((name, field),) = fields.items()
-        done = 0
-        for table in formats.pieces(given, read_by(field)):
-            named = identifier(table.column_names, read_by(field))
-            labels = table.column(named).to_pylist() if named else range(done + 1, done + 1 + table.num_rows)
-            done += table.num_rows
-            yield named or "row", [str(label) for label in labels], {name: values_of(table, field)}
+        place = files.packed(given)
+        if found := loading.loaded(place, reading).tables if place else _several(given):
+            for part, table in found.items():
+                yield from _rows(iter([table]), name, field, f"{part} " if len(found) > 1 else "", [])
+            return
+        ragged: list[int] = []
+        tables = formats.pieces(given, read_by(field), ragged=ragged if reading.skip_bad else None)
+        yield from _rows(tables, name, field, "", ragged)
+        if ragged:
+            yield (
+                "",
+                [],
+                f"{layout.count(len(ragged), 'row')} of {given} with too few or too many cells left out (--skip-bad)",
+            )
+
+
+def _several(given: Any) -> dict[str, Any]:
+    """The tables of {"train": table, "test": table}, or the one of (table, targets); none where it is something else. Raises UserError."""
+    from shendu.data import frames
+
+    if isinstance(given, Mapping) and given and all(map(frames.is_table, given.values())):
+        return {str(part): frames.from_object(table) for part, table in given.items()}
+    pair = isinstance(given, tuple | list) and len(given) == 2 and frames.is_table(given[0])
+    return {"": frames.from_object(given[0])} if pair and not frames.is_table(given[1]) else {}
+
+
+def _rows(tables: Iterator[pa.Table], name: str, field: Any, before: str, ragged: list[int]) -> Items:
+    """Their rows, called by their id or number, of which the ragged ones have one too."""
+    done = 0
+    for table in tables:
+        named = identifier(table.column_names, read_by(field))
+        left = np.arange(done + 1, done + 1 + table.num_rows + len(ragged))
+        numbers = left[~np.isin(left, ragged)][: table.num_rows].tolist()
+        done = numbers[-1] if numbers else done
+        labels = table.column(named).to_pylist() if named else numbers
+        yield named or "row", [f"{before}{label}" for label in labels], {name: values_of(table, field)}
 
 
 def is_text(path: Path) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,13 @@ from shendu.data.fields.text import Text, strings
 from shendu.data.files import layout, text
 from shendu.data.files.archive import Tree
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.files.layout import TEXTS, Plan, count, each, first, printable, refuse, skipped
-from shendu.data.reader import Claim, Items, Place, is_path, short
+from shendu.data.files.layout import TEXTS, Plan, count, each, first, refuse, skipped
+from shendu.data.reader import OWN, USUAL, Claim, Items, Place, is_path, short
 from shendu.data.words import UNKNOWN, cut_note, length_kept, letters, words
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.shown import line
 
 VOCABULARY_MOST, SEEN_LEAST = 50_000, 2
 """A vocabulary's most frequent words, and how often a word is seen at least."""
@@ -36,6 +36,7 @@ class Texts(ClassFolders):
     """Texts in any encoding in class folders; a word that is no path is a text itself."""
 
     name = "texts"
+    wanted = "a text file in UTF-8"
     field = "text"
     files = TEXTS
     most = text.BYTES_MOST
@@ -57,15 +58,20 @@ class Texts(ClassFolders):
     def reason(self, error: Exception) -> str:
         return text.reason(error)
 
-    def of_file(self, path: Path, field: Text) -> np.ndarray:
-        return field.encode([text.read_text(path)])[0]
+    def offers(self, given: Any, fields: dict[str, Field]) -> float:
+        """A word that is no path is surely a text; several are taken as they are."""
+        if isinstance(given, list | tuple):
+            return 0.0
+        mine = [field.kind for field in fields.values()] == [self.field]
+        text = mine and isinstance(given, str) and not is_path(given, self.files.suffixes)
+        return OWN if text else super().offers(given, fields)
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         if isinstance(given, str) and not is_path(given, self.files.suffixes):
             (name,) = fields
             yield "input", [short(given)], {name: [given]}
         else:
-            yield from super().items(given, fields)
+            yield from super().items(given, fields, reading)
 
 
 # ---- a vocabulary ----------------------------------------------------------------------------------------------------
@@ -171,4 +177,4 @@ def _words_of(data: bytes) -> tuple[list[str], str]:
 
 
 def _some(entries: list[str]) -> str:
-    return ", ".join(map(printable, sorted(entries)[:5])) + ", …" * (len(entries) > 5)
+    return ", ".join(map(line, sorted(entries)[:5])) + ", …" * (len(entries) > 5)

@@ -10,7 +10,7 @@ import numpy as np
 
 from shendu.data.fields.category import Category
 from shendu.data.files.cache import Decoded, Room
-from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader
 from shendu.data.readers import arrays
 from shendu.errors import UserError
 from shendu.field import Field
@@ -57,13 +57,16 @@ class TorchDatasets(Reader):
         return Decoded(**{**vars(made), "fields": fields, "splits": splits, "notes": (*made.notes, note)})
 
     def offers(self, given: Any, fields: dict[str, Field]) -> float:
-        return SURE if is_dataset(given) and len(fields) == 1 else 0.0
+        parts = list(given.values()) if isinstance(given, Mapping) else [given]
+        return SURE if parts and all(map(is_dataset, parts)) and len(fields) == 1 else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         (name,) = fields
-        rows = rows_of(given, "given")
-        x = stacked([row[0] if isinstance(row, tuple | list) else row for row in rows], "given")
-        yield "row", [str(i) for i in range(len(x))], {name: x}
+        for part, dataset in given.items() if isinstance(given, Mapping) else [("given", given)]:
+            rows = rows_of(dataset, part)
+            x = stacked([row[0] if isinstance(row, tuple | list) else row for row in rows], part)
+            before = f"{part} " if isinstance(given, Mapping) else ""
+            yield "row", [f"{before}{i}" for i in range(len(x))], {name: x}
 
 
 def is_dataset(value: Any) -> bool:

@@ -93,9 +93,20 @@ def read(path: Path, how: Layout, skip_bad: bool = False) -> tuple[pa.Table, int
     return _checked(table.rename_columns(how.names), path, how), len(ragged)
 
 
-def pieces(path: Path, how: Layout) -> Iterator[pa.Table]:
-    """The same block after block, for files of any size. Raises UserError."""
-    read, parse, convert = _options(how, lambda row: "error")
+def pieces(path: Path, how: Layout, ragged: list[int] | None = None) -> Iterator[pa.Table]:
+    """The same block after block, for files of any size; the numbers of ragged rows, counted from 1, go to `ragged` where it is given.
+
+    Raises UserError.
+    """
+
+    def on_ragged(row: Any) -> str:
+        if ragged is None:
+            return "error"
+        ragged.append(row.number - how.skip - how.header)
+        return "skip"
+
+    read, parse, convert = _options(how, on_ragged)
+    read.use_threads = ragged is None  # threads do not know a row's number
     try:
         with _stream(path, how.encoding) as stream, arrow_csv.open_csv(stream, read, parse, convert) as batches:
             for batch in batches:

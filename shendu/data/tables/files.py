@@ -6,8 +6,9 @@ What names and first bytes tell is told without pyarrow, so that other data does
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from shendu.data.reader import Place
+from shendu.data.reader import Place, there
 from shendu.errors import UserError
 
 SUFFIXES = {
@@ -115,6 +116,23 @@ def sureness(place: Place) -> tuple[float, str] | None:
         if mine
         else None
     )
+
+
+def packed(given: Any) -> Place | None:
+    """A folder or an archive of tables that a path is; None: it is something else. Raises UserError for a damaged one."""
+    if not isinstance(given, str | Path) or not there(given):
+        return None
+    path = Path(given).expanduser()
+    if path.is_file() and recognised(path):
+        return None
+    place = Place.within(path)
+    return place if place.tree and sureness(place) else None
+
+
+def may_hold_files(given: str | Path) -> bool:
+    """Whether a path could be a table whose cells are files: Parquet, Arrow, or a folder or an archive of tables. Raises UserError."""
+    path = Path(given).expanduser()
+    return (path.is_file() and recognised(path) in ("parquet", "arrow")) or bool(packed(given))
 
 
 def parts_of(place: Place) -> dict[str, Path]:

@@ -168,12 +168,16 @@ def _own_features(table: pa.Table) -> Any:
         return None
 
 
-def pieces(given: Any, known: tuple[str, ...]) -> Iterator[pa.Table]:
-    """A table's file in pieces of some thousand rows, or an object as one; `known`: columns that a header is recognised by."""
+def pieces(given: Any, known: tuple[str, ...], *, rows: int = 0, ragged: list[int] | None = None) -> Iterator[pa.Table]:
+    """A table's file, or an object, in pieces of some thousand `rows`; `known`: columns that a header is recognised by.
+
+    The numbers of rows with too few or too many cells go to `ragged`, where it is given. Raises UserError.
+    """
     if not isinstance(given, str | Path):
-        yield frames.from_object(given)
+        table = frames.from_object(given)
+        yield from (table.slice(start, rows or len(table)) for start in range(0, len(table), rows or len(table)))
         return
-    path = Path(given)
+    path = Path(given).expanduser()
     if not path.exists():
         raise UserError(f"no such file: {path}")
     if path.is_dir():
@@ -181,19 +185,19 @@ def pieces(given: Any, known: tuple[str, ...]) -> Iterator[pa.Table]:
     kind = recognised(path) or "csv"
     if kind == "csv":
         how = delimited.layout(path, known=known)
-        yield from delimited.pieces(path, how)
+        yield from delimited.pieces(path, how, ragged)
     elif kind == "parquet":
-        yield from _parquet_pieces(path)
+        yield from _parquet_pieces(path, rows or _PIECE)
     else:
-        for batch in read(path)[0].to_batches(max_chunksize=_PIECE):
+        for batch in read(path)[0].to_batches(max_chunksize=rows or _PIECE):
             yield pa.Table.from_batches([batch])
 
 
-def _parquet_pieces(path: Path) -> Iterator[pa.Table]:
+def _parquet_pieces(path: Path, rows: int) -> Iterator[pa.Table]:
     from pyarrow import parquet
 
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(_PIECE):
+        for batch in parquet.ParquetFile(path).iter_batches(rows):
             yield frames.named(pa.Table.from_batches([batch]), path)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, "Parquet") from error

@@ -5,20 +5,28 @@ Such a cell is a structure of the file's `bytes` and its `path`; the one or the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shendu.data import frames
 from shendu.data.fields.category import Category
 from shendu.data.files.archive import ENTRY_BYTES_MOST, Read
 from shendu.data.files.layout import Plan
+from shendu.data.reader import USUAL, Place
+from shendu.data.tables import files, formats, loading
 from shendu.data.tables.delimited import few
+from shendu.data.tables.kinds import ID
 from shendu.data.tables.target import Target
 from shendu.errors import UserError
+from shendu.reading import Reading
 
+AT_ONCE = 256
+"""Rows whose files are in memory at once where a model is asked about them."""
 _SOUND = (b"fLaC", b"OggS", b"FORM")
 
 
@@ -61,6 +69,49 @@ class Rows:
             return b""
         with open(cell["path"], "rb") as file:
             return file.read(most)
+
+
+def kind_in(given: Any) -> str:
+    """`picture` or `recording` where a table (a file, a folder or an archive of such, an object) has files in its cells."""
+    if not (files.may_hold_files(given) if isinstance(given, str | Path) else _may_hold_files(given)):
+        return ""
+    for _, table in _tables(given, USUAL, 1):
+        if not table.num_rows or not (name := column_of(table)):
+            return ""
+        tree = Rows({"": table.column(name).slice(0, 1)}, Path())
+        return "recording" if _is_sound(next(read() for _, read in tree.each([*tree.places], 16))) else "picture"
+    return ""
+
+
+def _may_hold_files(given: Any) -> bool:
+    """The same of a table in memory, also one of rows as dicts."""
+    rows = isinstance(given, list | tuple) and bool(given) and isinstance(given[0], Mapping)
+    cells = rows and any(isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} for cell in given[0].values())
+    return bool(cells or frames.is_table(given) or hasattr(given, "__arrow_c_stream__"))
+
+
+def asked(given: Any, reading: Reading) -> Iterator[tuple[str, Rows, dict[str, str]]]:
+    """What rows are called (by their id's column, or `row`), the files in their cells, and each one's name; some at a time."""
+    done: dict[str, int] = {}
+    for part, table in _tables(given, reading, AT_ONCE):
+        name, first = column_of(table), done.get(part, 0)
+        done[part] = first + table.num_rows
+        key = next((other for other in table.column_names if other != name and ID.fullmatch(other)), "row")
+        names = table.column(key).to_pylist() if key != "row" else range(first + 1, done[part] + 1)
+        tree = Rows({"": table.column(name)}, Path())
+        yield key, tree, {entry: f"{part} {word}".strip() for entry, word in zip(tree.places, names, strict=True)}
+
+
+def _tables(given: Any, reading: Reading, rows: int) -> Iterator[tuple[str, pa.Table]]:
+    """(part, some rows) of a table; the part is empty where there is one only. Raises UserError."""
+    place = Place.within(given) if isinstance(given, str | Path) else None
+    if place is None or place.file:
+        yield from (("", table) for table in formats.pieces(given, (), rows=rows))
+        return
+    found = loading.loaded(place, reading).tables
+    for part, table in found.items():
+        for start in range(0, table.num_rows, rows):
+            yield (part if len(found) > 1 else ""), table.slice(start, rows)
 
 
 def planned(tables: dict[str, pa.Table], name: str, target: Target, where: dict[str, str]) -> tuple[Rows, Plan]:

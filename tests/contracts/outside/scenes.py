@@ -25,7 +25,7 @@ from shendu.data.dataset import Dataset
 from shendu.data.fields.image import Image
 from shendu.data.files.cache import Decoded, Room
 from shendu.data.ragged import Ragged
-from shendu.data.reader import Claim, Items, Key, Place, Reader
+from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader
 from shendu.errors import UserError
 from shendu.field import Field, Storage, Values
 from shendu.reading import Reading
@@ -105,7 +105,7 @@ class Scenes(Reader):
     def offers(self, given: Any, fields: dict[str, Field]) -> float:
         return 1.0 if str(given).endswith(".pgm") and len(fields) == 1 else 0.0
 
-    def items(self, given: Any, fields: dict[str, Field]) -> Items:
+    def items(self, given: Any, fields: dict[str, Field], reading: Reading = USUAL) -> Items:
         (role,) = fields
         yield "input", [str(given)], {role: gray(Path(given))[None]}
 
