@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shendu.data.column import LETTERS
-from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.fields.sequence import Sequence
