@@ -246,7 +246,7 @@ def _targets(
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError(f"{what['train']} has NaN or an infinite value, which is no class: leave those rows out")
     names, type = labels.of_values(values)
-    return Category(names=names, type=type), {s: _codes(y, values, names, what, s) for s, y in arrays.items()}, why  # type: ignore[arg-type]
+    return Category(names=names, type=type), {s: _codes(y, values, names, what, s) for s, y in arrays.items()}, why
 
 
 def _as_numbers(y: np.ndarray, task: str) -> tuple[bool, tuple[str, ...]]:
