@@ -47,7 +47,9 @@ def choose_target(names: list[str], wanted: str, where: str) -> tuple[str, str]:
     return names[-1], f"the target is {names[-1]}, the last column (another: --target NAME)"
 
 
-def prepared(columns: dict[str, Cells], where: dict[str, str], task: str, kind: str, comma: bool, end: str) -> Target:
+def prepared(
+    columns: dict[str, Cells], where: dict[str, str], task: str, kind: str, comma: bool, end: str, strict: bool = False
+) -> Target:
     train = columns["train"]
     if not train.is_plain:
         raise UserError(
@@ -64,7 +66,7 @@ def prepared(columns: dict[str, Cells], where: dict[str, str], task: str, kind: 
     said = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
     wanted, why = (said, "as said") if said not in ("auto", "") else _task_of(train, there, numeric)
     if wanted == "numbers":
-        return _number_target(columns, where, form, numeric, why)
+        return _number_target(columns, where, form, numeric, why, strict)
     return _class_target(columns, where, numeric and wanted != said, why, end)
 
 
@@ -88,7 +90,9 @@ def _task_of(train: Cells, there: np.ndarray, numeric: bool) -> tuple[str, str]:
     return "numbers", f"whole numbers of {distinct:,} values"
 
 
-def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, numeric: bool, why: str) -> Target:
+def _number_target(
+    columns: dict[str, Cells], where: dict[str, str], form: str, numeric: bool, why: str, strict: bool
+) -> Target:
     name, train, kept, notes = columns["train"].name, columns["train"], {}, []
     found = {part: cells.numbers(column, form) for part, column in columns.items()}
     for part, column in columns.items():
@@ -104,6 +108,8 @@ def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, 
                 "correct it, or learn classes with --task classes"
             )
         notes += [unread_target(name, part, len(bad), column.written(int(bad[0])))] if len(bad) else []
+        if strict and len(bad):
+            raise UserError(f"{notes[-1]}: correct them, or leave --strict out")
         there = ~np.isnan(found[part])
         kept[part] = None if there.all() else there
     values = found["train"][~np.isnan(found["train"])]
