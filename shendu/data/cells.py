@@ -341,8 +341,10 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
 
 def _check_zone(cells: Cells, field: Column) -> None:
     """Raises UserError where times say how far they are from UTC and those of the training did not, or the other way round."""
+    if times.zoned(cells, field.form) == field.zoned:
+        return
     there = ~np.isnat(times.moments_of(cells, field.form))
-    if not there.any() or times.zoned(cells, field.form) == field.zoned:
+    if not there.any():
         return
     here, row = cells.written(int(there.argmax())), ("without", "with")
     raise UserError(

@@ -228,10 +228,13 @@ def moments_of(cells: Cells, form: str) -> np.ndarray:
 
 
 def zoned(cells: Cells, form: str) -> bool:
-    """Whether most times of a column say how far they are from UTC."""
+    """Whether most times of a column say how far they are from UTC, by its first cells: a long column is not to be coded for it."""
     if cells.is_time:
         return bool(pa.types.is_timestamp(cells.column.type) and cells.column.type.tz)
-    head = read(cells.coded.values.slice(0, _HEAD), form)
+    if not pa.types.is_string(cells.column.type):
+        return False
+    chunks = cells.column.slice(0, _HEAD).drop_null().combine_chunks()
+    head = read(pc.utf8_trim_whitespace(chunks), form)
     return bool(head.zoned.sum() * 2 > (~np.isnat(head.wall)).sum())
 
 
