@@ -64,7 +64,7 @@ def prepared(
     there = values[~np.isnan(values)]
     numeric = _is_numeric(train, there, form)
     said = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
-    wanted, why = (said, "as said") if said not in ("auto", "") else _task_of(train, there, numeric)
+    wanted, why = (said, "") if said not in ("auto", "") else _task_of(train, there, numeric)
     if wanted == "numbers":
         return _number_target(columns, where, form, numeric, why, strict)
     return _class_target(columns, where, numeric and wanted != said, why, end)
@@ -123,7 +123,7 @@ def _number_target(
         column=Number(offset=(away,) if away else (), form=form),
         values={part: offsets.without(less, ()) for part, less in stored.items()},
         kept=kept,
-        notes=(f"{name} is learned as a number, since {why} (else: --task classes)", *notes),
+        notes=(*([f"{name} is learned as a number, since {why} (else: --task classes)"] if why else []), *notes),
     )
 
 
@@ -180,12 +180,12 @@ def _class_target(columns: dict[str, Cells], where: dict[str, str], numeric: boo
         there_are = found >= 0
         kept[part] = None if there_are.all() else there_are
         values[part] = found[there_are]
-    note = f"{train.name} is learned as {len(names)} classes, since {why} (else: --task numbers)"
+    note = f"{train.name} is learned as {len(names)} classes, since {why} (else: --task numbers)" if why else ""
     return Target(
         column=Category(names=tuple(names), type=train.labels.type),
         values=values,
         kept=kept,
-        notes=(note, *_told(train, names, numeric)),
+        notes=(*([note] if note else []), *_told(train, names, numeric)),
     )
 
 
