@@ -408,16 +408,16 @@ def _finite(values: np.ndarray) -> np.ndarray:
 # ---- dates -----------------------------------------------------------------------------------------------------------
 
 
-def days(cells: Cells, form: str) -> np.ndarray:
+def days(cells: Cells, form: str, zoned: bool | None = None) -> np.ndarray:
     """float64 [N]: days since 2000-01-01, NaN where a value is missing or is no date of this form."""
-    when = times.moments_of(cells, form).astype("datetime64[s]")
+    when = times.moments_of(cells, form, zoned).astype("datetime64[s]")
     seconds = (when - _FIRST).astype(np.float64)
     return np.where(np.isnat(when), np.nan, seconds) / 86_400
 
 
-def dates(cells: Cells, form: str, offset: float = 0.0) -> np.ndarray:
+def dates(cells: Cells, form: str, offset: float = 0.0, zoned: bool | None = None) -> np.ndarray:
     """float32 [N, 6]: days since 2000-01-01 less an offset, sine and cosine of the year and of the week, share of the day."""
-    when = times.moments_of(cells, form).astype("datetime64[s]")
+    when = times.moments_of(cells, form, zoned).astype("datetime64[s]")
     there = ~np.isnat(when)
     seconds = np.where(there, when, _FIRST).astype("datetime64[s]").astype(np.int64) - _FIRST.astype(np.int64)
     days, rest = np.divmod(seconds, 86_400)
@@ -502,7 +502,7 @@ def with_offset(cells: Cells, field: Column) -> Column:
     if field.kind == "number" and cells.exact is not None:
         away = exact_offset(cells.exact[cells.says])
     else:
-        values = days(cells, field.form) if field.kind == "date" else numbers(cells, field.form)
+        values = days(cells, field.form, field.zoned) if field.kind == "date" else numbers(cells, field.form)
         (away,) = offsets.found(values[:, None]) or (0.0,)
     return replace(field, offset=away) if away else field
 
@@ -528,7 +528,7 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
         return word_ids(cells, field)
     if field.kind == "date":
         _check_zone(cells, field)
-        found = dates(cells, field.form, field.offset)
+        found = dates(cells, field.form, field.offset, field.zoned)
     else:
         found = offsets.without(less(cells, field.form, field.offset), ())[:, None]
     assert found.shape[1] == (DATE if field.kind == "date" else 1)
@@ -543,9 +543,12 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
 
 
 def _check_zone(cells: Cells, field: Column) -> None:
-    """Raises UserError where times say how far they are from UTC and those of the training did not, or the other way round."""
-    there = ~np.isnat(times.moments_of(cells, field.form))
-    if not there.any() or times.zoned(cells, field.form) == field.zoned:
+    """Raises UserError where all times say how far they are from UTC and those of the training did not, or the other way round."""
+    if times.zoned(cells, field.form) == field.zoned:
+        return
+    found = times.of_cells(cells, field.form)
+    there = ~np.isnat(found.wall)
+    if not there.any() or (found.zoned == field.zoned)[there].any():
         return
     here, row = cells.written(int(there.argmax())), ("without", "with")
     raise UserError(

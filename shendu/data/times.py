@@ -220,18 +220,22 @@ def _typed(column: pa.ChunkedArray) -> Times:
     return Times(wall, np.where(np.isnat(away), np.nan, away.astype(np.float64)))
 
 
-def moments_of(cells: Cells, form: str) -> np.ndarray:
-    """datetime64[us] [N], NaT where a value is missing or is no time."""
+def moments_of(cells: Cells, form: str, zoned: bool | None = None) -> np.ndarray:
+    """datetime64[us] [N], NaT where a value is missing or is no time; and where it says an offset from UTC (or none) and is not to."""
     if not cells.is_time and form == "Y-m-d" and cells.times is not None:
         return cells.times
-    return of_cells(cells, form).moments
+    found = of_cells(cells, form)
+    return found.moments if zoned is None else np.where(found.zoned == zoned, found.moments, _NEVER)
 
 
 def zoned(cells: Cells, form: str) -> bool:
-    """Whether most times of a column say how far they are from UTC."""
+    """Whether most times of a column say how far they are from UTC, by its first cells: a long column is not to be coded for it."""
     if cells.is_time:
         return bool(pa.types.is_timestamp(cells.column.type) and cells.column.type.tz)
-    head = read(cells.sayings.slice(0, _HEAD), form)
+    if not pa.types.is_string(cells.column.type):
+        return False
+    chunks = cells.column.slice(0, _HEAD).drop_null().combine_chunks()
+    head = read(pc.utf8_trim_whitespace(chunks), form)
     return bool(head.zoned.sum() * 2 > (~np.isnat(head.wall)).sum())
 
 

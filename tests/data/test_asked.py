@@ -246,7 +246,10 @@ def test_what_is_left_aside_is_said(photos: Path) -> None:
     said: list[str] = []
     written(photos, {"a.heic": b"x", "b.heic": b"x", "notes.txt": "x"})
     assert ask(photos, say=said.append) == list(SHADES)
-    assert said == ["no pictures, left out: 3 files (2 .heic, 1 .txt)"]
+    assert said == [
+        "no pictures, left out: 3 files (2 .heic, 1 .txt), such as a.heic; "
+        ".heic files: convert with magick IN.heic OUT.png"
+    ]
 
 
 def test_one_bad_file_does_not_end_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

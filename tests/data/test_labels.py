@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +23,8 @@ from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.tasks import from_file
+from shendu.tasks.classify import Classify
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -189,6 +193,20 @@ def test_a_label_in_another_dress() -> None:
 @given(st.lists(st.text(alphabet="01.+-aTrue ", min_size=1, max_size=5), min_size=1, max_size=8, unique=True))
 def test_every_label_is_found_as_itself(names: list[str]) -> None:
     assert labels.places(pa.array(names), tuple(names)).tolist() == list(range(len(names)))
+
+
+@pytest.mark.parametrize("values", [(10, 20), (False, True), (0.5, 1.5), ("01", "1")], ids=str)
+def test_an_answer_is_the_label_itself(values: tuple[Any, ...]) -> None:
+    names, kind = labels.of_values(np.array(values))
+    task = Classify({"x": Number(shape=(1,))}, {"y": Category(names=names, type=kind)})
+    outputs = {"logits": torch.tensor([[0.0, 1.0], [1.0, 0.0]])}
+    rows = task.decode(outputs, {})
+    assert [row["label"] for row in rows] == [values[1], values[0]]
+    assert {type(row["label"]) for row in rows} == {type(values[0])}
+    assert list(rows[0]["probabilities"]) == list(values)
+    assert task.columns(outputs, {})["label"] == [values[1], values[0]]
+    again = from_file(json.loads(json.dumps(task.to_json())))
+    assert again.decode(outputs, {}) == rows
 
 
 # ---- an index of pandas

@@ -237,6 +237,11 @@ def test_a_target_in_its_usual_dress() -> None:
     data = shendu.data.open(frame, target="y")
     assert data.splits["train"].column("target")[:3].tolist() == [-1500.25, 2250.5, -3500.25]
     assert data.fields["target"] == Number()
+    odd = pa.table({"n": np.arange(60) / 7, "y": [*(f"{i}.25" for i in range(59)), "err"]})
+    line = "1 rows of the train part are left out, since their y is no number, such as 'err'"
+    assert line in shendu.data.open(odd, target="y").notes
+    with pytest.raises(UserError, match=f"{line}: correct them, or leave --strict out"):
+        shendu.data.open(odd, target="y", strict=True)
     assert (
         "the numbers of y are read as they are written: in the unit '$', with thousands signs, with accounting negatives"
         in data.notes

@@ -403,7 +403,7 @@ def test_files_of_one_size_and_time_that_change_places_are_read_again(tmp_path: 
 
     def first() -> float:
         data = shendu.data.open(root, target="label")
-        return float(data.splits["train"].column("x").min())
+        return float(data.splits["train"].column("row").min())
 
     assert (first(), first()) == (10, 10)
     exchange(root / "train.csv", root / "test.csv")

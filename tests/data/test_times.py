@@ -354,3 +354,13 @@ def test_an_offset_that_is_gone_is_not_guessed(one_line: Any) -> None:
         "column when had times with their offset from UTC in training, and here it holds '2024-10-27 02:30': "
         "write them with it, like 2024-01-31 12:00+00:00"
     )
+
+
+def test_times_without_an_offset_among_those_with_it_are_missing() -> None:
+    written = [*iso(hours(58)), "2024-10-27 02:30", "2024-10-27 01:30"]
+    data = shendu.data.open(pa.table({"when": written, "y": ["a", "b"] * 30}), target="y")
+    assert "column when: times with their offset from UTC, read in UTC (2 without one count as missing)" in data.notes
+    rows = data.splits["train"].column("row")
+    assert np.isnan(rows[:, 0]).tolist() == [False] * 58 + [True] * 2
+    again = data.fields["row"].parse({"when": written[57:]})[""]
+    np.testing.assert_array_equal(again, rows[57:])

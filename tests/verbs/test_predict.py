@@ -576,7 +576,7 @@ def test_cells_that_cannot_be_read_are_counted(
     assert said == [line]
     for verb_ in ("predict", "evaluate"):
         code, _, err = call(monkeypatch, capsys, verb_, run.path, path, "--strict")
-        assert (code, err) == (2, f"error: {line}: correct them, or leave --strict out\n")
+        assert (code, err) == (2, f"shendu: {line}: correct them, or leave --strict out\n")
     with pytest.raises(UserError) as caught:
         run.predict(rows, strict=True)
     one_line(caught.value)
@@ -603,20 +603,19 @@ def test_the_same_rows_in_another_dress_are_answered_alike(run: Run, tmp_path: P
     assert said == ["column age: read with a decimal comma, unlike in training"]
 
 
-@pytest.mark.parametrize("targets", [[30, 10, 20], [True, False], [0.5, 1.5], ["01", "1"], [2**60, 2**60 + 1]], ids=str)
+@pytest.mark.parametrize("targets", [[True, False], [2**60, 2**60 + 1]], ids=str)
 def test_a_label_comes_back_as_the_value_that_it_was(targets: list[Any], tmp_path: Path) -> None:
     import pandas as pd
 
     y = targets * (60 // len(targets))
     frame = pd.DataFrame({"a": np.arange(60) % len(targets) + np.arange(60) / 1000, "y": y})
     made = shendu.train(
-        "linear", frame[["a", "y"]].assign(a=frame.a), target="y", task="classes", out=tmp_path / "run", quiet=True,
-        device="cpu", steps=5,
+        "tabm", frame, target="y", task="classes", out=tmp_path / "run", quiet=True, device="cpu", steps=2, members=2,
+        hidden=(8,),
     )  # fmt: skip
     rows = Run(made.path).predict(frame.head(4))
     assert {type(row["label"]) for row in rows} == {type(targets[0])}
     assert all(set(row["probabilities"]) == set(targets) for row in rows)
-    shendu.predict(made, frame.head(4))
     for name in ("p.csv", "p.jsonl", "p.parquet"):
         verb.write(made, frame.head(4), out=tmp_path / name)
     assert [row["label"] for row in written(tmp_path / "p.csv")] == [str(row["label"]) for row in rows]

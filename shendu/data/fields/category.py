@@ -28,7 +28,9 @@ class Category(Field):
     dtype: ClassVar[str] = "int64"
 
     names: tuple[str, ...]
-    type: Literal["text", "int", "float", "bool"] = field(default="text", compare=False, metadata={"rare": True})
+    type: Literal["text", "int", "float", "bool"] = field(
+        default="text", compare=False, repr=False, metadata={"rare": True}
+    )
     """Of the labels, as they came from Python; the names are their texts."""
 
     @property

@@ -229,7 +229,7 @@ def aside(names: list[str], of: Kind) -> tuple[str, ...]:
     ends = Counter(suffix(name) or "without suffix" for name in others)
     kinds = ", ".join(f"{number:,} {end}" for end, number in ends.most_common(5))
     end, _ = foreign.commonest(others)
-    how = f"; {end} files: {foreign.advice(end)}" if end else ""
+    how = f"; {end} files: {foreign.advice(end)}" if of.example in foreign.converted_by(end) else ""
     return (f"no {of.word}s, left out: {count(len(others), 'file')} ({kinds}), such as {line(min(others))}{how}",)
 
 

@@ -133,21 +133,15 @@ def divided(rows: Rows, place: str, what: str, free: bool, tells: Callable[[], s
         parts = {top: part for top, part in parts.items() if tops[top] - {""} & others and tops[top] - {""} <= others}
         if parts:
             return _sorted([row for row in rows if row[1][0] not in parts], rows, parts, ())
+    if "train" not in parts.values() and others:
+        return Divided({"train": rows}, ())
     if "train" not in parts.values():
-        if others:
-            return Divided({"train": rows}, ())
         raise UserError(
             f"{place} has {', '.join(sorted(tops))} but no train folder: put the training {what}s into {place}/train"
         )
     _check_once(parts, place)
     if not deep:
-        train, told = min(parts, key=lambda top: parts[top] != "train"), tells()
-        beside = f", and {told}" if told else ""
-        raise UserError(
-            f"{place} has {some(parts)}, called like {'parts' if len(parts) > 1 else 'a part'}, without class folders in "
-            f"{'them' if len(parts) > 1 else 'it'}{beside}: put each class into a folder of its own, such as {place}/{train}/cat, "
-            f"or say where names hold it with --label-from '{{label}}_*'; {OR_CLASSES}"
-        )
+        raise _flat(parts, place, tells())
     if others and not several:
         train = next(iter(parts))
         raise UserError(
@@ -178,7 +172,8 @@ def _without_shell(rows: Rows) -> Rows:
     rows = _below(rows)
     while len({parts[0] for _, parts in rows}) == 1 and min(len(parts) for _, parts in rows) > 2:
         only = rows[0][1][0]
-        if only != top and set(words(only)) - _FILLING and part_and_rest(only) != part_and_rest(top):
+        plain = bool(words(only)) and set(words(only)) <= _FILLING
+        if only != top and not plain and part_and_rest(only) != part_and_rest(top):
             break
         rows = _below(rows)
     return rows
@@ -213,6 +208,16 @@ def _check_once(parts: dict[str, str], place: str) -> None:
         raise UserError(
             f"{place} has {times} {part} parts, {some(two)}: leave one of them, or put them together; {OR_CLASSES}"
         )
+
+
+def _flat(parts: dict[str, str], place: str, told: str) -> UserError:
+    train = min(parts, key=lambda top: parts[top] != "train")
+    called, them = ("parts", "them") if len(parts) > 1 else ("a part", "it")
+    beside = f", and {told}" if told else ""
+    return UserError(
+        f"{place} has {some(parts)}, called like {called}, without class folders in {them}{beside}: put each class into a "
+        f"folder of its own, such as {place}/{train}/cat, or say where names hold it with --label-from '{{label}}_*'; {OR_CLASSES}"
+    )
 
 
 def _folds(folders: list[str], tops: dict[str, set[str]], place: str) -> UserError:

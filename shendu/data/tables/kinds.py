@@ -202,11 +202,9 @@ def _date(column: Cells, form: str, why: str = "") -> Judged:
     """A date, with what is said of its zone."""
     if not times.zoned(column, form):
         return Judged(field=Column(name=column.name, kind="date", form=form), why=why)
-    found = times.of_cells(column, form)
-    without = int((~np.isnat(found.wall) & ~found.zoned).sum())
-    note = (
-        f"times with their offset from UTC, read in UTC{f' ({without:,} without one as they stand)' if without else ''}"
-    )
+    found = None if column.times is not None else times.of_cells(column, form)
+    without = int((~np.isnat(found.wall) & ~found.zoned).sum()) if found else 0
+    note = f"times with their offset from UTC, read in UTC{f' ({without:,} without one count as missing)' if without else ''}"
     return Judged(
         field=Column(name=column.name, kind="date", form=form, zoned=True), why=f"{why}; {note}" if why else note
     )

@@ -58,7 +58,7 @@ def labelled(
     kind = said.pop(target, ("", ""))[0]
     absent = (*reading.absent, *facts.missing)
     cells_of = {part: Cells(target, table.column(target), absent) for part, table in tables.items()}
-    goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end)
+    goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end, reading.strict)
     found += goal.notes
     if count := sum(one.left for one in cells_of.values()):
         found.append(f"--missing {', '.join(absent)}: {count:,} cells of {target}")

@@ -47,7 +47,9 @@ def choose_target(names: list[str], wanted: str, where: str) -> tuple[str, str]:
     return names[-1], f"the target is {names[-1]}, the last column (another: --target NAME)"
 
 
-def prepared(columns: dict[str, Cells], where: dict[str, str], task: str, kind: str, comma: bool, end: str) -> Target:
+def prepared(
+    columns: dict[str, Cells], where: dict[str, str], task: str, kind: str, comma: bool, end: str, strict: bool = False
+) -> Target:
     train = columns["train"]
     if not train.is_plain:
         raise UserError(
@@ -62,9 +64,9 @@ def prepared(columns: dict[str, Cells], where: dict[str, str], task: str, kind: 
     there = values[~np.isnan(values)]
     numeric = _is_numeric(train, there, form)
     said = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
-    wanted, why = (said, "as said") if said not in ("auto", "") else _task_of(train, there, numeric)
+    wanted, why = (said, "") if said not in ("auto", "") else _task_of(train, there, numeric)
     if wanted == "numbers":
-        return _number_target(columns, where, form, numeric, why)
+        return _number_target(columns, where, form, numeric, why, strict)
     return _class_target(columns, where, numeric and wanted != said, why, end)
 
 
@@ -88,7 +90,9 @@ def _task_of(train: Cells, there: np.ndarray, numeric: bool) -> tuple[str, str]:
     return "numbers", f"whole numbers of {distinct:,} values"
 
 
-def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, numeric: bool, why: str) -> Target:
+def _number_target(
+    columns: dict[str, Cells], where: dict[str, str], form: str, numeric: bool, why: str, strict: bool
+) -> Target:
     name, train, kept, notes = columns["train"].name, columns["train"], {}, []
     found = {part: cells.numbers(column, form) for part, column in columns.items()}
     for part, column in columns.items():
@@ -104,6 +108,8 @@ def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, 
                 "correct it, or learn classes with --task classes"
             )
         notes += [unread_target(name, part, len(bad), column.written(int(bad[0])))] if len(bad) else []
+        if strict and len(bad):
+            raise UserError(f"{notes[-1]}: correct them, or leave --strict out")
         there = ~np.isnan(found[part])
         kept[part] = None if there.all() else there
     values = found["train"][~np.isnan(found["train"])]
@@ -117,7 +123,7 @@ def _number_target(columns: dict[str, Cells], where: dict[str, str], form: str, 
         column=Number(offset=(away,) if away else (), form=form),
         values={part: offsets.without(less, ()) for part, less in stored.items()},
         kept=kept,
-        notes=(f"{name} is learned as a number, since {why} (else: --task classes)", *notes),
+        notes=(*([f"{name} is learned as a number, since {why} (else: --task classes)"] if why else []), *notes),
     )
 
 
@@ -174,12 +180,12 @@ def _class_target(columns: dict[str, Cells], where: dict[str, str], numeric: boo
         there_are = found >= 0
         kept[part] = None if there_are.all() else there_are
         values[part] = found[there_are]
-    note = f"{train.name} is learned as {len(names)} classes, since {why} (else: --task numbers)"
+    note = f"{train.name} is learned as {len(names)} classes, since {why} (else: --task numbers)" if why else ""
     return Target(
         column=Category(names=tuple(names), type=train.labels.type),
         values=values,
         kept=kept,
-        notes=(note, *_told(train, names, numeric)),
+        notes=(*([note] if note else []), *_told(train, names, numeric)),
     )
 
 
