@@ -462,7 +462,7 @@ def test_a_torch_dataset_is_data(tmp_path: Path) -> None:
     assert run.result["metrics"]["test"]["accuracy"] > 0.8
     answer = shendu.Predictor(run.task, run.model).predict(np.array([[9.0, 0, 0, 0, 0]], np.float32))
     assert answer == run.predict(np.array([[9.0, 0, 0, 0, 0]], np.float32))
-    assert answer[0]["label"] == "1"
+    assert answer[0]["label"] == 1
     said = run.predict(Numbered(50))
     assert [row["label"] for row in said] == [row["label"] for row in run.predict(Numbered(50).x.numpy())]
 

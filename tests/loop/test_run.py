@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,44 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         pass
     with second.alone():
         pass
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "made anew"])
+def test_a_folder_that_is_gone_is_one_line_and_not_written_to(tmp_path: Path, how: str, one_line: Any) -> None:
+    folder = Folder(tmp_path / "run")
+
+    def trained() -> None:
+        with folder.alone():
+            folder.write("recipe.json", {})
+            shutil.rmtree(folder.path) if how == "deleted" else folder.path.rename(tmp_path / "aside")
+            if how == "made anew":
+                Folder(folder.path).prepare()
+                (folder.path / ".lock").touch()
+            folder.save(1, {"a": 1})
+
+    with pytest.raises(UserError, match="was deleted, moved or made anew") as caught:
+        trained()
+    one_line(caught.value)
+    assert not list(folder.path.glob("checkpoints/*"))
+
+
+def test_a_hangup_never_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    from shendu.loop.signals import stop_signals
+
+    before = signal.getsignal(signal.SIGHUP)
+    with stop_signals() as caught:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+        assert caught == [signal.SIGHUP, signal.SIGHUP]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGHUP) == before
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_signals() as caught:
+            signal.raise_signal(signal.SIGHUP)
+            assert caught == []
+    finally:
+        signal.signal(signal.SIGHUP, before)

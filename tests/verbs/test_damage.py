@@ -264,7 +264,7 @@ def changed(value: Any, at: tuple[Any, ...], new: Any, how: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "config.json", "task.json", "result.json"])
-@settings(max_examples=60, deadline=5000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=5000, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_fuzz_typed_json(run: Path, name: str, data: Any, one_line: Any) -> None:
     """Sealed anew, as one who means it badly would: it works, or it is one line."""
