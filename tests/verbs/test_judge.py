@@ -165,7 +165,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
 def test_judge_writes_its_figures_and_a_picture(runs: tuple[Run, Run]) -> None:
     drawing, referee = runs
     result = judge(drawing, referee, n=60, steps=3)
-    assert json.loads((drawing.path / "judge.json").read_text()) == result
+    assert drawing.folder.read("judge.json") == result
     weights = (referee.path / "model.safetensors").read_bytes()
     assert result["judge"]["sha256"] == hashlib.sha256(weights).hexdigest()
     assert result["judge"]["accuracy"] == referee.result["metrics"]["test"]["accuracy"]
