@@ -722,6 +722,19 @@ def test_a_table_with_a_ragged_row(run: Run, tmp_path: Path, monkeypatch: Any, c
     assert err == f"1 row of {path} with too few or too many cells left out (--skip-bad)\n"
 
 
+def test_ragged_rows_are_left_out_and_cells_that_cannot_be_read_are_told(
+    run: Run, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("age,job\n30,nurse\n40\nold,pilot\n", encoding="utf-8")
+    line = "column age: 1 cell cannot be read, such as 'old', and counts as missing"
+    code, out, err = call(monkeypatch, capsys, "predict", run.path, path, "--skip-bad")
+    assert (code, [row.split()[0] for row in out.splitlines()]) == (0, ["input", "1", "3"])
+    assert set(err.splitlines()) == {f"1 row of {path} with too few or too many cells left out (--skip-bad)", line}
+    code, _, err = call(monkeypatch, capsys, "predict", run.path, path, "--skip-bad", "--strict")
+    assert (code, err.splitlines()[-1]) == (2, f"shendu: {line}: correct them, or leave --strict out")
+
+
 def test_inputs_whose_rows_are_called_otherwise_are_no_one_file(run: Run, tmp_path: Path, one_line: Any) -> None:
     with_ids = table(tmp_path / "a.csv", people(3))
     without = table(tmp_path / "b.csv", people(3), ("age", "job"))
