@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -306,8 +306,8 @@ def heads_of(row: dict[str, Any]) -> list[str]:
     return ["input", "value"] if row.keys() & {"value", "values"} else list(row)
 
 
-def words_of(row: dict[str, Any], heads: list[str]) -> list[str]:
-    """A prediction as cells."""
+def words_of(row: dict[str, Any], heads: Sequence[str] = ("input", "error")) -> list[str]:
+    """A prediction as cells; why a row cannot be read stands in the last one under `heads`."""
     if "error" in row:
         return [row["input"], *[""] * (len(heads) - 2), f"cannot be read: {row['error']}"]
     if "label" in row:
