@@ -28,7 +28,8 @@ NO_MEMORY = (
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, or its limit was hit."""
     known = isinstance(error, RuntimeError | ImportError | OSError) and any(said in str(error) for said in NO_MEMORY)
-    return isinstance(error, MemoryError) or known
+    named = type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
+    return isinstance(error, MemoryError) or named or known
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 import shendu
-from shendu import cli
+from shendu import cli, shown
 from shendu.composing import compose
 from shendu.data.tokens import BPE
 from shendu.errors import UserError
@@ -113,7 +113,7 @@ def test_a_checkpoint_writes_and_is_measured_without_training(
     words = ["shendu", "sample", str(folder), "--prompt", "One swallow", "--length", "9", "--temperature", "0"]
     monkeypatch.setattr(sys, "argv", words)
     cli.main()
-    assert capsys.readouterr().out == f"One swallow{found}\n"
+    assert capsys.readouterr().out == f"One swallow{shown.text(found)}\n"
     (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
     tokens = language.tokens(TEXT).long()
     windows = [tokens[i : i + 25] for i in range(0, len(tokens) - 1, 24)]
