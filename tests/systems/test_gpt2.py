@@ -163,9 +163,9 @@ def test_wrong_checkpoints_get_one_line(folder: Path, tmp_path: Path, one_line: 
         *(
             (
                 {name: value},
-                f"{folder / 'config.json'} describes a variant of GPT-2 that is not known here: {name}={shown}; name a folder",
+                f"{folder / 'config.json'} describes a variant of GPT-2 that is not known here: {name}={word}; name a folder",
             )
-            for name, value, shown in (
+            for name, value, word in (
                 ("activation_function", "relu", '"relu"'),
                 ("layer_norm_epsilon", 1e-6, "1e-06"),
                 ("scale_attn_by_inverse_layer_idx", True, "true"),
