@@ -186,6 +186,7 @@ def of(item: pytest.Item) -> str | None:
     return item.callspec.params.get("name") if hasattr(item, "callspec") else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Contracts of the system whose networks are another library's: where that is not installed they are skipped."""
     if config.getoption("--touched"):
@@ -193,6 +194,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = [touched.touched(item.nodeid.partition("::")[0], of(item), files) for item in items]
         config.hook.pytest_deselected(items=[item for item, runs in zip(items, chosen, strict=True) if not runs])
         items[:] = [item for item, runs in zip(items, chosen, strict=True) if runs]
+        for item in items:
+            if of(item) in touched.systems(files) and item.path.name == "test_systems.py":
+                item.own_markers = [mark for mark in item.own_markers if mark.name != "slow"]
     if importlib.util.find_spec("timm"):
         return
     for item in items:

@@ -44,11 +44,16 @@ def touched(test: str, system: str | None, files: Iterable[str]) -> bool:
     if system in registry.systems():
         shared = any(file.startswith("shendu/") for file in files - set(own_files()))
         named = system in REPRESENTATIVES and (shared or everything or test in files)
-        return named or system in {own_files()[file] for file in files & set(own_files())} or test in files
+        return named or system in systems(files) or test in files
     beside = {file for file in files if file.startswith(f"tests/{folder}/")}
     about = tuple(file for file in files if file.startswith(PARTS.get(folder, (f"shendu/{folder}/",))))
     helped = test in beside or any(not Path(file).name.startswith("test_") for file in beside)
     return folder == "contracts" or everything or helped or bool(about) or not files.isdisjoint(imported(test))
+
+
+def systems(files: Iterable[str]) -> set[str]:
+    """The systems whose own files are among these: of them slow contracts run too."""
+    return {own_files()[file] for file in set(files) & set(own_files())}
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from touched import touched
+from touched import systems, touched
 
 CONTRACT = "tests/contracts/test_systems.py"
 
@@ -36,3 +36,7 @@ CONTRACT = "tests/contracts/test_systems.py"
 )
 def test_a_change_runs_what_it_touches(test: str, system: str | None, files: list[str], runs: bool) -> None:
     assert touched(test, system, files) == runs
+
+
+def test_a_changed_system_is_held_to_its_slow_contracts() -> None:
+    assert systems(["shendu/systems/vision/vgg.py", "shendu/core.py"]) == {"vgg"}

@@ -35,7 +35,7 @@ from shendu.data.fields.row import Row
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 FEW = settings(
-    max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate],
+    max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 ROWS = 40
