@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= ../shared/data
 WORKERS ?= 2
 
-# Compiled tests are kept between runs: compiling them takes half a minute.
+# Compiled tests are kept between runs: compiling them anew makes each run slower.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo setup test test-all test-processors test-data test-faults test-gpu bench check docs clean
