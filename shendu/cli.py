@@ -10,9 +10,7 @@ import click
 
 from shendu import __version__
 from shendu.errors import Interrupted, UserError, out_of_memory
-from shendu.own import told
 from shendu.registry import verbs
-from shendu.shown import line
 
 EXIT_USER, EXIT_SIGNAL = 2, 128
 
@@ -69,6 +67,8 @@ def main() -> None:
                 "out of memory, or its limit (ulimit -v) was hit; free some or raise the limit, or try a smaller --batch-size",
                 EXIT_USER,
             )
+        from shendu.own import told  # not above: the list of all verbs does without
+
         if not (words := told(error) or unwritten(error)):
             raise
         stop(words, EXIT_USER)
@@ -83,6 +83,8 @@ def unwritten(error: BaseException) -> str:
 
 
 def stop(message: str, code: int) -> None:
+    from shendu.shown import line
+
     try:
         click.echo(f"shendu: {line(message)}", err=True)
     except OSError:  # the terminal was closed

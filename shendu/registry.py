@@ -18,8 +18,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from shendu.errors import UserError, unknown
-from shendu.own import is_file, name_of
-from shendu.own import load as load_file
 
 if TYPE_CHECKING:
     from click import Command
@@ -105,8 +103,10 @@ def entry(name: str) -> Entry:
     known = systems()
     if name in known:
         return known[name]
-    if is_file(name):
-        return Entry(name_of(name), "own", Path(name))
+    from shendu import own  # not above: the list of all verbs does without
+
+    if own.is_file(name):
+        return Entry(own.name_of(name), "own", Path(name))
     if (module := installed().get(name)) and (spec := importlib.util.find_spec(module)) and spec.origin:
         return Entry(name, module, Path(spec.origin))
     if Path(f"{name}.py").is_file():
@@ -155,8 +155,10 @@ and figures of its paper, a reader of published folders, and what it makes of pu
 
 def load(name: str) -> ModuleType:
     """The system's module, imported now. Raises UserError for a file that is no system."""
-    if is_file(name):
-        return whole(load_file(name))
+    from shendu import own
+
+    if own.is_file(name):
+        return whole(own.load(name))
     found = entry(name)
     ours = f"shendu.systems.{found.family}.{found.path.stem}"
     return whole(importlib.import_module(ours if name in systems() else found.family))

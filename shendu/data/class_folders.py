@@ -68,6 +68,10 @@ class ClassFolders(Reader):
     def row(self, data: bytes, field: Any) -> np.ndarray:
         """One file's bytes as a stored row; raises anything for what cannot be read."""
 
+    def noted(self, data: bytes, field: Any) -> tuple[np.ndarray, str]:
+        """The same, with a note on how it was read; empty: there is none."""
+        return self.row(data, field), ""
+
     @abstractmethod
     def reason(self, error: Exception) -> str:
         """Why `row` raised that."""
@@ -106,30 +110,32 @@ class ClassFolders(Reader):
                 raise UserError(
                     f"{laid.place} has the class '{label}', which the run has not{near(label, target.names)}"
                 )
-        stored = self._rows(laid, input)
+        stored, notes = self._rows(laid, input)
         splits = {}
         for part, rows in laid.plan.splits.items():
             good = [(entry, label) for entry, label in rows if entry in stored]
             if good:
                 codes = target.parse([label for _, label in good])[""]
                 splits[part] = {x: np.stack([stored[entry] for entry, _ in good]), y: codes}
-        return Decoded(fields={x: input, y: target}, splits=splits, inputs=(x,), targets=(y,))
+        return Decoded(fields={x: input, y: target}, splits=splits, inputs=(x,), targets=(y,), notes=notes)
 
-    def _rows(self, laid: Laid, field: Field) -> dict[str, np.ndarray]:
-        """File -> its stored row, of those that can be read. Raises UserError for others, unless they are to be left out."""
+    def _rows(self, laid: Laid, field: Field) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """(file -> its stored row, of those that can be read; notes). Raises UserError for others, unless they are to be left out."""
         stored: dict[str, np.ndarray] = {}
+        notes: dict[str, None] = {}
         bad: dict[str, str] = {}
 
         def keep(entry: str, found: Any) -> None:
             if isinstance(found, str):
                 bad[entry] = found
             else:
-                stored[entry] = found
+                stored[entry], note = found
+                notes.update({note: None} if note else {})
 
-        work = lambda data: self.row(data, field)  # noqa: E731
+        work = lambda data: self.noted(data, field)  # noqa: E731
         layout.each(laid.tree, laid.plan.names(), work, keep, self.reason, self.most)
         layout.refuse(bad, str(laid.place), laid.plan.kind, laid.reading.skip_bad)
-        return stored
+        return stored, tuple(notes)
 
     def offers(self, given: Any, fields: dict[str, Field]) -> float:
         """A file, a folder or an archive of such files, or a table with such files in its cells; for one field of this kind."""
@@ -165,10 +171,15 @@ class ClassFolders(Reader):
             raise UserError(f"no such file: {given[0]}")
         for key, tree, named, notes in self._asked(given, reading):
             yield from (("", [], note) for note in notes)
-            done = layout.outcomes(tree, list(named), lambda data: self.row(data, field), self.reason, self.most)
+            done = layout.outcomes(tree, list(named), lambda data: self.noted(data, field), self.reason, self.most)
+            told = set[str]()
             while some := _quietly(done):
                 for entry, found in some:
-                    yield key, [named[entry]], found if isinstance(found, str) else {name: found[None]}
+                    row, note = (found, "") if isinstance(found, str) else found
+                    if note and note not in told:
+                        told.add(note)
+                        yield "", [], note
+                    yield key, [named[entry]], row if isinstance(row, str) else {name: row[None]}
 
     def _asked(self, given: Any, reading: Reading) -> Iterator[tuple[str, Tree, dict[str, str], tuple[str, ...]]]:
         """What names are, files, each one's name, and notes of what is left aside, of what is asked about. Raises UserError for nothing."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from shendu.errors import UserError
 from shendu.reading import Reading
+from shendu.untrusted import DEPTH_MOST
 
 COLUMNS_MOST = 10_000
 COMMA = b"decimal"
@@ -164,11 +165,36 @@ def _of_dict(raw: Mapping[Any, Any]) -> pa.Table:
 
 
 def typed(values: list[Any]) -> pa.Array:
-    """A typed array; as text where the values are of several types."""
+    """A typed array; as text where the values are of several types.
+
+    Raises UserError for two values of other types and one text, and for lists that are nested too deep for Arrow.
+    """
+    _check_depth(values)
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([None if value is None or value != value else str(value) for value in values], pa.string())
+        return pa.array(_texts(values), pa.string())
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    kinds: dict[str, type] = {}
+    texts = [None if value is None or value != value else str(value) for value in values]
+    for value, text in zip(values, texts, strict=True):
+        if text is not None and kinds.setdefault(text, type(value)) is not type(value):
+            names = sorted({kinds[text].__name__, type(value).__name__})
+            raise UserError(f"a column holds {text} as {' and as '.join(names)}: make its values of one type")
+    return texts
+
+
+def _check_depth(values: list[Any]) -> None:
+    """Level by level, since what recurses ends the process; raises UserError."""
+    level: list[Any] = [value for value in values if isinstance(value, list | tuple | Mapping)]
+    for _ in range(DEPTH_MOST):
+        if not level:
+            return
+        inner = (one.values() if isinstance(one, Mapping) else one for one in level)
+        level = [value for some in inner for value in some if isinstance(value, list | tuple | Mapping)]
+    raise UserError(f"a column holds lists or dicts nested deeper than {DEPTH_MOST}: give one flat value per row")
 
 
 def one_line(text: str) -> str:

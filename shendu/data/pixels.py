@@ -104,6 +104,17 @@ def scaled(values: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
+def beyond(values: np.ndarray, levels: tuple[float, ...]) -> bool:
+    """Whether more of a picture's values lie beyond `levels` than the few that may."""
+    low, high = levels
+    return bool(((values < low) | (values > high)).mean() > 1 - CENTRAL)
+
+
+def beyond_told(levels: tuple[float, ...]) -> str:
+    low, high = levels
+    return f"there are pictures with values beyond {low:,g} to {high:,g}, which is what was learned: they are cut there"
+
+
 def spread(values: np.ndarray, most: int) -> np.ndarray:
     """At most so many of a picture's finite values, evenly drawn, its least and largest first; empty: it has none."""
     real = values[np.isfinite(values)].astype(np.float64)

@@ -21,6 +21,7 @@ from shendu.data.column import Column
 from shendu.data.fields.category import Category
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
+from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
 from shendu.tasks import from_file
@@ -123,6 +124,15 @@ def test_versions_are_classes_of_their_own(tmp_path: Path) -> None:
     assert from_csv(tmp_path, ["1.1", "1.10", "1.2"] * 10, task="classes").classes == ("1.1", "1.10", "1.2")
     data = from_csv(tmp_path, ["1", "01", "2"] * 10)
     assert "01, 1 of y are the same number, written in several ways, and classes of their own" in data.notes
+
+
+@pytest.mark.parametrize("values", [[1, "1", 2], [True, "True"], [1, True, "1"]], ids=str)
+def test_values_of_several_types_are_not_merged(values: list[Any]) -> None:
+    """1 and "1" are two values, which as texts would be one."""
+    with pytest.raises(UserError, match=r"a column holds .* as .* and as str: make its values of one type"):
+        shendu.data.open([{"n": i / 2, "y": values[i % len(values)]} for i in range(30)], target="y")
+    kept = shendu.data.open([{"n": i / 2, "y": (1, "a")[i % 2]} for i in range(30)], target="y")
+    assert kept.classes == ("1", "a")
 
 
 @pytest.mark.parametrize(

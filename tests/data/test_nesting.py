@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import shendu
+from shendu.data import frames
 from shendu.data.tables import formats
 from shendu.data.tables.nesting import Nesting, Shallow
 from shendu.errors import UserError
@@ -122,3 +123,14 @@ def test_pieces_end_anywhere() -> None:
     text = json.dumps({"t": '\\"[[' * 50}).encode() + b"\n"
     file = Shallow(io.BytesIO(text * 30), Path("t.jsonl"))
     assert b"".join(iter(lambda: file.read(7), b"")) == text * 30
+
+
+@pytest.mark.parametrize("kind", ["lists", "dicts"])
+def test_python_values_nested_deep_are_one_line(kind: str) -> None:
+    value: Any = 1
+    for _ in range(DEEP):
+        value = [value] if kind == "lists" else {"a": value}
+    with pytest.raises(UserError, match="nested deeper than 64"):
+        frames.from_object({"a": [value] * 3, "y": [0, 1, 0]})
+    with pytest.raises(UserError, match="nested deeper than 64"):
+        frames.from_object([{"a": value, "y": 0}] * 3)

@@ -208,6 +208,20 @@ def test_the_training_part_alone_tells_the_range(tmp_path: Path, make: SimpleNam
     assert data.splits["test"].column("image")[:, 0, 0, 0].tolist() == [85, 255]
 
 
+@pytest.mark.parametrize("most", [603, 9000])
+def test_values_beyond_those_of_training_are_said_once(most: int, tmp_path: Path, make: SimpleNamespace) -> None:
+    rows = [np.full((4, 4), 600, np.uint16) + i for i in range(4)]
+    data = shendu.data.open(make.write(tmp_path / "x", deep(rows, "png")))
+    asked = [np.full((4, 4), v, np.uint16) for v in (601, most, most)]
+    folder = make.write(tmp_path / "new", {f"{i}.png": saved(row, "png") for i, row in enumerate(asked)})
+    line = "there are pictures with values beyond 600 to 603, which is what was learned: they are cut there"
+    for what in (folder, np.stack(asked), asked, [Pillow.fromarray(row) for row in asked]):
+        told: list[str] = []
+        for piece in shendu.data.pieces([what], {"image": data.fields["image"]}, say=told.append):
+            told += piece.notes
+        assert told == [line] * (most > 603), type(what)
+
+
 def test_deep_pictures_beside_others(tmp_path: Path, make: SimpleNamespace) -> None:
     plain, full = np.rint(RAMP * 255).astype(np.uint8), np.rint(RAMP * 65535).astype(np.uint16)
     found, data = stored(tmp_path / "x", [plain, full, plain, plain], "png", make)

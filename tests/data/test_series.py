@@ -171,6 +171,19 @@ def test_missing_values_are_filled_from_the_past_alone(tmp_path: Path) -> None:
     assert read["x"][30] == read["x"][31] == values[29]
 
 
+def test_words_that_say_that_nothing_is_known(tmp_path: Path) -> None:
+    """A number that stands for nothing too: in training, when the run is asked, and when it is measured on other rows."""
+    values = rising(60)
+    said = [*values[:30], -999, "lost", *values[32:]]
+    data = opened(tmp_path / "a", months(60), said, missing="-999,lost")
+    wanted = opened(tmp_path / "b", months(60), [*values[:30], "", "", *values[32:]])
+    np.testing.assert_array_equal(data.splits["train"].column("window"), wanted.splits["train"].column("window"))
+    assert "--missing -999, lost: 2 cells of sales" in data.notes
+    column = data.fields["window"]
+    ((_, _, read),) = items(column, tmp_path / "a" / "s.csv")
+    assert read["x"][30] == read["x"][31] == values[29]
+
+
 def test_rows_that_are_absent_are_missing_values(tmp_path: Path) -> None:
     """A table without some rows is the series of one that has them, empty; and what is done is said."""
     without, empty = broken(without=[10, 11, 30]), broken(values={10: "", 11: "", 30: ""})

@@ -493,3 +493,14 @@ def test_imdb() -> None:
     assert data.classes == ("neg", "pos")
     assert np.bincount(data.splits["test"].column("label")).tolist() == [6250, 6250]
     assert data.fields["text"].names[:5] == ("the", "and", "a", "of", "to")  # type: ignore[attr-defined]
+
+
+def test_words_for_nothing_are_empty_texts(tmp_path: Path) -> None:
+    """Also when the run is asked."""
+    texts = ["good film indeed", "bad film indeed", "NA"] * 12
+    (tmp_path / "t.csv").write_text("text,y\n" + "".join(f"{t},{'ab'[i % 2]}\n" for i, t in enumerate(texts)))
+    data = shendu.data.open(tmp_path / "t.csv", target="y", missing="NA")
+    name, field = data.input, data.fields[data.input]
+    (piece,) = shendu.data.pieces([{"text": ["NA", "good film"]}], {name: field})
+    assert [bool(row.any()) for row in piece.stored[name]] == [False, True]
+    assert Field.from_json(field.to_json()) == field

@@ -13,7 +13,7 @@ import numpy as np
 
 from shendu.data import moments, pixels
 from shendu.errors import UserError
-from shendu.field import Field, Values, array_of
+from shendu.field import Field, Unread, Values, array_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +97,18 @@ class Image(Field):
         if "flip" in augments:
             return f"augmentation: {done}, since photos may be mirrored (if these may not: --set augment=shift:2)"
         return f"augmentation: {done}, not mirrored, since these may be writing, or have sides (photos: --set augment={done},flip)"
+
+    def read(self, values: Any) -> tuple[Values, dict[str, Unread], tuple[str, ...]]:
+        """The same as `parse`, and whether values lie beyond those of training, where those were of more than 8 bits."""
+        return self.parse(values), {}, (pixels.beyond_told(self.levels),) if self._beyond(values) else ()
+
+    def _beyond(self, values: Any) -> bool:
+        if not self.levels:
+            return False
+        if _is_picture(values) or not isinstance(values, list | tuple):
+            values = [values]
+        arrays = (pixels.deep_values(v) if _is_picture(v) else array_of(v) for v in values)
+        return any(pixels.beyond(one, self.levels) for one in arrays if one.dtype != np.uint8)
 
     def parse(self, values: Any) -> Values:
         """From Pillow pictures, and arrays uint8 of mixed sizes, brought to this size as files are; or from arrays of this size.

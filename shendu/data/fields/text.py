@@ -43,6 +43,8 @@ class Text(Field):
     """Words kept of a text; of a longer one, its beginning."""
     column: str = ""
     """The table's column; empty: texts are files."""
+    missing: tuple[str, ...] = field(default=(), repr=False, metadata={"rare": True})
+    """Cells that say that nothing is known: empty texts."""
     letters: bool = field(default=False, metadata={"rare": True})
     """Words are single letters: of names and the like, whose words hardly recur."""
 

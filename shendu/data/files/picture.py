@@ -88,11 +88,16 @@ def _is_cut(picture: Picture, data: bytes) -> bool:
     return max(bits if isinstance(bits, tuple) else (bits,)) > 8
 
 
-def sample(data: bytes, most: int) -> np.ndarray:
-    """Some values of a deep picture (`pixels.spread`); raises anything on damaged bytes."""
+def deep(data: bytes) -> np.ndarray:
+    """The values of a deep picture; raises anything on damaged bytes."""
     picture = _open(data)
     picture.load()
-    return spread(deep_values(picture), most)
+    return deep_values(picture)
+
+
+def sample(data: bytes, most: int) -> np.ndarray:
+    """Some values of a deep picture (`pixels.spread`); raises anything on damaged bytes."""
+    return spread(deep(data), most)
 
 
 def _plain_jpeg(data: bytes) -> Size | None:

@@ -46,6 +46,10 @@ class Pictures(ClassFolders):
     def row(self, data: bytes, field: Image) -> np.ndarray:
         return picture.pixels(data, field)
 
+    def noted(self, data: bytes, field: Image) -> tuple[np.ndarray, str]:
+        beyond = field.levels and pixels.beyond(picture.deep(data), field.levels)
+        return self.row(data, field), pixels.beyond_told(field.levels) if beyond else ""
+
     def reason(self, error: Exception) -> str:
         return picture.reason(error)
 

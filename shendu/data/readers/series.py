@@ -129,15 +129,26 @@ class Line:
 
 
 def line_of(
-    found: pa.Table, time: str, value: str, where: str, comma: bool = False, known: Step | None = None, form: str = ""
+    found: pa.Table,
+    time: str,
+    value: str,
+    where: str,
+    comma: bool = False,
+    known: Step | None = None,
+    form: str = "",
+    missing: tuple[str, ...] = (),
 ) -> Line:
-    """On a known step where the times fit it. Raises UserError for times that are none, double or uneven, and for values that are
-    no numbers."""
+    """On a known step where the times fit it; the words `missing` say that a value is not known.
+
+    Raises UserError for times that are none, double or uneven, and for values that are no numbers.
+    """
     from shendu.data import timeline
     from shendu.data.cells import Cells
 
     ways = timeline.ways(Cells(time, found.column(time)), where, form)
-    values = _numbers(Cells(value, found.column(value)), where, comma)
+    cells = Cells(value, found.column(value), missing)
+    values = _numbers(cells, where, comma)
+    said = (f"--missing {', '.join(missing)}: {cells.left:,} cells of {value}",) if missing else ()
     lines, refusals = [], []
     for way in ways:
         try:
@@ -146,7 +157,8 @@ def line_of(
             refusals.append(refusal)
     if not lines:
         raise refusals[0]
-    return min(lines, key=lambda line: len(line.values))
+    line = min(lines, key=lambda line: len(line.values))
+    return replace(line, notes=(*said, *line.notes))
 
 
 def _line(way: Timeline, values: np.ndarray, time: str, value: str, where: str, known: Step | None) -> Line:
@@ -258,7 +270,7 @@ def line_for(found: pa.Table, field: Series, where: str, comma: bool = False) ->
         if name not in found.column_names:
             raise UserError(f"{where} has no column '{name}', which the model reads{near(name, found.column_names)}")
     known = Step(field.unit, field.every, field.week)
-    line = line_of(found, field.time, field.value, where, comma, known, field.form)
+    line = line_of(found, field.time, field.value, where, comma, known, field.form, field.missing)
     if line.grid.step != known:
         raise UserError(
             f"{where} has one row per {line.grid.step}, and the model was trained on one per {known}: give a series of the same step"
@@ -295,7 +307,8 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
             f"--task {reading.task} and --time, --horizon or --season contradict each other: leave one of them out"
         )
     time, value, why = _columns(found, reading, where)
-    line = line_of(found, time, value, where, comma, form=_said_form(found, reading, time, where))
+    form = _said_form(found, reading, time, where)
+    line = line_of(found, time, value, where, comma, form=form, missing=reading.absent)
     if line.values.min() == line.values.max():
         raise UserError(
             f"{value} of {where} is always {line.values[0]:g}: there is nothing to forecast, name another column with --target"
@@ -322,7 +335,7 @@ def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, l
         notes.append(f"the rows are ordered by {time}, the first column of dates (another: --time NAME)")
     value = reading.target
     if not value:
-        numbers = [name for name in names if name != time and _numeric(found, name)]
+        numbers = [name for name in names if name != time and _numeric(found, name, reading.absent)]
         if len(numbers) != 1:
             which = f"columns {', '.join(numbers[:6])}" if numbers else "no other column of numbers"
             raise UserError(f"{where} has {which}: name the one to forecast with --target")
@@ -364,10 +377,10 @@ def _time_among(found: pa.Table, names: list[str]) -> str:
     return next((c.name for like in (times.looks_like, timeline.may_order) for c in columns if like(c)), "")
 
 
-def _numeric(found: pa.Table, name: str) -> bool:
+def _numeric(found: pa.Table, name: str, missing: tuple[str, ...]) -> bool:
     from shendu.data.cells import Cells
 
-    column = Cells(name, found.column(name))
+    column = Cells(name, found.column(name), missing)
     return column.is_number or column.plain is not None
 
 
@@ -391,7 +404,7 @@ def windowed(
     values = offsets.without(line.values, offset)
     column = Series(
         window=window, horizon=horizon, time=time, value=value, unit=step.unit, every=step.every, week=step.week,
-        season=season, form=line.grid.form, naive=_naive(values[:before], season), offset=offset,
+        season=season, form=line.grid.form, missing=reading.absent, naive=_naive(values[:before], season), offset=offset,
     )  # fmt: skip
     origins = {"train": (window, before - horizon + 1), "test": (before, rows - horizon + 1)}
     if origins["train"][1] - window >= ENOUGH:

@@ -189,6 +189,7 @@ def _as_text(
     """A table whose only input is a free text, as texts: (the field, part -> codes, notes)."""
     values = {part: stored[0].column for part, stored in columns.items()}  # type: ignore[union-attr]
     column, notes = texts.column(values["train"], field.name, field.form == LETTERS)
+    column = replace(column, missing=field.missing)
     return column, {part: column.encode(found) for part, found in values.items()}, notes
 
 
@@ -211,6 +212,10 @@ def values_of(table: pa.Table, field: Any, where: str = "the table") -> Any:
     name = read_by(field)[0]
     if name not in table.column_names:
         raise UserError(f"there is no column '{name}', which the model reads{near(name, table.column_names)}")
+    if isinstance(field, Text) and field.missing:
+        from shendu.data.cells import Cells
+
+        return Cells(name, table.column(name), field.missing).column
     return table.column(name)
 
 
