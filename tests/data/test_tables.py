@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pyarrow import feather, ipc, parquet
+from pyarrow import csv, feather, ipc, parquet
 
 import shendu.data
 from shendu.data import Dataset, cells, times
@@ -545,3 +545,36 @@ def test_tables_in_archives(tmp_path: Path) -> None:
         f"{tmp_path}/many.zip is a folder of tables: name one of them, such as {tmp_path}/many.zip/a.csv, "
         "or name them train.csv and test.csv"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "parts", "left"),
+    [
+        (("train.csv", "test.csv", "sample_submission.csv"), {"train", "test"}, "sample_submission.csv"),
+        (("training_set.csv", "dev_set.csv", "test_set.csv"), {"train", "validation", "test"}, ""),
+        (("people_train.csv", "people_eval.csv", "notes.csv"), {"train", "test"}, "notes.csv"),
+    ],
+)
+def test_parts_by_their_names(names: tuple[str, ...], parts: set[str], left: str, tmp_path: Path) -> None:
+    """In a folder, an archive and in memory; what is no part is named."""
+    for i, name in enumerate(names):
+        (tmp_path / name).write_text("a,y\n" + "".join(f"{i + n},{'uv'[n % 2]}\n" for n in range(20)))
+    packed = tmp_path.parent / f"{tmp_path.name}.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        for name in names:
+            file.write(tmp_path / name, name)
+    objects = {Path(name).stem: csv.read_csv(tmp_path / name) for name in names}
+    for given in (tmp_path, packed, objects):
+        data = shendu.data.open(given, target="y")
+        assert parts == set(data.splits) - {"validation"} | (parts & {"validation"})
+        named = [note for note in data.notes if note.startswith("left aside, no part by its name: ")]
+        assert [left.removesuffix(".csv") in note for note in named] == [True] * bool(left), type(given)
+
+
+def test_splits_that_are_no_parts_are_named(tmp_path: Path) -> None:
+    """As the texts without labels that some sets have."""
+    table = pa.table({"a": list(range(20)), "y": ["u", "v"] * 10})
+    data = shendu.data.open({"train": table, "test": table, "unsupervised": table}, target="y")
+    assert "left aside, no part by its name: unsupervised; read: train, test" in data.notes
+    with pytest.raises(UserError, match="two validation tables, valid and another: leave one out"):
+        shendu.data.open({"train": table, "val": table, "valid": table}, target="y")

@@ -16,6 +16,7 @@ import numpy as np
 from shendu.data.fields.category import Category
 from shendu.data.fields.image import Image
 from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.parts import PARTS, part_of
 from shendu.data.reader import Claim, Key, Place, Reader
 from shendu.errors import UserError
 from shendu.field import Field
@@ -30,8 +31,6 @@ _DEFLATE_MOST = 1032
 _BYTES_MOST = 1 << 36
 _READ = 1 << 20
 _NAME = re.compile(r"(.*?)[-_.]?(images|labels)[-.]idx[13]-ubyte(\.gz)?", re.IGNORECASE)
-_SPLITS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "valid": "validation"}
-_SPLITS["val"] = "validation"
 
 
 class Idx(Reader):
@@ -87,7 +86,8 @@ def pairs(folder: Path, names: Iterable[str]) -> dict[str, Path]:
 
 def _split(prefix: str) -> str:
     words = re.split(r"[-_.]", prefix.lower())
-    return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "")
+    found = ("test" if word == "t10k" else part_of(word) for word in reversed(words))
+    return next((part for part in found if part in PARTS), "")
 
 
 def decoded(files: dict[str, Path], name: str, classes: tuple[str, ...] = ()) -> Decoded:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.parts import named
 from shendu.data.reader import Claim, Key, Place, Reader
 from shendu.data.readers import series, tables
-from shendu.data.tables.files import PARTS
+from shendu.data.tables.files import aside, only_parts
 from shendu.data.tables.loading import Loaded, without_indexes
+from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
 
@@ -42,24 +44,27 @@ def loaded(parts: Mapping[str, Any], reading: Reading) -> Loaded:
     """Part -> table, as pyarrow tables. Raises UserError."""
     from shendu.data import frames
 
-    where = {part: "the table" if len(parts) == 1 else f"the {part} table" for part in parts}
-    return without_indexes(Loaded({part: frames.from_object(table) for part, table in parts.items()}, where), reading)
+    read = only_parts(parts)
+    where = {part: "the table" if len(read) == 1 else f"the {part} table" for part in read}
+    tables_of = {part: frames.from_object(table) for part, table in read.items()}
+    return without_indexes(Loaded(tables_of, where, aside(parts, {part: part for part in read})), reading)
 
 
 def parts_of(raw: Any) -> dict[str, Any] | None:
-    """Part -> table, of a pandas, polars, pyarrow or `datasets` table, of a dict of such with a train part, or of rows and
-    their targets; None for what is none of them. Raises UserError."""
+    """Part, or a name that is none -> table, of a pandas, polars, pyarrow or `datasets` table, of a dict of such with a train part,
+    or of rows and their targets; None for what is none of them. Raises UserError."""
     from shendu.data import frames
 
     if frames.is_table(raw) or hasattr(raw, "__arrow_c_stream__"):
         return {"train": raw}
     if isinstance(raw, Mapping) and raw and all(map(frames.is_table, raw.values())):
-        parts = {PARTS.get(str(name).lower(), str(name)): table for name, table in raw.items()}
-        return (
-            {part: parts[part] for part in ("train", "validation", "test") if part in parts}
-            if "train" in parts
-            else None
-        )
+        called = named(map(str, raw))
+        parts: dict[str, Any] = {}
+        for name, table in raw.items():
+            if (part := called.get(str(name), str(name))) in parts:
+                raise UserError(f"there are two {part} tables, {name} and another: leave one out")
+            parts[part] = table
+        return parts if "train" in parts else None
     if isinstance(raw, tuple | list) and len(raw) == 2 and frames.is_table(raw[0]):
         return {"train": frames.with_targets(*raw)}
     return None

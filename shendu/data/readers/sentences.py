@@ -17,6 +17,7 @@ from typing import Any
 from shendu import config
 from shendu.data.fields.sentence import BYTES_MOST, Sentence
 from shendu.data.files.cache import Decoded, Room
+from shendu.data.files.parts import part_of
 from shendu.data.ragged import Ragged
 from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader, short, there
 from shendu.errors import UserError, unknown
@@ -29,13 +30,6 @@ FILE_MOST = 4 << 30
 PIECE = 500
 """Lines of a file that are translated at once."""
 SURE = 0.96
-_SPLITS = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-}
 _NAME = re.compile(r"(train|val|valid|validation|dev|test[\w-]*)\.([a-z]{2,3}(?:[-_][A-Za-z]{2,4})?)(?:\.gz)?")
 _NO_LANGUAGES = {"csv", "tsv", "txt", "npy", "npz", "zip", "tar", "tgz", "xls", "xml", "gif", "jpg", "png", "wav", "py"}
 
@@ -131,7 +125,7 @@ def parts_of(names: list[str]) -> tuple[Parts, list[str]]:
             continue
         stem, language = match[1], match[2]
         into = tests if stem.startswith("test") else found
-        into.setdefault(stem if into is tests else _SPLITS[stem], {}).setdefault(language, name)
+        into.setdefault(stem if into is tests else part_of(stem), {}).setdefault(language, name)
     first, *others = tests.values() or [{}]
     return {**found, **({"test": first} if first else {})}, [name for files in others for name in files.values()]
 

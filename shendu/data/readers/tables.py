@@ -52,7 +52,8 @@ class Tables(Reader):
         if place.folder and (saved := files.saved_parts(place.folder, place.names)):
             named = {str(file.relative_to(place.folder)): file for group in saved.values() for file in group}
             return Key(named, {**options(reading), "kind": "saved"})
-        return Key(files.parts_of(place), options(reading))
+        parts = files.parts_of(place)
+        return Key(parts, options(reading) | {"beside": files.beside(place.names, parts) if place.folder else ()})
 
     def read(self, claim: Claim, room: cache.Room) -> cache.Decoded:
         place, reading = claim.found

@@ -5,11 +5,14 @@ What names and first bytes tell is told without pyarrow, so that other data does
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shendu.data.files.parts import PARTS, named
 from shendu.data.reader import Place, there
 from shendu.errors import UserError
+from shendu.shown import line
 
 SUFFIXES = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".psv"), "csv"),
@@ -23,10 +26,10 @@ _MAYBE = ("", ".data", ".dat", ".txt", ".test", ".train", ".asc")
 """Endings of files that are tables where their lines have the same number of cells."""
 DELIMITERS = "\t;|,"
 """In the order in which they are believed where two would do: a comma is also a decimal sign."""
+SHOWN = 4
+"""Files that a note names."""
 SURE, SHARE, SAVED = 0.9, 0.6, 0.95
 """Of a file; of a folder of nothing but tables; of a folder that `datasets` wrote."""
-PARTS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
 
 
 def in_folder(path: Path, names: list[str]) -> dict[str, Path] | None:
@@ -34,23 +37,51 @@ def in_folder(path: Path, names: list[str]) -> dict[str, Path] | None:
 
     Raises UserError where several tables have no such names.
     """
-    found = [path / name for name in names if "/" not in name and ending(name) in SUFFIXES]
+    found = [path / name for name in _tables(names)]
     if not found:
         return None
-    parts: dict[str, Path] = {}
+    called = named({_stem(file.name) for file in found})
+    by_part: dict[str, Path] = {}
     for file in found:
-        part = PARTS.get(file.name.split(".")[0].lower())
-        if part:
-            if part in parts:
-                raise UserError(f"{path} has two {part} parts, {parts[part].name} and {file.name}: leave one")
-            parts[part] = file
-    if "train" in parts:
-        return parts
+        if part := called.get(_stem(file.name)):
+            if part in by_part:
+                raise UserError(f"{path} has two {part} parts, {by_part[part].name} and {file.name}: leave one")
+            by_part[part] = file
+    if "train" in by_part:
+        return by_part
     if len(found) > 1:
         raise UserError(
             f"{path} is a folder of tables: name one of them, such as {found[0]}, or name them train.csv and test.csv"
         )
     return {"train": found[0]}
+
+
+def _tables(names: list[str]) -> list[str]:
+    return [name for name in names if "/" not in name and ending(name) in SUFFIXES]
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0]
+
+
+def aside(names: Iterable[str], read: Mapping[str, str]) -> tuple[str, ...]:
+    """A note on the tables beside those that are read: part -> name."""
+    left = sorted(set(names) - set(read.values()))
+    if not left:
+        return ()
+    few = ", ".join(map(line, left[:SHOWN])) + (", …" if len(left) > SHOWN else "")
+    told = [part if name == part else f"{line(name)} ({part})" for part, name in read.items()]
+    return (f"left aside, no part by its name: {few}; read: {', '.join(told)}",)
+
+
+def beside(names: list[str], read: Mapping[str, Path]) -> tuple[str, ...]:
+    """The same of a folder's files."""
+    return aside(_tables(names), {part: file.name for part, file in read.items()})
+
+
+def only_parts(called: Mapping[str, Any]) -> dict[str, Any]:
+    """What is called by a part, in the parts' order."""
+    return {part: called[part] for part in PARTS if part in called}
 
 
 def ending(name: str) -> str:
@@ -88,19 +119,20 @@ def _even(head: bytes) -> bool:
 
 
 def saved_parts(path: Path, names: list[str]) -> dict[str, list[Path]] | None:
-    """Part -> Arrow files of a folder of `datasets`; None where it is none."""
+    """Part, or a split that is none -> Arrow files of a folder of `datasets`; None where it is none. Raises UserError."""
     if "dataset_dict.json" not in names and "dataset_info.json" not in names:
         return None
-    parts: dict[str, list[Path]] = {}
+    splits: dict[str, list[Path]] = {}
     for name in names:
         if name.endswith(".arrow"):
             split = Path(name).parent.name if "dataset_dict.json" in names else "train"
-            parts.setdefault(PARTS.get(split.lower(), split), []).append(path / name)
-    if "train" not in parts:
+            splits.setdefault(split, []).append(path / name)
+    called = named(splits)
+    if "train" not in called.values():
         raise UserError(
-            f"{path} has no train part ({', '.join(sorted(parts)[:6]) or 'no Arrow files'}): save it with a split named train"
+            f"{path} has no train part ({', '.join(sorted(splits)[:6]) or 'no Arrow files'}): save it with a split named train"
         )
-    return {part: group for part, group in parts.items() if part in set(PARTS.values())}
+    return {called.get(split, split): group for split, group in splits.items()}
 
 
 def sureness(place: Place) -> tuple[float, str] | None:

@@ -29,11 +29,16 @@ class Loaded(NamedTuple):
 def loaded(place: Place, reading: Reading) -> Loaded:
     """The tables of a file, a folder or an archive. Raises UserError."""
     if place.folder and (saved := files.saved_parts(place.folder, place.names)):
-        return without_indexes(of_saved(place.folder, saved), reading)
+        read = files.only_parts(saved)
+        left = files.aside(saved, {part: part for part in read})
+        found = without_indexes(of_saved(place.folder, read), reading)
+        return found._replace(notes=(*found.notes, *left))
     if place.tree and not place.folder:
         assert place.path
         return _of_archive(place.tree, place.path, place.names, reading)
-    return of_files(files.parts_of(place), reading)
+    read = files.parts_of(place)
+    found = of_files(read, reading)
+    return found._replace(notes=(*found.notes, *(files.beside(place.names, read) if place.folder else ())))
 
 
 def of_files(
@@ -94,4 +99,5 @@ def _of_archive(tree: Tree, path: Path, names: list[str], reading: Reading) -> L
                 raise UserError(
                     f"cannot read {entry} of {path}: {error}; unpack it, or copy the archive again"
                 ) from error
-        return of_files(paths, reading, where={part: f"{path}/{file.name}" for part, file in parts.items()})
+        found = of_files(paths, reading, where={part: f"{path}/{file.name}" for part, file in parts.items()})
+        return found._replace(notes=(*found.notes, *files.beside(sorted(entries), parts)))
