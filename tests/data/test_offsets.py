@@ -126,6 +126,7 @@ def table(shift: float = 0.0) -> pd.DataFrame:
                          "when": (1.6e12 + 1000 * Y).astype(np.int64)})  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_table_is_learned_as_without_its_offsets(run: Any, tmp_path: Path) -> None:
     plain = table()
     plain = pd.DataFrame({"seen": plain.seen - int(1.7e12), "lat": (plain.lat - 48) * 1e4, "day": plain.day - 2460000,

@@ -392,6 +392,7 @@ def test_pretraining_resumes_bit_for_bit(bench: Any, tmp_path: Path, monkeypatch
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(parts.state_dict()))
 
 
+@pytest.mark.slow
 def test_hidden_words_are_learned(bench: Any, tmp_path: Path) -> None:
     """Texts of one pattern: what stands around a word says which it is, whose share alone would leave 2 nats or more."""
     recipe = opinions(pretrain_steps=150, steps=1, width=32, pretrain_lr=0.01, dropout=0.0)

@@ -231,6 +231,7 @@ def test_the_networks_widths_are_the_papers() -> None:
     )
 
 
+@pytest.mark.slow
 def test_draws_the_class_that_is_held(bench: Any, tmp_path: Path) -> None:
     whole = made.bars_and_stripes(3)["splits"]["train"]
     sure = slice(1, 7), slice(9, 15)  # the empty and the full picture are bars and stripes
@@ -266,6 +267,7 @@ def test_resumes_bit_for_bit_in_every_stage(bench: Any, tmp_path: Path, monkeypa
     bench.same(bench.tensors(whole.state_dict()), bench.tensors(parts.state_dict()))
 
 
+@pytest.mark.slow
 def test_averaged_weights_do_not_remember_the_pretraining(bench: Any, tmp_path: Path) -> None:
     data = data_module.open("digits").split_off()
     choices = {

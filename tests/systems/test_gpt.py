@@ -139,6 +139,7 @@ def test_passes_instead_of_steps() -> None:
     assert gpt.recipe(data, width=256, epochs=2, steps=7).stages[0].steps == 7
 
 
+@pytest.mark.slow
 def test_it_learns_to_count(tmp_path: Path) -> None:
     choices = {"steps": 50, "batch_size": 8, "layers": 2, "width": 64, "context": 32}
     run = shendu.train("gpt", "counting", out=tmp_path / "run", quiet=True, **choices)

@@ -65,6 +65,7 @@ def test_the_projection_rule_holds_overlapping_patterns_that_outer_products_do_n
     assert held == {"hebbian": False, "pseudo-inverse": True}
 
 
+@pytest.mark.slow
 def test_capacity_has_its_knee_between_a_tenth_and_a_fifth() -> None:
     below, at, above = hopfield.capacity(300, (0.1, 0.138, 0.2))
     assert below > 0.99

@@ -108,6 +108,7 @@ def test_widths_are_multiples_of_eight_near_the_share() -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.slow
 def test_strides_are_left_out_first_and_then_from_the_end(version: Any) -> None:
     for halvings, sides in (
         (5, (32, 16, 8, 4, 2)), (4, (64, 32, 16, 8, 4)), (3, (64, 32, 16, 8, 8)), (1, (64, 32, 32, 32, 32)), (0, (64,) * 5),
@@ -117,6 +118,7 @@ def test_strides_are_left_out_first_and_then_from_the_end(version: Any) -> None:
         assert tuple(left[f"features.{i}"][1] for i in stages) == sides
 
 
+@pytest.mark.slow
 def test_small_pictures_are_left_with_about_four_pixels() -> None:
     for side, left in ((2, 1), (7, 4), (8, 4), (16, 4), (28, 4), (32, 4), (45, 6), (48, 3), (64, 4)):
         net: Any = mobilenet.recipe(pictures(side)).model

@@ -197,6 +197,7 @@ def test_training_rows_come_in_buckets() -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.slow
 def test_the_order_of_words_is_learned(name: str, bench: Any, tmp_path: Path) -> None:
     """`not good` and `good` share all words with `not bad` and `bad`."""
     data = shendu.data.open("opinions").split_off()
@@ -250,6 +251,7 @@ PROSE: dict[str, Any] = {"units": 48, "width": 16, "batch_size": 16, "context": 
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.slow
 def test_counting_is_learned(name: str, bench: Any, tmp_path: Path) -> None:
     recipe = SYSTEMS[name].recipe(shendu.data.open("counting").split_off(), **PROSE, steps=100)
     assert recipe.task.can == ("step",)

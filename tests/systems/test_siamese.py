@@ -299,6 +299,7 @@ def pictures(tmp_path: Path) -> dict[int, list[Path]]:
     return found
 
 
+@pytest.mark.slow
 def test_parts_are_of_different_classes_where_nothing_is_said(run: Any) -> None:
     assert run.recipe["data"]["reading"]["split"] == "classes:0.25"
     assert set(run.result["metrics"]) == {"train", "validation", "test"}

@@ -206,6 +206,7 @@ def test_judge_on_the_command_line(runs: tuple[Run, Run]) -> None:
     assert json.loads(found.output)["n"] == 60
 
 
+@pytest.mark.slow
 def test_a_classifier_that_draws_is_judged_too(runs: tuple[Run, Run], tmp_path: Path) -> None:
     """A deep belief network answers with classes, and draws by class."""
     few = {"hidden": (16, 16), "steps": 2, "batch_size": 32, "pretrain_steps": 2, "wake_sleep_steps": 2}

@@ -86,6 +86,7 @@ def test_a_walk_is_a_row_of_a_picture_and_frames_of_an_animation(run: shendu.Run
 
 
 @pytest.mark.parametrize("system", ["diffusion", "rbm"])
+@pytest.mark.slow
 def test_an_animation_shows_how_pictures_come_about(system: str, tmp_path: Path) -> None:
     more = {"ais_steps": 20, "ais_runs": 10} if system == "rbm" else {}
     made = shendu.train(system, "digits", out=tmp_path / "run", **more, **TRAINED)

@@ -275,6 +275,7 @@ def test_a_run_begins_with_weights_and_resumes_without_them(tmp_path: Path) -> N
     assert all(torch.equal(t, again.model.state_dict()[n]) for n, t in begun.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_asks_for_the_same_file(tmp_path: Path, one_line: Any) -> None:
     file = stored(tmp_path / "w.safetensors", state(lenet.Config(classes=7)))
     run = shendu.train("lenet", "digits", out=tmp_path / "run", steps=2, weights=file, quiet=True)
@@ -500,6 +501,7 @@ def test_files_that_are_not_converted(tmp_path: Path, one_line: Any, monkeypatch
     assert line() == "FILE is too large: 0 GB, and at most 0 GB are read"
 
 
+@pytest.mark.slow
 def test_the_process_of_its_own_refuses_code_and_has_a_time_limit(
     tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,6 +515,7 @@ def test_the_process_of_its_own_refuses_code_and_has_a_time_limit(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["w.pth"]
 
 
+@pytest.mark.slow
 def test_the_process_bounds_itself() -> None:
     import subprocess
 
