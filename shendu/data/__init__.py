@@ -256,6 +256,10 @@ def _nothing(place: Place, reading: Reading) -> UserError:
         return UserError(f"{place} is a folder of archives: name one of them, such as {place.folder / inner[0]}")
     if inner:
         return UserError(f"{place} holds other archives, such as {inner[0]}: unpack it and name one of them")
+    from shendu.data.tables import files as tables
+
+    if place.folder and (deeper := tables.deeper(place.names)):
+        return UserError(f"the tables of {place} lie deeper: name their folder, such as {place.folder / deeper}")
     return layout.unread(str(place), place.names, place.tree) or layout.without_classes(str(place), None, 0, 0, reading)
 
 

@@ -578,3 +578,37 @@ def test_splits_that_are_no_parts_are_named(tmp_path: Path) -> None:
     assert "left aside, no part by its name: unsupervised; read: train, test" in data.notes
     with pytest.raises(UserError, match="two validation tables, valid and another: leave one out"):
         shendu.data.open({"train": table, "val": table, "valid": table}, target="y")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_in_several_files_is_one(packed: bool, tmp_path: Path) -> None:
+    """As hubs cut large ones; one of the files alone is what its path says."""
+    cut = {"train-00000-of-00002": (0, 24), "train-00001-of-00002": (24, 16), "test-00000-of-00001": (0, 10)}
+    for name, (start, rows) in cut.items():
+        parquet.write_table(FRAME.slice(start, rows), tmp_path / f"{name}.parquet")
+    place = tmp_path
+    if packed:
+        place = tmp_path.parent / f"{tmp_path.name}.zip"
+        with zipfile.ZipFile(place, "w") as file:
+            for name in cut:
+                file.write(tmp_path / f"{name}.parquet", f"data/{name}.parquet")
+    data = shendu.data.open(place, target="bought")
+    whole = shendu.data.open({"train": FRAME, "test": FRAME.slice(0, 10)}, target="bought")
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(data.splits[part].column("row"), whole.splits[part].column("row"))
+    if not packed:
+        alone = shendu.data.open(tmp_path / "train-00001-of-00002.parquet", target="bought")
+        assert len(alone.splits["train"].column("row")) == 16
+        (tmp_path / "train-00001-of-00002.parquet").unlink()
+        with pytest.raises(UserError, match=r"is one of 2 files, and train-00001-of-00002\.parquet is not there"):
+            shendu.data.open(tmp_path, target="bought")
+
+
+def test_tables_that_lie_deeper_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("about")
+    parquet.write_table(FRAME, tmp_path / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(
+        UserError, match=f"the tables of {tmp_path} lie deeper: name their folder, such as {tmp_path}/data"
+    ):
+        shendu.data.open(tmp_path, target="bought")

@@ -53,7 +53,12 @@ class Tables(Reader):
             named = {str(file.relative_to(place.folder)): file for group in saved.values() for file in group}
             return Key(named, {**options(reading), "kind": "saved"})
         parts = files.parts_of(place)
-        return Key(parts, options(reading) | {"beside": files.beside(place.names, parts) if place.folder else ()})
+        if not place.folder:
+            return Key(parts, options(reading))
+        cut = {
+            f"{part} {i}": file for part, first in parts.items() for i, file in enumerate(files.shards(first)[1:], 2)
+        }
+        return Key({**parts, **cut}, options(reading) | {"beside": files.beside(place.names, parts)})
 
     def read(self, claim: Claim, room: cache.Room) -> cache.Decoded:
         place, reading = claim.found

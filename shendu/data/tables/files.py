@@ -5,7 +5,8 @@ What names and first bytes tell is told without pyarrow, so that other data does
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _MAYBE = ("", ".data", ".dat", ".txt", ".test", ".train", ".asc")
 """Endings of files that are tables where their lines have the same number of cells."""
 DELIMITERS = "\t;|,"
 """In the order in which they are believed where two would do: a comma is also a decimal sign."""
+_SHARD = re.compile(r"-(\d{1,6})-of-(\d{1,6})$")
+"""What the names of a large table's files end in: train-00000-of-00002.parquet."""
 SHOWN = 4
 """Files that a note names."""
 SURE, SHARE, SAVED = 0.9, 0.6, 0.95
@@ -37,7 +40,7 @@ def in_folder(path: Path, names: list[str]) -> dict[str, Path] | None:
 
     Raises UserError where several tables have no such names.
     """
-    found = [path / name for name in _tables(names)]
+    found = [path / name for name in _tables(names) if not _later(name)]
     if not found:
         return None
     called = named({_stem(file.name) for file in found})
@@ -61,7 +64,37 @@ def _tables(names: list[str]) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    return name.split(".")[0]
+    return _SHARD.sub("", name.split(".")[0])
+
+
+def deeper(names: Iterable[str]) -> str:
+    """The first folder within a folder that holds tables; empty: none does."""
+    return next((name.rpartition("/")[0] for name in sorted(names) if "/" in name and ending(name) in SUFFIXES), "")
+
+
+def _later(name: str) -> bool:
+    """Whether a file goes on where another one ends."""
+    found = _SHARD.search(name.split(".")[0])
+    return found is not None and int(found[1]) > 0
+
+
+def shards(path: Path, names: Container[str] = ()) -> list[Path]:
+    """The files that a table was cut into, of which this is the first; most are one. `names`: those of its archive.
+
+    Raises UserError for one that is missing.
+    """
+    found = _SHARD.search(path.name.split(".")[0])
+    if not found:
+        return [path]
+    begins, ends = path.name[: found.start()], path.name[found.end() :]
+    number = f"0{len(found[1])}"
+    files = [path.with_name(f"{begins}-{i:{number}}-of-{found[2]}{ends}") for i in range(int(found[2]))]
+    for file in files:
+        if file.name not in names and not file.exists():
+            raise UserError(
+                f"{path} is one of {len(files)} files, and {file.name} is not there: put all into one folder"
+            )
+    return files
 
 
 def aside(names: Iterable[str], read: Mapping[str, str]) -> tuple[str, ...]:
@@ -76,7 +109,9 @@ def aside(names: Iterable[str], read: Mapping[str, str]) -> tuple[str, ...]:
 
 def beside(names: list[str], read: Mapping[str, Path]) -> tuple[str, ...]:
     """The same of a folder's files."""
-    return aside(_tables(names), {part: file.name for part, file in read.items()})
+    return aside(
+        [name for name in _tables(names) if not _later(name)], {part: file.name for part, file in read.items()}
+    )
 
 
 def only_parts(called: Mapping[str, Any]) -> dict[str, Any]:

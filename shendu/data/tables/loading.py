@@ -37,23 +37,41 @@ def loaded(place: Place, reading: Reading) -> Loaded:
         assert place.path
         return _of_archive(place.tree, place.path, place.names, reading)
     read = files.parts_of(place)
-    found = of_files(read, reading)
+    found = of_files(read, reading, whole=bool(place.folder))
     return found._replace(notes=(*found.notes, *(files.beside(place.names, read) if place.folder else ())))
 
 
 def of_files(
-    paths: Mapping[str, Path], reading: Reading, facts: Published | None = None, where: dict[str, str] | None = None
+    paths: Mapping[str, Path],
+    reading: Reading,
+    facts: Published | None = None,
+    where: dict[str, str] | None = None,
+    whole: bool = False,
 ) -> Loaded:
-    """Tables by their parts; `facts` are what their publisher says of them. Raises UserError."""
+    """Tables by their parts; `facts` are what their publisher says of them, `whole`: with the files that go on where one ends.
+
+    Raises UserError.
+    """
+    import pyarrow as pa
+
     from shendu.data.tables import formats
 
     facts = facts or Published()
     tables, notes, comma = {}, list[str](), False
     for part, path in paths.items():
         skip = int(part in facts.skip)
-        tables[part], said, with_comma = formats.read(path, reading.skip_bad, names=facts.names, skip=skip)
-        notes += said
-        comma = comma or with_comma
+        each = []
+        for file in files.shards(path) if whole else [path]:
+            table, said, with_comma = formats.read(file, reading.skip_bad, names=facts.names, skip=skip)
+            each.append(table)
+            notes += said
+            comma = comma or with_comma
+        try:
+            tables[part] = pa.concat_tables(each, promote_options="permissive") if len(each) > 1 else each[0]
+        except pa.ArrowException as error:
+            raise UserError(
+                f"{path} and the {len(each) - 1} files that go on there have other columns ({error}): save them anew as one table"
+            ) from None
     found = Loaded(tables, where or {part: str(path) for part, path in paths.items()}, tuple(notes), comma)
     return without_indexes(found, reading)
 
@@ -91,7 +109,8 @@ def _of_archive(tree: Tree, path: Path, names: list[str], reading: Reading) -> L
     parts = files.in_folder(path, sorted(entries)) or {}
     with tempfile.TemporaryDirectory() as place:
         paths = {part: Path(place) / file.name for part, file in parts.items()}
-        wanted = {entries[file.name]: file for file in paths.values()}
+        there = [file for name in parts.values() for file in files.shards(name, set(entries))]
+        wanted = {entries[file.name]: Path(place) / file.name for file in there}
         for entry, data in tree.each(list(wanted)):
             try:
                 wanted[entry].write_bytes(data())
@@ -99,5 +118,6 @@ def _of_archive(tree: Tree, path: Path, names: list[str], reading: Reading) -> L
                 raise UserError(
                     f"cannot read {entry} of {path}: {error}; unpack it, or copy the archive again"
                 ) from error
-        found = of_files(paths, reading, where={part: f"{path}/{file.name}" for part, file in parts.items()})
+        where = {part: f"{path}/{file.name}" for part, file in parts.items()}
+        found = of_files(paths, reading, where=where, whole=True)
         return found._replace(notes=(*found.notes, *files.beside(sorted(entries), parts)))
