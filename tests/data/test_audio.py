@@ -159,7 +159,7 @@ def test_mp3_in_a_wav(tmp_path: Path) -> None:
     assert np.corrcoef(found[:3000], tone()[:3000])[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "RF64"])
+@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "RF64", "NIST", "VOC"])
 def test_a_recording_that_ends_early_is_no_shorter_one(form: str) -> None:
     whole = packed(tone(), form)
     with pytest.raises(ValueError, match=r"cut off: [\d,]+ bytes are promised and [\d,]+ are there"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from shendu.errors import UserError
 CHANNELS_MOST, CHUNKS_MOST = 32, 1_000
 SECONDS_HEARD, SAMPLES_HEARD = 60.0, 1 << 22
 """Of a long recording no more than this of its beginning is decoded."""
+NIST_MOST = 1 << 14
+_NIST = re.compile(rb"^(sample_count|channel_count|sample_n_bytes) -i (\d{1,15})\s*$", re.MULTILINE)
 HEAD = 1 << 26
 """Bytes of a file's beginning that are read: a minute of anything usual."""
 
@@ -67,8 +70,29 @@ def _promised(data: bytes) -> int:
     if data[:4] == b".snd":
         size = int.from_bytes(data[8:12], "big")
         return int.from_bytes(data[4:8], "big") + size if size < STREAMED else 0
+    if data[:7] == b"NIST_1A":
+        return _promised_by_nist(data)
+    if data[:19] == b"Creative Voice File":
+        return _promised_by_voc(data)
     size = int.from_bytes(data[4:8], "little")
     return 8 + size if data[:4] == b"RIFF" and size < STREAMED else 0
+
+
+def _promised_by_nist(data: bytes) -> int:
+    """Of a SPHERE file: its header is lines of text, of a size that the second one says."""
+    said = {key: int(value) for key, value in _NIST.findall(data[:NIST_MOST])}
+    size, samples = int(data[8:15].strip() or 0) if data[8:15].strip().isdigit() else 0, said.get(b"sample_count", 0)
+    return size + samples * said.get(b"channel_count", 1) * said.get(b"sample_n_bytes", 1) if size and samples else 0
+
+
+def _promised_by_voc(data: bytes) -> int:
+    """Of a Creative Voice file: blocks of a kind and a size of three bytes, until one of the kind 0."""
+    at = int.from_bytes(data[20:22], "little")
+    for _ in range(CHUNKS_MOST):
+        if at + 4 > len(data) or not data[at]:
+            break
+        at += 4 + int.from_bytes(data[at + 1 : at + 4], "little")
+    return at
 
 
 def _check(rate: int, channels: int, frames: int) -> None:
