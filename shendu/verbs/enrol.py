@@ -74,10 +74,18 @@ class Gallery:
             raise UserError(f"{path} is no gallery; {anew}")
         if about.get("weights") != fingerprint(run):
             raise UserError(f"{path} was made with other weights than those of {run.path}; name that run, or {anew}")
-        return cls(z, names)
+        found = cls(z, names)
+        if about.get("seal") != found.seal():
+            raise UserError(f"{path} is damaged: its embeddings or names are not those that were written; {anew}")
+        return found
+
+    def seal(self) -> str:
+        """sha256 of embeddings and names: a changed byte would make another person of one."""
+        names = json.dumps(self.names).encode()
+        return hashlib.sha256(self.embeddings.contiguous().numpy().tobytes() + names).hexdigest()
 
     def write(self, path: Path, run: Saved) -> None:
-        about = {"format": KIND, "names": json.dumps(self.names), "weights": fingerprint(run)}
+        about = {"format": KIND, "names": json.dumps(self.names), "weights": fingerprint(run), "seal": self.seal()}
         temporary = path.with_name(f".{path.name}")
         with shendu.run.writing(path):
             save_file({"embeddings": self.embeddings.contiguous()}, temporary, metadata=about)

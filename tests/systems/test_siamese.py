@@ -334,11 +334,19 @@ def test_galleries_that_do_not_fit_get_one_line(
     broken.write_bytes(gallery.read_bytes()[:-40])
     enrol(run, text, "x", pictures[0][0])
     text.write_bytes(text.read_bytes().replace(fingerprint(run).encode(), b"0" * 64))
+    other = tmp_path / "changed.safetensors"
+    whole = bytearray(gallery.read_bytes())
+    whole[-3] ^= 1  # the exponent of the last number
+    other.write_bytes(whole)
+    renamed = tmp_path / "renamed.safetensors"
+    renamed.write_bytes(gallery.read_bytes().replace(b"nought", b"fought"))
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(pictures[0][0].read_bytes()[:40])
     for call, expected in (
         (lambda: identify(run, tmp_path / "none.safetensors", pictures[0][0]), "there is no gallery"),
         (lambda: identify(run, broken, pictures[0][0]), "is no gallery"),
+        (lambda: identify(run, other, pictures[0][0]), "is damaged"),
+        (lambda: enrol(run, renamed, "y", pictures[0][0]), "is damaged"),
         (lambda: identify(run, text, pictures[0][0]), "was made with other weights"),
         (lambda: enrol(run, text, "y", pictures[0][0]), "was made with other weights"),
         (lambda: enrol(run, tmp_path / "g.json", "y", pictures[0][0]), "a gallery is a .safetensors file"),
