@@ -45,7 +45,7 @@ def cli() -> None:
 def main() -> None:
     """Runs the command; a person's mistake is one line and exit code 2, a signal's code is 128 + its number."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
         if isinstance(code, int) and code:  # what a command that raises Exit returns here
             sys.exit(code)

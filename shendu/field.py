@@ -34,15 +34,42 @@ class Storage(NamedTuple):
     ragged: bool = False
 
 
-class Unread(NamedTuple):
-    """Cells that say something which cannot be read, and so count as missing."""
+class Some(NamedTuple):
+    """How many cells, and one of them."""
 
-    cells: int
-    example: str
+    cells: int = 0
+    example: str = ""
+
+    def and_(self, other: Some) -> Some:
+        return Some(self.cells + other.cells, self.example or other.example)
 
     def __str__(self) -> str:
-        one = self.cells == 1
-        return f"{self.cells:,} cell{'s' * (not one)} cannot be read, such as '{self.example}', and count{'s' * one} as missing"
+        return f"{self.cells:,} cell{'s' * (self.cells != 1)}"
+
+
+class Unread(NamedTuple):
+    """Cells of one column of which a model knows nothing, though something stands in them."""
+
+    bad: Some = Some()
+    """They cannot be read, and so count as missing."""
+    nothing: Some = Some()
+    """They are words that say that nothing is known, where no one said so."""
+    unseen: Some = Some()
+    """They are categories that training had not."""
+
+    def __str__(self) -> str:
+        told = []
+        if self.bad.cells:
+            count = f"count{'s' * (self.bad.cells == 1)}"
+            told.append(f"{self.bad} cannot be read, such as '{self.bad.example}', and {count} as missing")
+        if self.nothing.cells:
+            told.append(f"{self.nothing}, such as '{self.nothing.example}', taken as missing")
+        if self.unseen.cells:
+            told.append(f"{self.unseen} of none of the categories that were learned, such as '{self.unseen.example}'")
+        return "; ".join(told)
+
+    def and_(self, other: Unread) -> Unread:
+        return Unread(*(mine.and_(theirs) for mine, theirs in zip(self, other, strict=True)))
 
 
 class Field:
@@ -265,15 +292,15 @@ def _files() -> set[str]:
 
 def all_unread(first: Mapping[str, Unread], then: Mapping[str, Unread]) -> dict[str, Unread]:
     """Cells that could not be read of several pieces of one table."""
-    both = {name: Unread(bad.cells + then[name].cells, bad.example) for name, bad in first.items() if name in then}
+    both = {name: found.and_(then[name]) for name, found in first.items() if name in then}
     return {**then, **first, **both}
 
 
-def strictly(unread: dict[str, Unread]) -> UserError:
-    """The error for cells that cannot be read, by column, where a person wants one."""
-    return UserError(
-        f"column {'; column '.join(f'{name}: {bad}' for name, bad in unread.items())}: correct them, or leave --strict out"
-    )
+def check_strict(unread: Mapping[str, Unread], where: str = "") -> None:
+    """Raises UserError for cells that cannot be read, by column, where a person wants that."""
+    bad = [f"column {name}: {Unread(found.bad)}" for name, found in unread.items() if found.bad.cells]
+    if bad:
+        raise UserError(f"{where}{'; '.join(bad)}: correct them, or leave --strict out")
 
 
 # ---- what several fields share ---------------------------------------------------------------------------------------

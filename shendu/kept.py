@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from shendu.errors import UserError
+from shendu.own import continued
 from shendu.untrusted import Unreadable, read
 
 SEAL = "seal"
@@ -27,6 +28,15 @@ class About(TypedDict, total=False):
     notes: list[str]
 
 
+class Stage(TypedDict, total=False):
+    """How long a stage of a recipe is, and by how many rows it steps."""
+
+    name: str
+    steps: int
+    batch_size: int
+    accumulate: int
+
+
 class Recipe(TypedDict, total=False):
     """recipe.json: how a run is made."""
 
@@ -38,7 +48,7 @@ class Recipe(TypedDict, total=False):
     data: About
     settings: dict[str, Any]
     model: dict[str, Any]
-    stages: list[dict[str, Any]]
+    stages: list[Stage]
     select_by: str | None
     ema: float
     weights: dict[str, str] | None
@@ -73,7 +83,7 @@ class Result(TypedDict, total=False):
     data: str
     seed: int
     metrics: dict[str, dict[str, float]]
-    intervals: dict[str, dict[str, list[float]]]
+    intervals: dict[str, dict[str, tuple[float, float]]]
     seconds: float
     samples_per_second: float
     steps: int
@@ -85,6 +95,8 @@ class Result(TypedDict, total=False):
     resume: str
     warning: str
     signatures: dict[str, str]
+    weights: str
+    """The hash of the weights that were measured."""
 
 
 class Estimator(TypedDict, total=False):
@@ -143,4 +155,18 @@ def load(path: Path, check: bool = True) -> Any:
         return None
     except (OSError, Unreadable) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it, or train again with another --out") from None
+    if path.name == "result.json":
+        _check_measured(path, values)
     return values
+
+
+def _check_measured(path: Path, result: Any) -> None:
+    """Raises UserError where figures are those of other weights than the ones beside them."""
+    network = load(path.with_name("config.json"))
+    if network is None or result["weights"] == network["files"].get("model.safetensors"):
+        return
+    made = load(path.with_name("recipe.json"))
+    raise UserError(
+        f"{path} has the figures of other weights than those beside it; restore it, or remove it and have it made anew: "
+        f"{continued(path.parent, made and made.get('own'))}"
+    )

@@ -149,7 +149,7 @@ def usual(dataset: Dataset, task: str = "auto") -> tuple[str, str]:
             f"{can}, and {dataset.name} holds {field.words}; leave --task out, or name a system (`shendu list`)"
         )
     system, why = registry.suited(word)
-    note = f"network: {system}, since {why} (another one: shendu train SYSTEM {dataset.name}; `shendu list` shows them)"
+    note = f"network: {system}, since {why} (another one: put its name before the data; `shendu list` shows them)"
     return system, note
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from shendu.core import Batch
-from shendu.errors import UserError, unknown
+from shendu.errors import Interrupted, UserError, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -185,6 +185,8 @@ def fastest(learner: nn.Module, backward: Callable[[nn.Module, str], Tensor]) ->
     eager = seconds("channels_last", False)
     try:
         compiled = {layout: seconds(layout, True, 3 * eager) for layout in layouts}
+    except Interrupted:
+        raise
     except Exception as error:
         return False, "channels_last", f"stays uncompiled: torch.compile failed here ({type(error).__name__})"
     layout = min(compiled, key=lambda name: compiled[name])

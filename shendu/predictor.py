@@ -15,7 +15,7 @@ from shendu import data, parallel
 from shendu.core import At, Batch, Outputs, Source
 from shendu.data.reader import USUAL
 from shendu.errors import Interrupted, UserError, out_of_memory
-from shendu.field import Unread, all_unread, strictly
+from shendu.field import Unread, all_unread, check_strict
 from shendu.metrics.evaluation import Measured, asking, evaluate, floats
 from shendu.reading import Reading
 from shendu.tasks import Task
@@ -147,8 +147,8 @@ class Predictor(nn.Module):
         told, unread = set[str](), dict[str, Unread]()
         for piece in data.pieces(given, self.task.inputs, reading, say):
             unread = all_unread(unread, piece.unread)
-            if unread and reading.strict:
-                raise strictly(unread)
+            if reading.strict:
+                check_strict(unread)
             for line in (*piece.notes, self.task.unsure(piece.stored)):
                 if line and line not in told:
                     say(line)

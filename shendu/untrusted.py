@@ -87,7 +87,7 @@ def lenient(path: Path, wanted: Any = Any, otherwise: Any = None) -> Any:
 def misfit(value: Any, wanted: Any, at: str = "") -> str:
     """Where a JSON value is first of another type than `wanted`, in words; empty: nowhere.
 
-    `wanted` is made of bool, int, float, str, None, Any, list[…], dict[str, …], unions of them, and TypedDicts, whose
+    `wanted` is made of bool, int, float, str, None, Any, list[…], tuple[…] of one type, dict[str, …], unions of them, and TypedDicts, whose
     entries are of their types where they are there at all.
     """
     if wanted is Any:
@@ -96,6 +96,11 @@ def misfit(value: Any, wanted: Any, at: str = "") -> str:
         said = [misfit(value, each, at) for each in get_args(wanted)]
         return "" if "" in said else max(said, key=len)
     kind = dict if is_typeddict(wanted) else get_origin(wanted) or wanted
+    if kind is tuple:
+        size = len(get_args(wanted))
+        if isinstance(value, list) and len(value) != size:
+            return f"{repr(at) if at else 'it'} is a list of {len(value)}, not of {size}"
+        kind = list
     fits = isinstance(value, int | float if kind is float else kind) and (kind is bool or not isinstance(value, bool))
     if not fits:
         found = next(words for each, words in WORDS.items() if isinstance(value, each))

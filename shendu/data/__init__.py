@@ -365,7 +365,7 @@ def _unreadable(bad: list[Piece]) -> UserError:
     what = f"cannot read {line(name)}: {why}"
     if len(bad) > 1:
         what = f"none of the {len(bad):,} inputs can be read, the first is {line(name)} ({why})"
-    return UserError(f"{what}; give {bad[0].wanted}")
+    return UserError(what if ":" in why else f"{what}; give {bad[0].wanted}")
 
 
 def _each(given: Any) -> Iterator[Any]:

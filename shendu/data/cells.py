@@ -16,7 +16,7 @@ from shendu.data import labels, numerals, offsets, times
 from shendu.data.column import CODED, DATE, LETTERS, MISSING, NAMED, UNSEEN, Column
 from shendu.data.words import ALONE, JOINERS, MARKS, SPACE
 from shendu.errors import UserError
-from shendu.field import Unread
+from shendu.field import Some, Unread
 
 ABSENT = (
     *("", "?", "-", "--", ".", "#N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "N/A", "n/a", "NA", "<NA>", "na"),
@@ -95,7 +95,10 @@ def _number(word: str) -> float | None:
 class Cells:
     """One column of a table and the views of it that are needed, each made once; `missing`: words that say that nothing is known."""
 
-    def __init__(self, name: str, column: pa.ChunkedArray, missing: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, column: pa.ChunkedArray, missing: tuple[str, ...] = (), composed: bool = False
+    ) -> None:
+        """`composed`: words in Unicode's composed form, in which two ways to write a letter are one."""
         self.order: tuple[str, ...] = ()
         self.ordered = False
         if pa.types.is_dictionary(column.type):
@@ -107,6 +110,8 @@ class Cells:
             column = pa.chunked_array(named, None if named else column.type.value_type)
         elif pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
             column = column.cast(pa.string())
+        if composed and pa.types.is_string(column.type) and not pc.all(pc.string_is_ascii(column)).as_py():
+            column = pc.utf8_normalize(column, "NFC")
         before = column.null_count
         column = _without(column, missing) if missing else column
         self.left = column.null_count - before
@@ -153,7 +158,7 @@ class Cells:
     def _absent(self) -> pa.ChunkedArray:
         return pc.is_in(pc.utf8_trim_whitespace(self.column), pa.array(ABSENT))
 
-    def word_for_nothing(self) -> Unread | None:
+    def word_for_nothing(self) -> Some | None:
         """How many texts are words for nothing, and the one that is the most usual; None: none is."""
         if not pa.types.is_string(self.column.type) or not pc.any(self._absent).as_py():
             return None
@@ -162,7 +167,7 @@ class Cells:
         if not len(found):
             return None
         times = found.field("counts").to_numpy(zero_copy_only=False)
-        return Unread(int(times.sum()), found.field("values")[int(times.argmax())].as_py())
+        return Some(int(times.sum()), found.field("values")[int(times.argmax())].as_py())
 
     @cached_property
     def plain(self) -> np.ndarray | None:
@@ -537,7 +542,7 @@ def stored(cells: Cells, field: Column) -> np.ndarray:
         if first is not None:
             raise UserError(
                 f"column {cells.name} was a {field.kind} in training, and here it holds '{cells.written(int(first))}': "
-                "check whether the columns are shifted"
+                "write it as it was there, or check whether the columns are shifted"
             )
     return found
 
@@ -558,17 +563,20 @@ def _check_zone(cells: Cells, field: Column) -> None:
 
 
 def unread(cells: Cells, field: Column, found: np.ndarray) -> Unread | None:
-    """Cells that say something of which stored values [N, width] know nothing; None: there are none.
-
-    A category that is not among the names is none of them: it has a code of its own.
-    """
-    if field.kind in ("number", "date"):
-        nothing = np.isnan(found[:, 0])
-    elif field.kind == "boolean":
-        nothing = found[:, 0] == MISSING
-    else:
+    """Cells that say something of which stored values [N, width] know nothing; None: there are none."""
+    if field.kind == "text":
         return None
+    if field.kind in ("category", "ordered"):
+        unseen = found[:, 0] == UNSEEN
+        some = unseen.any() and (found[:, 0] >= NAMED).any()  # that all are is told otherwise
+        return Unread(unseen=_some(cells, unseen)) if some else None
+    nothing = found[:, 0] == MISSING if field.kind == "boolean" else np.isnan(found[:, 0])
     if not nothing.any():
         return None
-    bad = np.flatnonzero(nothing & cells.says)
-    return Unread(len(bad), cells.written(int(bad[0]))) if len(bad) else None
+    told = Unread(_some(cells, nothing & cells.says), cells.word_for_nothing() or Some())
+    return told if any(some.cells for some in told) else None
+
+
+def _some(cells: Cells, which: np.ndarray) -> Some:
+    found = np.flatnonzero(which)
+    return Some(len(found), cells.written(int(found[0]))) if len(found) else Some()

@@ -158,6 +158,8 @@ class Dataset:
                 continue
             held_out = self._held_out(train, part, how if part == "test" else "")
             if part == "validation" and len(held_out) < VALIDATION_LEAST:
+                few = f"no validation part in {self.name}: a tenth of {len(train):,} training rows is too little, all are learned from"
+                done = replace(done, notes=(*done.notes, few))
                 continue
             kept = np.setdiff1d(np.arange(len(train)), held_out)
             if not len(kept) or not len(held_out):

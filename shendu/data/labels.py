@@ -88,6 +88,12 @@ def places(values: pa.Array, names: tuple[str, ...] | list[str]) -> np.ndarray:
     return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
+def taken_alike(values: pa.Array, names: tuple[str, ...] | list[str]) -> dict[str, str]:
+    """Value -> the name that it is taken for, of those that are not its own text."""
+    there = places(values, names)
+    return {v: names[i] for v, i in zip(values.to_pylist(), there.tolist(), strict=True) if i >= 0 and v != names[i]}
+
+
 def alike(names: list[str]) -> list[str]:
     """Those that say the same whole number or truth as another."""
     plain = _plain(pa.array(names, pa.string()))

@@ -123,7 +123,7 @@ class Session(State):
         if now - self.shown_at > 0.25:
             self.shown_at = now
             self.setup.show({**figures.line(self), "loss": float(loss)})
-        if at.compiled is None and at.step == pace.TRIAL_STEP:
+        if at.compiled is None and at.step >= pace.TRIAL_STEP:
             self.consider_compiling(batches)
         if self.setup.time_limit and pace.plan(self):
             self.save()
@@ -226,6 +226,9 @@ class Session(State):
         units = self.units(batches)
 
         def backward(learner: nn.Module, layout: str) -> Tensor:
+            if self.stopping:
+                self.at.compiled = None  # nothing was decided: it is tried when the run goes on
+                self.pulse()
             return self.backward(learner, parallel.to_device(batches[0], self.setup.device, layout), units)[0]
 
         pace.try_compiling(self, backward)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+ASKED = b"\nstopping when this step is done; once more: at once\n"
 HANGUP = signal.Signals.__members__.get("SIGHUP")
 """A terminal that was closed; Windows has none."""
 
@@ -27,6 +29,9 @@ def stop_signals() -> Iterator[list[int]]:
         if caught and number != HANGUP:
             raise KeyboardInterrupt
         caught.append(number)
+        if number != HANGUP:  # the terminal is there, and a step may take long
+            with suppress(OSError):
+                os.write(2, ASKED)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:

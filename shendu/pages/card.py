@@ -70,5 +70,7 @@ def command(made: dict[str, Any]) -> str:
 def plain(value: Any) -> str:
     """A setting as a person would type it."""
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value)

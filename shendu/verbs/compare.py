@@ -103,25 +103,27 @@ class Comparison:
 def compare(*runs: Saved | str | Path) -> Comparison:
     """The figures of finished runs on one part, with what each costs; speeds are measured one after the other, now.
 
-    Raises UserError for a run that is unfinished, and for runs without a common part or metric.
+    Unfinished ones are left out, and named in the notes. Raises UserError where none is finished, and for runs without a common part
+    or metric.
     """
     if not runs:
         raise UserError("compare needs runs: shendu compare RUN RUN …; `shendu runs` lists those under runs/")
-    opened = [Saved.of(run) for run in runs]
-    results = [finished(run) for run in opened]
+    given = [Saved.of(run) for run in runs]
+    opened = [run for run in given if run.result is not None]
+    unfinished = [run for run in given if run.result is None]
+    if not opened:
+        raise unfinished[0].unfinished()
+    results = [run.result for run in opened]
     part, metric = common(opened, results)
     names = labels(opened)
     lines = tuple(
         line_of(run, result, name, part, metric) for run, result, name in zip(opened, results, names, strict=True)
     )
-    return Comparison(metric=metric, part=part, lines=lines, notes=tuple(notes(opened, results)))
+    return Comparison(metric=metric, part=part, lines=lines, notes=(*notes(opened, results), *left_out(unfinished)))
 
 
-def finished(run: Saved) -> dict[str, Any]:
-    result = run.result
-    if result is None:
-        raise run.unfinished()
-    return result
+def left_out(unfinished: list[Saved]) -> list[str]:
+    return [f"left out, since it is not finished: {run.path} (continue it with: {run.continued})" for run in unfinished]
 
 
 def common(runs: Sequence[Saved], results: Sequence[dict[str, Any]]) -> tuple[str, str]:

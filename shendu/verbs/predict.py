@@ -50,7 +50,8 @@ class Unread:
     def told(self, skipped: bool) -> str:
         """A line about them; empty where there are none."""
         count = f"{self.rows:,} input{'s' * (self.rows != 1)} cannot be read"
-        more = "left out" if skipped else "named with the reason (--skip-bad leaves them out)"
+        it = "it" if self.rows == 1 else "them"
+        more = "left out" if skipped else f"named with the reason (--skip-bad leaves {it} out)"
         return f"{count}, {more}; the first is {self.first}" if self.rows else ""
 
 

@@ -33,7 +33,8 @@ def report(run: Saved | str | Path, *, data_dir: str | Path | None = None) -> Pa
     predictor = opened.predictor(precision=opened.result["precision"])
     most = TRAIN_FIGURE_ROWS if part == "train" else 0
     measured = predictor.evaluate(recipe.splits[part], most=most, worst=True)
-    return write(opened.folder, recipe, predictor, measured, part)
+    with predictor.sound():
+        return write(opened.folder, recipe, predictor, measured, part)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

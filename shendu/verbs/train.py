@@ -205,6 +205,7 @@ def finish(
         result["warning"] = warning
     if signed := signatures(recipe.task):
         result["signatures"] = signed
+    result["weights"] = folder.need("config.json")["files"]["model.safetensors"]
     folder.write("result.json", result)
     display.result(result, folder)
     if warning:

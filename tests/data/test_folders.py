@@ -385,16 +385,16 @@ def test_classes_whose_names_are_no_unicode_stay_apart(tmp_path: Path, make: Sim
 
 def test_classes_are_told_with_their_counts(write: Any) -> None:
     data = shendu.data.open(write([*pets("train", "test"), "train/cat/9.png"]))
-    assert data.tally() == ("2 classes: cat 5, dog 4",)
+    assert data.tally() == ("2 classes: cat (5), dog (4)",)
     codes = np.repeat(np.arange(100), np.arange(100) + 1)
     many = Category(names=tuple(f"c{i:02}" for i in range(100)))
     assert many.tally([{"": codes[:50]}, {"": codes[50:]}]) == (
-        "100 classes: c00 1, c01 2, c02 3, c03 4, c04 5, c05 6, c06 7, c07 8, c08 9, c09 10, and 90 more; "
+        "100 classes: c00 (1), c01 (2), c02 (3), c03 (4), c04 (5), c05 (6), c06 (7), c07 (8), c08 (9), c09 (10), and 90 more; "
         "1 (c00) to 100 (c99) rows each"
     )
-    assert Category(names=("a" * 50, "b\n")).tally([{"": np.array([0, 1, 1])}]) == f"2 classes: {'a' * 39}… 1, b? 2"
+    assert Category(names=("a" * 50, "b\n")).tally([{"": np.array([0, 1, 1])}]) == f"2 classes: {'a' * 39}… (1), b? (2)"
 
 
 def test_training_says_the_classes(write: Any) -> None:
     data = wanted("lenet", write(pets("train", "test")), None, False, {}, None).open()
-    assert data.notes == ("2 classes: cat 4, dog 4",)
+    assert data.notes == ("2 classes: cat (4), dog (4)",)

@@ -190,7 +190,10 @@ def test_what_is_taken_is_said(form: str, values: list[Any], numbers: list[float
 def test_what_cannot_be_read_is_counted(form: str, bad: str) -> None:
     stored, unread, notes = asked([bad, "NA", None, "1" if form != "h:m:s" else "8:30", bad], form=form)
     assert np.isnan(stored).tolist() == [True, True, True, False, True]
-    assert unread == f"2 cells cannot be read, such as '{bad}', and count as missing"
+    assert (
+        unread
+        == f"2 cells cannot be read, such as '{bad}', and count as missing; 1 cell, such as 'NA', taken as missing"
+    )
 
 
 def test_other_kinds_in_another_dress() -> None:
@@ -199,6 +202,9 @@ def test_other_kinds_in_another_dress() -> None:
         assert asked([value], kind="category", names=names)[0] == [code]
     assert asked(["9"], kind="category", names=names)[2] == (
         "column it: none of its values is one that training had, such as '9'",
+    )
+    assert asked(["9", "7", "6"], kind="category", names=names)[1] == (
+        "2 cells of none of the categories that were learned, such as '9'"
     )
     truths = ("false", "true")
     for value in (True, "yes", "TRUE", 1, 1.0, "1"):

@@ -347,11 +347,11 @@ FOLDERS: dict[str, tuple[dict[str, str], str]] = {
     ),
     "words in test's numbers": (
         {"train.csv": GOOD, "test.csv": "b,a,y\n" + rows(20, lambda i: f"{i},{'pq'[i % 2]},u\n")},
-        "{}/test.csv: column a was a number in training, and here it holds 'p': check whether the columns are shifted",
+        "{}/test.csv: column a was a number in training, and here it holds 'p': write it as it was there, or check whether the columns are shifted",
     ),
     "shifted test": (
         {"train.csv": GOOD, "test.csv": "a,b,y\n" + rows(20, lambda i: f"{'pq'[i % 2]},{i},u\n")},
-        "{}/test.csv: column a was a number in training, and here it holds 'p': check whether the columns are shifted",
+        "{}/test.csv: column a was a number in training, and here it holds 'p': write it as it was there, or check whether the columns are shifted",
     ),
     "several tables": (
         {"x.csv": GOOD, "z.csv": GOOD},
@@ -448,7 +448,7 @@ ROW = Row(columns=(Column(name="age", kind="number"), Column(name="town", kind="
     [
         ({"age": 3}, "there is no column 'town', which the model reads; known: age"),
         ({"age": 3, "Town": "Ulm"}, "there is no column 'town', which the model reads; did you mean 'Town'?"),
-        ({"age": "old", "town": "Ulm"}, "column age was a number in training, and here it holds 'old': check whether the columns are shifted"),
+        ({"age": "old", "town": "Ulm"}, "column age was a number in training, and here it holds 'old': write it as it was there, or check whether the columns are shifted"),
         ({"age": [[1]], "town": ["Ulm"]}, "column age holds list<item: int64>, and the model reads a number: give plain values"),
         ({"age": [1, 2], "town": ["Ulm"]}, "the columns have different lengths (age 2, town 1): give each column one value per row"),
         (7, "rows cannot be a int: give a dict, a list of dicts, or a pandas, polars or pyarrow table"),

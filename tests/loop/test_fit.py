@@ -1015,6 +1015,28 @@ def test_the_trials_verdict_is_written_down(
     bench.same(bench.tensors(plain.state_dict()), bench.tensors(model.state_dict()))
 
 
+def test_a_signal_ends_the_trial_which_is_made_when_the_run_goes_on(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials: list[str] = []
+
+    def trial(learner: nn.Module, backward: Any) -> tuple[bool, str, str]:
+        trials.append("begun")
+        backward(learner, "channels_last")
+        if len(trials) == 1:
+            signal.raise_signal(signal.SIGINT)
+        backward(learner, "channels_last")
+        trials.append("ended")
+        return False, "channels_last", "a verdict"
+
+    monkeypatch.setattr(parallel, "fastest", trial)
+    monkeypatch.setitem(parallel.TRIAL_WORTH, "cpu", 0.0)
+    with pytest.raises(Interrupted, match=f"stopped at step {pace.TRIAL_STEP} of"):
+        bench.train(recipe(), tmp_path, compile="auto")
+    bench.train(recipe(), tmp_path, compile="auto")
+    assert trials == ["begun", "begun", "ended"]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_trial_itself(bench: Any, tmp_path: Path) -> None:

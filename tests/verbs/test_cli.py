@@ -42,6 +42,14 @@ def call(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
     return code, out, err
 
 
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["shendu"])
+    cli.main()
+    shown = capsys.readouterr()
+    assert "\nCommands:\n" in shown.out
+    assert not shown.err
+
+
 def test_ctrl_c_while_figures_are_taken_says_that_what_was_learned_is_saved(monkeypatch, capsys, tmp_path):
     def stopped(*_):
         raise KeyboardInterrupt

@@ -134,6 +134,8 @@ def test_mistakes(runs: list[Run], tmp_path: Path, one_line: Any) -> None:
         with pytest.raises(UserError) as caught:
             compare(*given)
         assert one_line(caught.value) == text
+    left = f"left out, since it is not finished: {unfinished} (continue it with: shendu train --resume {unfinished})"
+    assert left in compare(unfinished, runs[0]).notes
     with pytest.raises(UserError) as caught:
         Comparison(metric="accuracy", part="test", lines=(), notes=()).write(tmp_path / "x.pdf")
     assert one_line(caught.value) == "a comparison is written as .html, .png, .svg; write it like --out compare.html"

@@ -106,6 +106,41 @@ def test_files_of_two_runs_are_not_mixed(there: Path, tmp_path: Path) -> None:
         (there / name).write_bytes(raw)
 
 
+def test_figures_are_those_of_the_weights_beside_them(
+    there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], one_line: Any
+) -> None:
+    """Each file's own seal may be right, and the figures another run's."""
+    path = there / "result.json"
+    other = json.loads(path.read_text()) | {"weights": "0" * 64}
+    path.write_text(json.dumps(kept.sealed({k: v for k, v in other.items() if k != kept.SEAL})))
+    for ask in (lambda: Saved(there).result, lambda: shendu.report(there), lambda: shendu.compare(there)):
+        with pytest.raises(UserError, match="has the figures of other weights than those beside it") as caught:
+            ask()
+        one_line(caught.value)
+    (row,) = shendu.list_runs(there.parent)
+    assert row["state"].startswith("damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("result.json", lambda v: next(iter(next(iter(v["intervals"].values())).values())).append(1.0), "is a list of 3, not of 2"),
+        ("recipe.json", lambda v: v["stages"][0].update(batch_size=[1, 2]), "is a list, not a whole number"),
+    ],
+)  # fmt: skip
+def test_what_was_sealed_anew_is_held_to_its_types(
+    name: str, change: Any, said: str, there: Path, one_line: Any
+) -> None:
+    path = there / name
+    values = json.loads(path.read_text())
+    del values[kept.SEAL]
+    change(values)
+    path.write_text(json.dumps(kept.sealed(values)))
+    with pytest.raises(UserError, match=said) as caught:
+        shendu.report(there)
+    one_line(caught.value)
+
+
 def test_runs_open_wherever_they_are(there: Path, tmp_path: Path) -> None:
     wanted = asked(there)
     moved = there.rename(tmp_path / "moved 深度")

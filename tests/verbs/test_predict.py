@@ -344,7 +344,7 @@ PREDICT = [
     (
         "shifted",
         "out.csv",
-        "column age was a number in training, and here it holds '{job}': check whether the columns are shifted",
+        "column age was a number in training, and here it holds '{job}': write it as it was there, or check whether the columns are shifted",
     ),
     ("good", "out.xls", "--out {dir}/out.xls is none of .csv, .jsonl, .parquet; write it like out.csv"),
     ("good", "out.jsonll", "--out {dir}/out.jsonll is none of .csv, .jsonl, .parquet; did you mean '.jsonl'?"),
@@ -399,7 +399,7 @@ EVALUATE = [
     ("lacks", "{file}: there is no column 'job', which the model reads; known: age, income"),
     (
         "shifted",
-        "{file}: column age was a number in training, and here it holds '{job}': check whether the columns are shifted",
+        "{file}: column age was a number in training, and here it holds '{job}': write it as it was there, or check whether the columns are shifted",
     ),
     ("classes", "{file} has the class 'medium' in row 1, which the run has not: its classes are high, low"),
     ("untold", "{file} has no target column 'income' to compare predictions with; for its predictions: shendu predict"),

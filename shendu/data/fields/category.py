@@ -73,13 +73,14 @@ class Category(Field):
         count = np.zeros(len(self.names), np.int64)
         for values in pieces:
             count += np.bincount(values[""], minlength=len(self.names))
-        named = [f"{_short(name)} {n:,}" for name, n in zip(self.names[:MOST], count[:MOST].tolist(), strict=True)]
+        named = [f"{_short(name)} ({n:,})" for name, n in zip(self.names[:MOST], count[:MOST].tolist(), strict=True)]
         if len(self.names) <= MOST:
             return f"{len(self.names)} classes: {', '.join(named)}"
         least, most = int(count.argmin()), int(count.argmax())
         ends = (
             f"{count[least]:,} ({_short(self.names[least])}) to {count[most]:,} ({_short(self.names[most])}) rows each"
         )
+        ends = f"{count[least]:,} rows each" if count[least] == count[most] else ends
         return f"{len(self.names):,} classes: {', '.join(named[:SHOWN])}, and {len(self.names) - SHOWN:,} more; {ends}"
 
     def example(self, n: int) -> Batch:

@@ -111,7 +111,7 @@ class Row(Field):
                 raise UserError(
                     f"there is no column '{column.name}', which the model reads{near(column.name, table.column_names)}"
                 )
-        given = [cells.Cells(c.name, table.column(c.name), c.missing) for c in self.columns]
+        given = [cells.Cells(c.name, table.column(c.name), c.missing, composed=True) for c in self.columns]
         columns, notes = cells.reread_all(given, self.columns, frames.comma(table))
         found = np.empty((table.num_rows, *self.stored), np.float32)
         unread = {}

@@ -158,9 +158,10 @@ def decoded(
         codes[part] = room(part, "sequence", stored.shape)
         codes[part][:] = stored
     what = f"column {names[0]} is" if len(names) == 1 else f"{len(names)} columns of single letters ({names[0]}, …) are"
+    least, most = int(lengths.min()), column.length
+    span = f"{most}" if least == most else f"{least} to {most}"
     notes = [
-        f"{what} read as sequences of {''.join(letters)}, {lengths.min()} to {column.length} letters long "
-        f"(another: --type {names[0]}=category)"
+        f"{what} read as sequences of {''.join(letters)}, {span} letters long (another: --type {names[0]}=category)"
     ]
     unread = [name for name in tables["train"].column_names if name not in (*names, target)]
     if unread:

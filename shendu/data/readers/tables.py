@@ -21,7 +21,7 @@ from shendu.data.tables import files, loading
 from shendu.data.tables.files import SUFFIXES
 from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
-from shendu.field import Field, strictly
+from shendu.field import Field, check_strict
 from shendu.reading import Published, Reading
 
 if TYPE_CHECKING:
@@ -270,8 +270,8 @@ def _read(table: pa.Table, field: Field, where: str, reading: Reading) -> tuple[
         stored, unread, notes = field.read(values_of(table, field))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    if unread and reading.strict:
-        raise strictly(unread)
+    if reading.strict:
+        check_strict(unread)
     return stored, [*notes, *(f"column {name}: {bad}" for name, bad in unread.items())]
 
 
@@ -290,7 +290,7 @@ def _targets(
     read: pa.Table, name: str, where: str, target: Field, comma: bool, reading: Reading
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(targets as they are stored, which rows have one, notes). Raises UserError for a class that the run has not."""
-    from shendu.data import cells, offsets
+    from shendu.data import cells, labels, offsets
     from shendu.data.column import Column
     from shendu.data.tables.target import class_codes, unread_target
 
@@ -313,8 +313,7 @@ def _targets(
             f"its classes are {', '.join(names[:8])}{', …' * (len(names) > 8)}"
         )
     left = int((codes < 0).sum())
-    return (
-        codes,
-        codes >= 0,
-        [f"{left:,} of {len(codes):,} rows of {where} have no {name} and are left out"] if left else [],
-    )
+    notes = [f"{left:,} of {len(codes):,} rows of {where} have no {name} and are left out"] if left else []
+    alike = [f"'{said}' for '{taken}'" for said, taken in labels.taken_alike(column.labels.texts, names).items()]
+    notes += [f"classes of {where} are taken for those that the run has: {', '.join(alike[:4])}"] if alike else []
+    return codes, codes >= 0, notes

@@ -175,7 +175,9 @@ def pieces(given: Any, known: tuple[str, ...], *, rows: int = 0, ragged: list[in
     """
     if not isinstance(given, str | Path):
         table = frames.from_object(given)
-        yield from (table.slice(start, rows or len(table)) for start in range(0, len(table), rows or len(table)))
+        yield from (
+            table.slice(start, rows or len(table)) for start in range(0, len(table), rows or max(1, len(table)))
+        )
         return
     path = Path(given).expanduser()
     if not path.exists():

@@ -24,7 +24,7 @@ from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import ID, Judged, as_text, explained, judge, parse_types
 from shendu.data.tables.target import Target, choose_target, prepared
 from shendu.errors import UserError, near
-from shendu.field import Unread, strictly
+from shendu.field import Some, check_strict
 from shendu.reading import Published, Reading
 
 
@@ -154,7 +154,7 @@ def columns_of(
     absent = (*reading.absent, *facts.missing)
     words = Counter[str]()
     unread: list[str] = []
-    names_for_nothing: dict[str, Unread] = {}
+    names_for_nothing: dict[str, Some] = {}
     waiting = {part: dict(zip(table.column_names, table.columns, strict=True)) for part, table in tables.items()}
     tables.clear()
     judged: dict[str, Judged] = {}
@@ -162,7 +162,11 @@ def columns_of(
     columns: dict[str, list[np.ndarray | Cells]] = {part: [] for part in waiting}
     spare: dict[str, Cells] = {}
     for name in names:
-        given = {part: Cells(name, table.pop(name), absent) for part, table in waiting.items() if name in table}
+        given = {
+            part: Cells(name, table.pop(name), absent, composed=True)
+            for part, table in waiting.items()
+            if name in table
+        }
         words.update({name: sum(one.left for one in given.values())})
         judged[name] = judge(given["train"], said.get(name), comma)
         if field := judged[name].field:
@@ -192,14 +196,14 @@ def _of_part(given: Cells, field: Column, part: str, where: str, reading: Readin
     found = _stored(given, here, where)
     bad = cells.unread(given, here, found)
     if bad and reading.strict:
-        raise UserError(f"{where}: {strictly({field.name: bad})}")
+        check_strict({field.name: bad}, f"{where}: ")
     if part == "train":  # its words are told with the column's kind
         return found, []
     notes = [*cells.reread_told(given, field, here), *([f"column {field.name}: {bad}"] if bad else [])]
     return found, [f"{part} part, {note}" for note in notes]
 
 
-def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) -> list[str]:
+def _nothing(words: Counter[str], names: dict[str, Some], reading: Reading) -> list[str]:
     """What was made of words that may say that nothing is known."""
     notes = []
     if reading.missing:
