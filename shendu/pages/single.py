@@ -54,7 +54,10 @@ def elements(predictor: Predictor, name: str, row: Batch) -> dict[str, Any]:
         return {}
     values = found[0]
     order = values.abs().flatten().argsort(descending=True, stable=True)[:BARS].tolist()
-    bars = [Bar(f"x[{', '.join(map(str, np.unravel_index(i, tuple(values.shape))))}]", float(values.flatten()[i])) for i in order]
+    bars = [
+        Bar(f"x[{', '.join(map(str, np.unravel_index(i, tuple(values.shape))))}]", float(values.flatten()[i]))
+        for i in order
+    ]
     return {"form": "parts", "parts": signed(bars, False)}
 
 

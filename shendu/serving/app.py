@@ -77,7 +77,9 @@ class State:
             self.recorder = Recorder(self.settings.record, how)
             for model in loaded:
                 self.recorder.loaded(model)
-        self.models = Models([Served(one, Engine(pace, self.kept, alone=self.recorder is not None), how) for one in loaded])
+        self.models = Models(
+            [Served(one, Engine(pace, self.kept, alone=self.recorder is not None), how) for one in loaded]
+        )
         self.ready = True
 
     def kept(self, jobs: list[Job], answers: list[Answer]) -> None:
@@ -186,7 +188,9 @@ async def asked(request: Request) -> Asked:
         if name is not None and not isinstance(name, str):
             raise UserError("model is a name")
         return Asked(name, value["inputs"] if "inputs" in value else [value["input"]])
-    end = {"text/csv": "rows.csv", "application/x-ndjson": "rows.jsonl", "application/jsonl": "rows.jsonl"}.get(kind, "")
+    end = {"text/csv": "rows.csv", "application/x-ndjson": "rows.jsonl", "application/jsonl": "rows.jsonl"}.get(
+        kind, ""
+    )
     return Asked(model, [Sent(end, body)])
 
 
@@ -402,6 +406,11 @@ def counted(handler: Handler, path: str) -> Handler:
 
 async def unanswered(request: Request, error: Any) -> Response:
     """A path or a method that there is not."""
-    why = {404: "there is nothing at this path; GET /docs lists what there is", 405: "this path does not take that method"}
+    why = {
+        404: "there is nothing at this path; GET /docs lists what there is",
+        405: "this path does not take that method",
+    }
     line, known = why.get(error.status_code, str(error.detail)), facts(request)
-    return json_response(told_as(request.url.path, error.status_code, line, known), error.status_code, error.headers or {})
+    return json_response(
+        told_as(request.url.path, error.status_code, line, known), error.status_code, error.headers or {}
+    )

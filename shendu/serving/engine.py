@@ -28,6 +28,7 @@ from shendu.serving.writing import Writer
 REMEMBERED = 64
 """Batches whose time is remembered."""
 
+
 class Answer(NamedTuple):
     """What a model says of a request's rows."""
 

@@ -73,9 +73,7 @@ def facts(request: Any) -> Facts:
 class Guard:
     """The application, guarded."""
 
-    def __init__(
-        self, app: App, *, token: str, hosts: tuple[str, ...], limits: Limits, meters: Meters
-    ) -> None:
+    def __init__(self, app: App, *, token: str, hosts: tuple[str, ...], limits: Limits, meters: Meters) -> None:
         """`token`: empty, where none is asked for; `hosts`: what a request may call this server, any where there are none."""
         self.app, self.token, self.hosts, self.limits, self.meters = app, token.encode(), hosts, limits, meters
 
@@ -198,8 +196,12 @@ def refusal(error: Exception, known: Facts) -> tuple[int, str, dict[str, str]]:
 def told_as(path: str, status: int, why: str, known: Facts) -> dict[str, Any]:
     """An error in the form that the clients of a path know."""
     if path.startswith("/v1/"):
-        kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(status, "invalid_request_error")
-        return {"error": {"message": why, "type": "server_error" if status >= 500 else kind, "param": None, "code": None}}
+        kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(
+            status, "invalid_request_error"
+        )
+        return {
+            "error": {"message": why, "type": "server_error" if status >= 500 else kind, "param": None, "code": None}
+        }
     return {"error": why} if path.startswith("/v2") else {"error": why, "request": known.id}
 
 
@@ -219,4 +221,4 @@ class JsonLines(logging.Formatter):
         about = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info:
             about["trace"] = self.formatException(record.exc_info)
-        return json.dumps({**about, **getattr(record, "facts", {})}, ensure_ascii=False)
+        return json.dumps({**about, **vars(record).get("facts", {})}, ensure_ascii=False)

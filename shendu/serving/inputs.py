@@ -29,7 +29,7 @@ CELL_MOST = 1 << 14
 
 
 class Sent(NamedTuple):
-    """A file as it was sent."""
+    """A file as it was sent: no value of JSON is a tuple."""
 
     name: str
     data: bytes
@@ -84,7 +84,7 @@ def _values_of(field: Field, name: str, values: list[Any]) -> tuple[Values, list
     """One input's values as they are stored, and notes."""
     if field.running and len(values) > 1:
         raise UserError("give one text at a time: running text is read from its beginning")
-    if any(isinstance(value, Sent) or _is_file(field, value) for value in values):
+    if any(isinstance(value, tuple) or _is_file(field, value) for value in values):
         return _of_files(field, name, values)
     for value in values:
         check_plain(value)
@@ -106,7 +106,7 @@ def _of_files(field: Field, name: str, values: list[Any]) -> tuple[Values, list[
     parts: list[Values] = []
     notes: list[str] = []
     for value in values:
-        file = value if isinstance(value, Sent) else Sent("", decoded(value)) if isinstance(value, str) else None
+        file = Sent(*value) if isinstance(value, tuple) else Sent("", decoded(value)) if isinstance(value, str) else None
         if file is None:
             own, said = _values_of(field, name, [value])
         else:
@@ -148,7 +148,9 @@ def decoded(text: str) -> bytes:
 def check_plain(value: Any) -> None:
     """Raises UserError for a text that is too long, and for numbers that nothing can hold."""
     if isinstance(value, str) and len(value) > LETTERS_MOST:
-        raise UserError(f"a text of {len(value):,} letters is longer than the {LETTERS_MOST:,} that are read; send it in pieces")
+        raise UserError(
+            f"a text of {len(value):,} letters is longer than the {LETTERS_MOST:,} that are read; send it in pieces"
+        )
     if isinstance(value, dict):
         for cell in value.values():
             if isinstance(cell, dict | list):
@@ -176,7 +178,9 @@ def as_type(array: np.ndarray, dtype: str) -> np.ndarray:
     if array.dtype == wanted or wanted.kind == "f":
         return array
     info = np.iinfo(wanted)
-    if array.size and (array.min() < info.min or array.max() > info.max or (array.dtype.kind == "f" and (array % 1).any())):
+    if array.size and (
+        array.min() < info.min or array.max() > info.max or (array.dtype.kind == "f" and (array % 1).any())
+    ):
         raise UserError(f"the numbers are not whole numbers from {info.min:,} to {info.max:,}")
     return array.astype(wanted)
 
@@ -192,5 +196,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): finite(each) for key, each in value.items()}
     return [finite(each) for each in value] if isinstance(value, list | tuple) else value
-
-

@@ -21,8 +21,12 @@ class Meters:
         self.registry = CollectorRegistry()
         how: dict[str, Any] = {"registry": self.registry}
         self._requests = Counter("shendu_requests", "Requests that were answered", ("route", "model", "status"), **how)
-        self._seconds = Histogram("shendu_request_seconds", "From a request to its answer", ("route",), buckets=SECONDS, **how)
-        self._batches = Histogram("shendu_batch_rows", "Rows that were answered at once", ("model",), buckets=ROWS, **how)
+        self._seconds = Histogram(
+            "shendu_request_seconds", "From a request to its answer", ("route",), buckets=SECONDS, **how
+        )
+        self._batches = Histogram(
+            "shendu_batch_rows", "Rows that were answered at once", ("model",), buckets=ROWS, **how
+        )
         self._tokens = Counter("shendu_tokens", "Tokens that were written", ("model",), **how)
         self._waiting = Gauge("shendu_waiting", "Requests that wait", ("model",), multiprocess_mode="livesum", **how)
         self._swaps = Counter("shendu_swaps", "Models that took another's place, or were not taken", ("result",), **how)
@@ -47,5 +51,5 @@ class Meters:
         registry = self.registry
         if os.environ.get(FOLDER):
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -134,7 +134,11 @@ class Served:
             new = load(self.loaded.name, self.loaded.path, self.how)
         except Exception as error:  # whatever a folder in the middle of being written makes it raise
             self._seen = now
-            say("error", f"{self.loaded.name}: the folder's new model is not taken, {self.loaded.version} stays: {error}", None)
+            say(
+                "error",
+                f"{self.loaded.name}: the folder's new model is not taken, {self.loaded.version} stays: {error}",
+                None,
+            )
             return
         old, self.loaded, self._seen = self.loaded, new, now
         say("info", f"{new.name}: {old.version} is replaced by {new.version}", new)

@@ -41,7 +41,17 @@ TYPES: Any = {
     "top_k": int | None, "n": int | None, "stop": str | list[str] | None, "seed": int | None, "stream": bool | None,
     "stream_options": dict[str, Any] | None, "echo": bool | None, "messages": list[dict[str, Any]],
 }  # fmt: skip
-UNTAKEN = ("logprobs", "top_logprobs", "logit_bias", "suffix", "tools", "tool_choice", "functions", "function_call", "audio")
+UNTAKEN = (
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "suffix",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "audio",
+)
 """What these models do not do: refused where it is asked for."""
 NEUTRAL = {"presence_penalty": 0, "frequency_penalty": 0, "best_of": 1}
 """What is taken where it changes nothing."""
@@ -160,7 +170,9 @@ def routes(state: State) -> dict[tuple[str, str], Callable[..., Awaitable[Respon
         if form not in ("float", "base64"):
             raise UserError("encoding_format is float or base64")
         vectors: np.ndarray = await state.outcome(request, served.engine.call(lambda: vectors_of(loaded, prompts)))
-        told = [vector.tolist() if form == "float" else base64.b64encode(vector.tobytes()).decode() for vector in vectors]
+        told = [
+            vector.tolist() if form == "float" else base64.b64encode(vector.tobytes()).decode() for vector in vectors
+        ]
         data = [{"object": "embedding", "index": i, "embedding": each} for i, each in enumerate(told)]
         count = sum(map(len, prompts))
         usage = {"prompt_tokens": count, "total_tokens": count}
@@ -206,10 +218,14 @@ def task_of(loaded: Loaded) -> Any:
 def tokens_of(loaded: Loaded, prompt: str) -> torch.Tensor:
     """int64 [T] of a prompt; raises UserError for one that is too long, or in other letters than were learned."""
     if len(prompt) > LETTERS_MOST:
-        raise UserError(f"a prompt of {len(prompt):,} letters is longer than the {LETTERS_MOST:,} that are read; shorten it")
+        raise UserError(
+            f"a prompt of {len(prompt):,} letters is longer than the {LETTERS_MOST:,} that are read; shorten it"
+        )
     found: torch.Tensor = task_of(loaded).prompt(prompt)
     if len(found) > TOKENS_MOST:
-        raise UserError(f"a prompt of {len(found):,} tokens is longer than the {TOKENS_MOST:,} that are read; shorten it")
+        raise UserError(
+            f"a prompt of {len(found):,} tokens is longer than the {TOKENS_MOST:,} that are read; shorten it"
+        )
     return found
 
 
@@ -217,7 +233,11 @@ def prompts_of(loaded: Loaded, given: Any) -> list[torch.Tensor]:
     """A text, several, a list of tokens, or several of these. Raises UserError."""
     if isinstance(given, str):
         return [tokens_of(loaded, given)]
-    if not isinstance(given, list) or not given or len(given) > (TOKENS_MOST if isinstance(given[0], int) else PROMPTS_MOST):
+    if (
+        not isinstance(given, list)
+        or not given
+        or len(given) > (TOKENS_MOST if isinstance(given[0], int) else PROMPTS_MOST)
+    ):
         raise UserError(f"the prompt is a text, tokens, or up to {PROMPTS_MOST} of these")
     if all(isinstance(each, str) for each in given):
         return [tokens_of(loaded, each) for each in given]
@@ -232,7 +252,9 @@ def prompts_of(loaded: Loaded, given: Any) -> list[torch.Tensor]:
 def message_of(message: dict[str, Any]) -> tuple[str, str]:
     """(who says it, what) of a message; raises UserError for one that is no text."""
     role, content = message.get("role"), message.get("content")
-    if isinstance(content, list) and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in content
+    ):
         content = "".join(part.get("text", "") for part in content)
     if not isinstance(role, str) or not isinstance(content, str):
         raise UserError('a message is like {"role": "user", "content": "…"}, its content text')

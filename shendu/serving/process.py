@@ -67,8 +67,7 @@ def app(settings: Settings, state: State | None = None) -> App:
 def config(factory: partial[App], host: str, port: int, workers: int = 1) -> uvicorn.Config:
     """How uvicorn runs it."""
     return uvicorn.Config(
-        factory,  # type: ignore[arg-type]
-        factory=True, host=host, port=port, workers=workers, http=Patient, ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, date_header=True, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=DRAIN_SECONDS, timeout_worker_healthcheck=HUNG_SECONDS, backlog=WAITING,
+        factory, factory=True, host=host, port=port, workers=workers, http=Patient, ws="none", lifespan="on", log_config=None,
+        access_log=False, server_header=False, date_header=True, timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS, timeout_worker_healthcheck=HUNG_SECONDS, backlog=WAITING,
     )  # fmt: skip
-

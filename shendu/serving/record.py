@@ -47,7 +47,12 @@ class Recorder:
         except OSError as error:
             raise UserError(f"--record {path} cannot be written ({error.strerror}); choose another file") from None
         self._file = os.fdopen(handle, "w", encoding="utf-8")
-        about = {"device": how.device, "precision": how.precision, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        about = {
+            "device": how.device,
+            "precision": how.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
         self._write({"kind": KIND, **about, "environment": machine.machine()})
 
     def loaded(self, model: Loaded) -> None:
@@ -68,7 +73,9 @@ class Recorder:
             "prompt": text.prompt.tolist(), "length": text.length, "temperature": text.temperature, "top_k": text.top_k,
             "top_p": text.top_p, "stop": list(text.stop), "seed": text.seed, "row": text.row,
         }  # fmt: skip
-        self._write({"text": text.loaded.name, "hash": text.loaded.hash, "request": request, "how": how, "answer": answer})
+        self._write(
+            {"text": text.loaded.name, "hash": text.loaded.hash, "request": request, "how": how, "answer": answer}
+        )
 
     def close(self) -> None:
         self._file.close()
@@ -82,7 +89,7 @@ class Recorder:
 def written(stored: Batch) -> dict[str, Any]:
     """Tensors as JSON: their bytes in base64."""
     return {
-        name: {"dtype": str(t.numpy().dtype), "shape": list(t.shape), "data": base64.b64encode(np.ascontiguousarray(t.numpy())).decode()}
+        name: {"dtype": str(t.numpy().dtype), "shape": list(t.shape), "data": base64.b64encode(t.numpy().tobytes()).decode()}
         for name, t in stored.items()
     }  # fmt: skip
 
@@ -127,10 +134,12 @@ def replayed(path: Path, models: dict[str, Path], how: How) -> Iterator[Again]:
             if line["hash"] not in there:
                 there[line["hash"]] = same_model(name, places[line["hash"]], line["hash"], how)
             yield from _asked_again(there[line["hash"]], line)
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path} has a line {number + 1:,} that is none of a record ({type(error).__name__})") from None
+            raise UserError(
+                f"{path} has a line {number + 1:,} that is none of a record ({type(error).__name__})"
+            ) from None
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -174,8 +183,8 @@ def same_model(name: str, path: Path, wanted: str, how: How) -> Loaded:
 
 def _asked_again(loaded: Loaded, line: dict[str, Any]) -> Iterator[Again]:
     if "text" in line:
-        answer = written_again(loaded, line["how"])
-        yield Again(line["request"], answer, answer == line["answer"])
+        text = written_again(loaded, line["how"])
+        yield Again(line["request"], text, text == line["answer"])
         return
     jobs = [Job(loaded, read(each["stored"]), each["request"], Future()) for each in line["requests"]]
     for job, answer, each in zip(jobs, ask(jobs), line["requests"], strict=True):

@@ -58,7 +58,9 @@ def request_of(loaded: Loaded, body: bytes, length: str | None) -> Request:
     head, tail = _parts(body, length)
     check(head, HEAD, "the request")
     if not head.get("inputs"):
-        raise UserError('the request has no inputs; send {"inputs": [{"name": …, "shape": …, "datatype": …, "data": …}]}')
+        raise UserError(
+            'the request has no inputs; send {"inputs": [{"name": …, "shape": …, "datatype": …, "data": …}]}'
+        )
     tensors: dict[str, np.ndarray] = {}
     for each in head["inputs"]:
         check(each, INPUT, "an input")
@@ -103,7 +105,9 @@ def tensor_of(each: dict[str, Any], tail: memoryview) -> tuple[np.ndarray, memor
     if kind not in TYPES and kind != "BYTES":
         raise UserError(f"input {name} has the datatype {str(kind)[:20]!r}; known: {', '.join([*TYPES, 'BYTES'])}")
     if not shape or min(shape) < 0 or math.prod(shape) > NUMBERS_MOST:
-        raise UserError(f"input {name} has the shape {str(shape)[:80]}; it is [rows, …], of {NUMBERS_MOST:,} numbers at most")
+        raise UserError(
+            f"input {name} has the shape {str(shape)[:80]}; it is [rows, …], of {NUMBERS_MOST:,} numbers at most"
+        )
     count, size = math.prod(shape), each.get("parameters", {}).get("binary_data_size")
     if size is None:
         return _of_json(name, kind, shape, each.get("data")), tail
@@ -114,7 +118,9 @@ def tensor_of(each: dict[str, Any], tail: memoryview) -> tuple[np.ndarray, memor
         return _array_of_bytes(name, list(_each_of(own, name)), shape), tail
     dtype = np.dtype(TYPES[kind])
     if count * dtype.itemsize != size:
-        raise UserError(f"input {name} of the shape {shape} has {count * dtype.itemsize:,} bytes as {kind}, not {size:,}")
+        raise UserError(
+            f"input {name} of the shape {shape} has {count * dtype.itemsize:,} bytes as {kind}, not {size:,}"
+        )
     return np.frombuffer(own, dtype).reshape(shape), tail
 
 
@@ -241,7 +247,9 @@ def answer_of(request: Request, answer: Answer) -> tuple[bytes, int | None]:
             tail.append(data)
             about["parameters"] = {"binary_data_size": len(data)}
         else:
-            about["data"] = [as_text(value) if array.dtype == object else finite(value) for value in array.reshape(-1).tolist()]
+            about["data"] = [
+                as_text(value) if array.dtype == object else finite(value) for value in array.reshape(-1).tolist()
+            ]
         told.append(about)
     head = {
         "model_name": answer.loaded.name, "model_version": answer.loaded.version, "id": request.id,

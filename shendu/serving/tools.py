@@ -39,7 +39,11 @@ def routes(state: State) -> dict[tuple[str, str], Callable[..., Awaitable[Respon
             message = of_json(await request.body())
         except ValueError as error:
             return json_response(failure(None, NOT_JSON, str(error)), 400)
-        if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
+        if (
+            not isinstance(message, dict)
+            or message.get("jsonrpc") != "2.0"
+            or not isinstance(message.get("method"), str)
+        ):
             return json_response(failure(None, INVALID, "a message of JSON-RPC 2.0 is expected, one at a time"), 400)
         if "id" not in message:  # a notification wants no answer
             return Response(status_code=202)
@@ -75,7 +79,9 @@ async def answered(state: State, request: Request, id: Any, method: str, params:
         _, why, _ = refusal(error, facts(request))
         said, failed = {"error": why}, True
     text = json.dumps(finite(said), ensure_ascii=False)
-    return result(id, {"content": [{"type": "text", "text": text}], "structuredContent": json.loads(text), "isError": failed})
+    return result(
+        id, {"content": [{"type": "text", "text": text}], "structuredContent": json.loads(text), "isError": failed}
+    )
 
 
 def result(id: Any, value: dict[str, Any]) -> dict[str, Any]:
@@ -97,15 +103,25 @@ def tools_of(state: State) -> dict[str, tuple[dict[str, Any], Work]]:
         takes = arguments(loaded)
         kinds = ", ".join(field.words for field in loaded.task.inputs.values())
         classes = f" Classes: {', '.join(loaded.task.labels[:20])}." if loaded.task.labels else ""
-        says = f"What the model {name} ({loaded.system}) says of {kinds}.{classes} Answers: {json.dumps(loaded.task.answers(), default=str)[:500]}"
+        answers = json.dumps(loaded.task.answers(), default=str)[:500]
+        says = f"What the model {name} ({loaded.system}) says of {kinds}.{classes} Answers: {answers}"
         found |= tool(f"{short}_predict", says, takes, partial(predict, state, served))
         if explainable(loaded.task):
             says = f"What {name} says of one input, and how much each part of it counts."
             found |= tool(f"{short}_explain", says, takes, partial(explain, state, served))
         if loaded.writes:
-            settings = {"max_tokens": {"type": "integer"}, "temperature": {"type": "number"}, "seed": {"type": "integer"}}
+            settings = {
+                "max_tokens": {"type": "integer"},
+                "temperature": {"type": "number"},
+                "seed": {"type": "integer"},
+            }
             schema = object_of({"prompt": {"type": "string"}, **settings}, ["prompt"])
-            found |= tool(f"{short}_write", f"Lets {name} ({loaded.system}) write on from a text.", schema, partial(write, state, served))
+            found |= tool(
+                f"{short}_write",
+                f"Lets {name} ({loaded.system}) write on from a text.",
+                schema,
+                partial(write, state, served),
+            )
     return found
 
 
@@ -117,8 +133,12 @@ def arguments(loaded: Loaded) -> dict[str, Any]:
     """What a tool is called with: the columns of a table's row, or each input by its name."""
     task = loaded.task
     if len(task.inputs) == 1 and "columns" in (entry := task.input.entry()):
-        return object_of({one["name"]: cell(one) for one in entry["columns"]}, [one["name"] for one in entry["columns"]])
-    return object_of({name: FORMS[field.entry()["as"]](field.entry()) for name, field in task.inputs.items()}, list(task.inputs))
+        return object_of(
+            {one["name"]: cell(one) for one in entry["columns"]}, [one["name"] for one in entry["columns"]]
+        )
+    return object_of(
+        {name: FORMS[field.entry()["as"]](field.entry()) for name, field in task.inputs.items()}, list(task.inputs)
+    )
 
 
 def object_of(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -148,7 +168,13 @@ async def predict(state: State, served: Served, request: Request, given: dict[st
 async def explain(state: State, served: Served, request: Request, given: dict[str, Any]) -> dict[str, Any]:
     answer, notes, stored = await asked(state, served, request, given)
     why = await state.outcome(request, served.engine.call(lambda: explained(answer.loaded.predictor, stored)))
-    return {"model": answer.loaded.name, "hash": answer.loaded.hash, **answer.rows[0], "explanations": why, "notes": notes}
+    return {
+        "model": answer.loaded.name,
+        "hash": answer.loaded.hash,
+        **answer.rows[0],
+        "explanations": why,
+        "notes": notes,
+    }
 
 
 async def asked(state: State, served: Served, request: Request, given: dict[str, Any]) -> tuple[Answer, list[str], Any]:
@@ -164,7 +190,9 @@ async def write(state: State, served: Served, request: Request, given: dict[str,
     note(request, loaded)
     how = {key: value for key, value in given.items() if key in ("max_tokens", "temperature", "seed")}
     prompt = given.get("prompt")
-    writing = writing_of(state, served, loaded, checked({**how, "prompt": prompt}), [tokens_of(loaded, str(prompt))], 256)
+    writing = writing_of(
+        state, served, loaded, checked({**how, "prompt": prompt}), [tokens_of(loaded, str(prompt))], 256
+    )
     writing.begin()
     await whole(request, writing)
     return {"model": loaded.name, "hash": loaded.hash, "text": writing.choices[0].said}

@@ -123,7 +123,9 @@ class Group:
 
     def _deliver(self, rows: list[int], logits: Tensor) -> None:
         """Draws a token for each of some texts from logits [B, V], and hands it on."""
-        drawn = drawn_from(logits.float().cpu().index_fill(1, self.never, -torch.inf), [self.texts[row] for row in rows])
+        drawn = drawn_from(
+            logits.float().cpu().index_fill(1, self.never, -torch.inf), [self.texts[row] for row in rows]
+        )
         over = []
         for row, token in zip(rows, drawn, strict=True):
             self.tokens[row] = token

@@ -81,8 +81,9 @@ def settled(
 def serving() -> Any:
     """The application's module; raises UserError where its packages are missing."""
     try:
-        import shendu.serving.app as app
         import uvicorn  # noqa: F401
+
+        import shendu.serving.app as app
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "shendu":
             raise
@@ -94,7 +95,9 @@ def token_of(file: str | Path | None) -> str:
     """The token of a file, or of $SHENDU_TOKEN; empty: none is asked for. Raises UserError for one that is easily guessed."""
     where = f"--token-file {file}" if file else f"${TOKEN}"
     try:
-        found = Path(file).expanduser().read_text(encoding="utf-8").strip() if file else os.environ.get(TOKEN, "").strip()
+        found = (
+            Path(file).expanduser().read_text(encoding="utf-8").strip() if file else os.environ.get(TOKEN, "").strip()
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} cannot be read ({error}); give a file that holds a token") from None
     if (file or found) and (len(found) < TOKEN_LEAST or not re.fullmatch(r"[\x21-\x7e]+", found)):
@@ -173,8 +176,7 @@ def bound(host: str, port: int) -> socket.socket:
         sock.bind(family[4])
         sock.set_inheritable(True)
     except (OSError, OverflowError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"cannot serve at {host}:{port} ({why}); choose another with --port, or 0 for any") from None
+        raise UserError(f"cannot serve at {host}:{port} ({error}); choose another with --port, or 0 for any") from None
     return sock
 
 
@@ -194,17 +196,23 @@ def more_files() -> None:
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", help="Where to listen; others than this machine need a token.")
 @click.option("--port", type=int, default=8000, help="0: any that is free.")
-@click.option("--token-file", metavar="FILE", help="A file with the token that requests must bring (else $SHENDU_TOKEN).")
+@click.option(
+    "--token-file", metavar="FILE", help="A file with the token that requests must bring (else $SHENDU_TOKEN)."
+)
 @click.option("--workers", type=int, default=1, metavar="N", help="Processes; one that dies is started anew.")
 @click.option("--p99", metavar="TIME", help="Answer within it (50ms), or refuse with 429 at once.")
 @click.option("--batch", type=int, default=32, metavar="N", help="Rows that are answered at once, at most.")
-@click.option("--wait", type=float, default=4.0, metavar="MS", help="Milliseconds a batch waits for requests that arrive.")
+@click.option(
+    "--wait", type=float, default=4.0, metavar="MS", help="Milliseconds a batch waits for requests that arrive."
+)
 @click.option("--queue", type=int, default=512, metavar="N", help="Requests that may wait; more get 429.")
 @click.option("--max-mb", type=int, default=32, metavar="N", help="Megabytes of a request at most.")
 @click.option("--record", metavar="FILE", help="Keep inputs and answers for `shendu replay`.")
 @DEVICE
 @PRECISION
-@click.option("--file", "files", multiple=True, metavar="FILE.py", help="Your own system's file, of a run that it made.")
+@click.option(
+    "--file", "files", multiple=True, metavar="FILE.py", help="Your own system's file, of a run that it made."
+)
 @click.option("--trust", is_flag=True, help="Run the text of your own system's file that the run keeps.")
 def command(runs: tuple[str, ...], host: str, port: int, workers: int, files: tuple[str, ...], **options: Any) -> None:
     """Serve RUNS over HTTP: a page, JSON, tensors, OpenAI's paths, tools for agents.

@@ -172,7 +172,9 @@ class Row(Field):
 
     def entry(self) -> dict[str, Any]:
         """A line for each column: its name, its kind, and the known values of one that has few."""
-        asked = [{"name": c.name, "kind": c.kind, "choices": list(c.names) if c.kind in CODED else []} for c in self.columns]
+        asked = [
+            {"name": c.name, "kind": c.kind, "choices": list(c.names) if c.kind in CODED else []} for c in self.columns
+        ]
         return {"as": "columns", "columns": asked}
 
     def example(self, n: int) -> Batch:

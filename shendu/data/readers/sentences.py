@@ -98,7 +98,7 @@ class Sentences(Reader):
         if [field.kind for field in fields.values()] != [Sentence.kind]:
             return None
         lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
-        return {name: lines for name in fields}
+        return dict.fromkeys(fields, lines)
 
 
 def _files_of(path: Path, field: Field) -> list[Path]:
