@@ -106,7 +106,9 @@ def _of_files(field: Field, name: str, values: list[Any]) -> tuple[Values, list[
     parts: list[Values] = []
     notes: list[str] = []
     for value in values:
-        file = Sent(*value) if isinstance(value, tuple) else Sent("", decoded(value)) if isinstance(value, str) else None
+        file = (
+            Sent(*value) if isinstance(value, tuple) else Sent("", decoded(value)) if isinstance(value, str) else None
+        )
         if file is None:
             own, said = _values_of(field, name, [value])
         else:

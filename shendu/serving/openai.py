@@ -21,10 +21,10 @@ from fastapi.responses import Response, StreamingResponse
 
 from shendu import parallel, untrusted
 from shendu.errors import UserError
-from shendu.serving.app import State, departed, json_response, note, of_json
 from shendu.serving.guard import facts, refusal
 from shendu.serving.models import Loaded, Served
 from shendu.serving.refusals import Gone, Refused
+from shendu.serving.state import State, departed, json_response, note, of_json
 from shendu.serving.writing import Piece, Text
 
 LETTERS_MOST, TOKENS_MOST, WRITTEN_MOST = 1 << 17, 1 << 16, 4096

@@ -10,9 +10,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from shendu.serving.app import Settings, State, application
+from shendu.serving.app import application
 from shendu.serving.guard import App, JsonLines
 from shendu.serving.meters import FOLDER
+from shendu.serving.state import Settings, State
 
 HEAD_SECONDS = 15.0
 """From a connection's beginning to the end of a request's head."""

@@ -130,7 +130,7 @@ def replayed(path: Path, models: dict[str, Path], how: How) -> Iterator[Again]:
             if "model" in line:
                 places[line["hash"]] = models.get(line["model"], Path(line["path"]))
                 continue
-            name = line.get("batch") or line["text"]
+            name = line.get("batch") or line["written"]
             if line["hash"] not in there:
                 there[line["hash"]] = same_model(name, places[line["hash"]], line["hash"], how)
             yield from _asked_again(there[line["hash"]], line)
@@ -182,7 +182,7 @@ def same_model(name: str, path: Path, wanted: str, how: How) -> Loaded:
 
 
 def _asked_again(loaded: Loaded, line: dict[str, Any]) -> Iterator[Again]:
-    if "text" in line:
+    if "written" in line:
         text = written_again(loaded, line["how"])
         yield Again(line["request"], text, text == line["answer"])
         return

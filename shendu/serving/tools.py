@@ -16,12 +16,12 @@ from fastapi.responses import Response
 
 import shendu
 from shendu.pages.single import explained
-from shendu.serving.app import State, json_response, note, of_json, replace_first
 from shendu.serving.engine import Answer
 from shendu.serving.guard import facts, refusal
 from shendu.serving.inputs import finite, rows_of
 from shendu.serving.models import Loaded, Served, explainable
 from shendu.serving.openai import tokens_of, whole, writing_of
+from shendu.serving.state import State, json_response, note, of_json, replace_first
 
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Of the protocol, the newest first."""
@@ -146,7 +146,7 @@ def object_of(properties: dict[str, Any], required: list[str]) -> dict[str, Any]
 
 
 def cell(column: dict[str, Any]) -> dict[str, Any]:
-    kinds = ["number", "string", "null"] if column["kind"] == "number" else ["string", "number", "boolean", "null"]
+    kinds = ["number", "string", "null"] if column["numeric"] else ["string", "number", "boolean", "null"]
     choices = f"One of {', '.join(map(str, column['choices'][:50]))}." if column["choices"] else ""
     return {"type": kinds, "description": f"{column['kind']}. {choices} null: unknown."}
 

@@ -49,7 +49,7 @@ def settled(
 ) -> Any:
     """What a server is told (`shendu.serving.app.Settings`). Raises UserError for what does not go together, and where the
     packages are missing."""
-    app = serving()
+    state = serving()
     from shendu.serving.engine import Pace
     from shendu.serving.guard import Limits
     from shendu.serving.models import How, wanted
@@ -71,7 +71,7 @@ def settled(
     pace = Pace(size=batch, wait=wait / 1000, room=queue)
     if p99:
         pace = replace(pace, promised=seconds_of(p99))
-    return app.Settings(
+    return state.Settings(
         runs=wanted(runs), how=How(device, precision, files, trust), pace=pace, limits=Limits(bytes=max_mb << 20), token=token,
         hosts=() if token else tuple({*LOCAL, host.lower()}), record=Path(record) if record else None,
         threads=max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0,
@@ -81,14 +81,13 @@ def settled(
 def serving() -> Any:
     """The application's module; raises UserError where its packages are missing."""
     try:
-        import uvicorn  # noqa: F401
-
-        import shendu.serving.app as app
+        from shendu.serving import process, state
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "shendu":
             raise
         raise UserError(f"{NEEDED} ({error.name} is missing)") from None
-    return app
+    assert process
+    return state
 
 
 def token_of(file: str | Path | None) -> str:
@@ -131,11 +130,11 @@ def run(settings: Any, host: str, port: int, workers: int) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    from shendu.serving import app, process
+    from shendu.serving import process
 
     sock = bound(host, port)
     more_files()
-    state = app.State(settings)
+    state = serving().State(settings)
     state.open()  # what is wrong with a run is said before anything is served
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{sock.getsockname()[1]}"

@@ -171,9 +171,15 @@ class Row(Field):
         return ", ".join(words) + (", …" if len(placed) > _SHOWN else "")
 
     def entry(self) -> dict[str, Any]:
-        """A line for each column: its name, its kind, and the known values of one that has few."""
+        """A line for each column: its name, its kind, whether it is a number, and the known values of one that has few."""
         asked = [
-            {"name": c.name, "kind": c.kind, "choices": list(c.names) if c.kind in CODED else []} for c in self.columns
+            {
+                "name": c.name,
+                "kind": c.kind,
+                "numeric": c.kind == "number",
+                "choices": list(c.names) if c.kind in CODED else [],
+            }
+            for c in self.columns
         ]
         return {"as": "columns", "columns": asked}
 
