@@ -71,13 +71,18 @@ def settled(task: Task, found: dict[str, Any], notes: list[str]) -> Read:
     """Stored values of all inputs as a batch, with a warning where answers may not be worth much. Raises UserError."""
     if line := task.unsure(found):
         notes = [*notes, line]
-    stored = {name: torch.as_tensor(rows) for name, rows in task.encoded(found).items()}
+    stored = {name: torch.as_tensor(owned(rows)) for name, rows in task.encoded(found).items()}
     counts = {len(t) for t in stored.values()}
     if counts == {0} or len(counts) != 1:
         raise UserError("the inputs have different numbers of rows, or none; send as many of each")
     if counts.pop() > ROWS_MOST:
         raise UserError(f"these are more than the {ROWS_MOST:,} rows of one request; send them in several")
     return Read(stored, list(dict.fromkeys(notes)))
+
+
+def owned(rows: Any) -> Any:
+    """Rows that nobody else's memory holds: a file's own bytes cannot be written to, which tensors want."""
+    return rows.copy() if isinstance(rows, np.ndarray) and not rows.flags.writeable else rows
 
 
 def _values_of(field: Field, name: str, values: list[Any]) -> tuple[Values, list[str]]:
