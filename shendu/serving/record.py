@@ -74,7 +74,7 @@ class Recorder:
             "top_p": text.top_p, "stop": list(text.stop), "seed": text.seed, "row": text.row,
         }  # fmt: skip
         self._write(
-            {"text": text.loaded.name, "hash": text.loaded.hash, "request": request, "how": how, "answer": answer}
+            {"written": text.loaded.name, "hash": text.loaded.hash, "request": request, "how": how, "answer": answer}
         )
 
     def close(self) -> None:

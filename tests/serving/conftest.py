@@ -22,7 +22,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
     ages = rng.integers(18, 80, 200)
-    rows = [{"age": int(a), "job": str(rng.choice(["nurse", "baker"])), "income": "high" if a > 45 else "low"} for a in ages]
+    rows = [
+        {"age": int(a), "job": str(rng.choice(["nurse", "baker"])), "income": "high" if a > 45 else "low"} for a in ages
+    ]
     shendu.train("mlp", "digits", out=home / "digits", steps=20, hidden=(16,), **QUIET)
     shendu.train("tabm", rows, target="income", out=home / "people", steps=10, members=2, hidden=(8,), **QUIET)
     shendu.train("gpt", "counting", out=home / "counting", steps=10, layers=2, heads=2, width=32, context=16, **QUIET)

@@ -52,7 +52,9 @@ class Server:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         kind = {} if isinstance(body, bytes) or body is None else {"content-type": "application/json"}
         try:
-            connection.request(method or ("GET" if body is None else "POST"), path, data, {**self.headers, **kind, **named})
+            connection.request(
+                method or ("GET" if body is None else "POST"), path, data, {**self.headers, **kind, **named}
+            )
             got = connection.getresponse()
             return Said(got.status, {name.lower(): value for name, value in got.getheaders()}, got.read())
         finally:
@@ -93,5 +95,7 @@ def form(*parts: tuple[str, str, bytes]) -> tuple[bytes, str]:
     lines = []
     for name, file, content in parts:
         more = f'; filename="{file}"' if file else ""
-        lines.append(b"--BOUND\r\n" + f'Content-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + content + b"\r\n")
+        lines.append(
+            b"--BOUND\r\n" + f'Content-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + content + b"\r\n"
+        )
     return b"".join(lines) + b"--BOUND--\r\n", "multipart/form-data; boundary=BOUND"

@@ -79,13 +79,16 @@ def test_a_row_in_every_form_says_what_predict_says(server: Server, runs: dict[s
     table, table_kind = form(("file", "rows.csv", b"age,job\n30,nurse\n61,baker\n"))
     same(server.ask("/predict", {"model": "people", "inputs": [row]}).json["predictions"], wanted)
     same(server.ask("/predict", body, content_type=kind).json["predictions"], wanted)
-    same(server.ask("/predict?model=people", b"age,job\n30,nurse\n", content_type="text/csv").json["predictions"], wanted)
+    same(
+        server.ask("/predict?model=people", b"age,job\n30,nurse\n", content_type="text/csv").json["predictions"], wanted
+    )
     two = server.ask("/predict?model=people", table, content_type=table_kind).json["predictions"]
     same(two, predicted(runs, "people", [row, {"age": 61, "job": "baker"}]))
 
 
 def test_cells_that_cannot_be_read_are_told(server: Server) -> None:
-    said = server.ask("/predict", {"model": "people", "inputs": [{"age": "old", "job": "nurse"}]}).json
+    rows = [{"age": "old", "job": "nurse"}, {"age": "30", "job": "nurse"}]
+    said = server.ask("/predict", {"model": "people", "inputs": rows}).json
     assert any("age" in note and "cannot be read" in note for note in said["notes"])
 
 

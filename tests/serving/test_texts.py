@@ -88,7 +88,14 @@ def test_a_text_ends_before_a_word(server: Server, runs: dict[str, Path]) -> Non
 
 
 def test_a_text_comes_as_it_is_written(server: Server, runs: dict[str, Path]) -> None:
-    body = {"model": "counting", "prompt": ["one", "two"], "max_tokens": 20, "seed": 2, "temperature": 0.8, "echo": True}
+    body = {
+        "model": "counting",
+        "prompt": ["one", "two"],
+        "max_tokens": 20,
+        "seed": 2,
+        "temperature": 0.8,
+        "echo": True,
+    }
     whole = server.ask("/v1/completions", body).json["choices"]
     said = server.ask("/v1/completions", {**body, "stream": True, "stream_options": {"include_usage": True}})
     assert said.headers["content-type"].startswith("text/event-stream")
