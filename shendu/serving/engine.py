@@ -1,7 +1,7 @@
 """One model's thread: rows of several requests are answered as one batch, and each request gets its own answer.
 
-A batch is what waits while the one before it is computed, so nobody waits for others in vain; only while other requests are
-being read the first waits a few milliseconds for them.
+A batch is what waits while the one before it is computed, so a lone request never waits for others. While other requests are
+being read, and where many came together of late, the first waits a few milliseconds for them.
 
 Shape letters: B rows of a batch, R rows of a request.
 """
@@ -25,6 +25,8 @@ from shendu.serving.models import Loaded
 from shendu.serving.refusals import Busy
 from shendu.serving.writing import Writer
 
+FADING = 0.9
+"""What is left, after each batch, of how many requests are expected together."""
 REMEMBERED = 64
 """Batches whose time is remembered."""
 
@@ -96,6 +98,8 @@ class Engine:
         self._changed = threading.Condition()
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
         self._began = 0.0
+        self._together = 0.0
+        """How many requests came together of late."""
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -168,7 +172,7 @@ class Engine:
         """The next batch: the first that waits, and others like it. Its jobs are running from now on."""
         first = self._jobs[0]
         until = first.arrived + self.pace.wait
-        while self.reading and sum(job.rows for job in self._jobs) < self.pace.size and not self._closing:
+        while self._more_come() and not self._closing:
             left = until - time.monotonic()
             if left <= 0 or not self._changed.wait(left):
                 break
@@ -183,7 +187,13 @@ class Engine:
                 rows += job.rows
             if rows >= self.pace.size:
                 break
+        self._together = max(FADING * self._together, len(taken) + len(self._jobs))
         return taken
+
+    def _more_come(self) -> bool:
+        """Whether a batch should wait: others are being read, or as many as came together of late are not here yet."""
+        rows = sum(job.rows for job in self._jobs)
+        return rows < self.pace.size and (bool(self.reading) or 2 * len(self._jobs) < self._together)
 
     def _wanted(self, job: Job) -> bool:
         """Whether anyone still waits for it: a client that has gone has cancelled it."""

@@ -5,13 +5,17 @@ of the inside. Pure ASGI, so that a stream stays one.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import hmac
+import itertools
 import json
 import logging
 import re
+import secrets
+import threading
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +34,8 @@ FREE = ("/", "/docs", "/v2/health/live", "/v2/health/ready", "/favicon.ico")
 FACTS = "shendu.facts"
 """Under which name a request's facts stand in its scope."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_PROCESS, _NUMBERS = secrets.token_hex(10), itertools.count(1)
+"""A request's id is the process's own, and its number."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -84,7 +90,7 @@ class Guard:
             return
         began, headers = time.perf_counter(), dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        known = Facts(given if _ID.fullmatch(given) else uuid.uuid4().hex)
+        known = Facts(given if _ID.fullmatch(given) else f"{_PROCESS}{next(_NUMBERS):012x}")
         scope[FACTS] = known
         status = 0
 
@@ -211,6 +217,38 @@ async def respond(send: Send, status: int, why: str, more: dict[str, str], *, pa
     coded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": coded})
     await send({"type": "http.response.body", "body": body})
+
+
+class Gathered(logging.StreamHandler[Any]):
+    """Lines are written together, a few times a second: one by one they would hold up every answer. Errors are written at once."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        threading.Thread(target=self._write_on, name="log", daemon=True).start()
+        atexit.register(self.flush)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record) + "\n")
+        if record.levelno >= logging.WARNING or len(self._lines) > LINES_MOST:
+            self.flush()
+
+    def flush(self) -> None:
+        with self.lock or contextlib.nullcontext():
+            lines, self._lines = self._lines, []
+            with contextlib.suppress(OSError, ValueError):  # where nobody reads them any more
+                self.stream.write("".join(lines))
+                self.stream.flush()
+
+    def _write_on(self) -> None:
+        while True:
+            time.sleep(GATHERED)
+            if self._lines:
+                self.flush()
+
+
+GATHERED, LINES_MOST = 0.2, 500
+"""Seconds that lines are gathered for, and how many at most."""
 
 
 class JsonLines(logging.Formatter):

@@ -106,7 +106,7 @@ def routes(state: State) -> dict[tuple[str, str], Handler]:
         """What the model says of what you have: a picture, a row, a sentence, a recording."""
         given = await asked(request)
         served, loaded = state.named(request, given.model)
-        read = await state.read(served, lambda: rows_asked(loaded, given.values))
+        read = await state.read(request, served, lambda: rows_asked(loaded, given.values))
         answer = await state.answer(request, served, loaded, read)
         return prediction(request, answer, read.notes)
 
@@ -114,7 +114,7 @@ def routes(state: State) -> dict[tuple[str, str], Handler]:
         """Why the model says it: how much each part of the first row counts."""
         given = await asked(request)
         served, loaded = state.named(request, given.model)
-        read = await state.read(served, lambda: rows_asked(loaded, given.values))
+        read = await state.read(request, served, lambda: rows_asked(loaded, given.values))
         read = replace_first(read)
         answer = await state.answer(request, served, loaded, read)
         why = await state.outcome(request, served.engine.call(lambda: explained(loaded.predictor, read.stored)))
@@ -169,7 +169,7 @@ def protocol(state: State) -> dict[tuple[str, str], Handler]:
             asked_for.append(tensors.request_of(loaded, body, request.headers.get(tensors.LENGTH)))
             return asked_for[0].read
 
-        read = await state.read(served, work)
+        read = await state.read(request, served, work)
         answer = await state.answer(request, served, loaded, read)
         content, size = tensors.answer_of(asked_for[0], answer)
         if size is None:

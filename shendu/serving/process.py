@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shendu.serving.app import application
-from shendu.serving.guard import App, JsonLines
+from shendu.serving.guard import App, Gathered, JsonLines
 from shendu.serving.meters import FOLDER
 from shendu.serving.state import Settings, State
 
@@ -22,6 +22,8 @@ DRAIN_SECONDS = 60
 """How long a server that was told to stop answers what it has begun."""
 HUNG_SECONDS = 30
 """A process that does not say that it lives for so long is started anew."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the others from going on: they hand each other requests all the time."""
 WAITING = 2048
 """Connections that the system keeps for us."""
 
@@ -56,7 +58,8 @@ class Patient(HttpToolsProtocol):
 
 def app(settings: Settings, state: State | None = None) -> App:
     """The application of this process, and its log: lines of JSON on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    handler = Gathered(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("shendu.serving", "uvicorn", "uvicorn.error"):
         one = logging.getLogger(name)

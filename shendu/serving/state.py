@@ -26,6 +26,8 @@ from shendu.serving.models import How, Loaded, Models, Served, load
 from shendu.serving.record import Recorder
 from shendu.serving.refusals import Busy, Gone
 
+SMALL = 1 << 12
+"""Bytes of a request that is read where it stands: handing it to a thread would take longer."""
 LOOKED = 1.0
 """Seconds between two looks at the models' folders."""
 
@@ -99,8 +101,10 @@ class State:
 
     # ---- one request
 
-    async def read(self, served: Served, work: Callable[[], Read]) -> Read:
-        """Reads rows in a thread of its own; the model's batch waits a little for them."""
+    async def read(self, request: Request, served: Served, work: Callable[[], Read]) -> Read:
+        """Reads rows, of larger requests in a thread of its own; the model's batch waits a little for them."""
+        if int(request.headers.get("content-length", SMALL + 1)) <= SMALL:
+            return work()
         served.engine.reading += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self.readers, work)

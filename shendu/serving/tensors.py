@@ -190,23 +190,35 @@ def rows(task: Task, tensors: dict[str, np.ndarray]) -> Read:
         raise UserError(f"the inputs are {', '.join(tensors)[:200]}, and the model takes {', '.join(task.inputs)}")
     if max(len(array) for array in tensors.values()) > ROWS_MOST:
         raise UserError(f"there are more than the {ROWS_MOST:,} rows of one request; send them in several")
+    if any(array.dtype == object for array in tensors.values()):
+        return rows_of(task, _of_bytes(task, tensors))
     found: dict[str, Any] = {}
     notes: list[str] = []
     for name, field in task.inputs.items():
-        own, said = _own(task, name, field, tensors[name])
+        own, said = _own(name, field, tensors[name])
         found |= {name + part: rows for part, rows in own.items()}
         notes += said
     return settled(task, found, notes)
 
 
-def _own(task: Task, name: str, field: Field, array: np.ndarray) -> tuple[Values, list[str]]:
-    if array.dtype == object:
+def _of_bytes(task: Task, tensors: dict[str, np.ndarray]) -> list[Any]:
+    """Texts and files, and what stands beside them, as plain values of rows."""
+    columns = []
+    for name, array in tensors.items():
+        if array.dtype != object:
+            columns.append(array.tolist())
+            continue
         flat = [bytes(value) for value in array.reshape(-1).tolist()]
-        values = [Sent("", value) if field.filed else value.decode("utf-8", "replace") for value in flat]
-        read = rows_of(task, values)  # the only input, or all of them are files and texts
-        if len(task.inputs) > 1:
-            raise UserError(f"input {name} is BYTES, which a model of several inputs does not take")
-        return {key.removeprefix(name): t for key, t in read.stored.items()}, read.notes
+        filed = task.inputs[name].filed
+        columns.append([Sent("", value) if filed else value.decode("utf-8", "replace") for value in flat])
+    if len({len(values) for values in columns}) != 1:
+        raise UserError("the inputs have different numbers of rows; send as many of each")
+    if len(columns) == 1:
+        return columns[0]
+    return [dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _own(name: str, field: Field, array: np.ndarray) -> tuple[Values, list[str]]:
     try:
         own, _, notes = field.read(as_type(array, field.dtype))
     except UserError:

@@ -181,7 +181,7 @@ async def asked(state: State, served: Served, request: Request, given: dict[str,
     """The model's answer to a tool's arguments, notes, and the row as it is stored."""
     loaded = served.loaded
     note(request, loaded)
-    read = replace_first(await state.read(served, lambda: rows_of(loaded.task, [given])))
+    read = replace_first(await state.read(request, served, lambda: rows_of(loaded.task, [given])))
     return await state.answer(request, served, loaded, read), read.notes, read.stored
 
 

@@ -55,10 +55,8 @@ class Pictures(ClassFolders):
     def reason(self, error: Exception) -> str:
         return picture.reason(error)
 
-    def check_sent(self, data: bytes) -> None:
-        size = picture.probe(data)
-        if size.height * size.width > SENT_MOST:
-            raise ValueError(f"{size.width:,} × {size.height:,} pixels, more than {SENT_MOST:,}")
+    def sent_row(self, data: bytes, field: Image) -> np.ndarray:
+        return picture.pixels(data, field, SENT_MOST)
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         with warnings.catch_warnings():
