@@ -91,7 +91,9 @@ def tutorial_pictures(port: int) -> None:
 
 def tutorial_texts(port: int) -> None:
     """Hugging Face's generate behind FastAPI."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     import torch
+    import torchvision_shim  # noqa: F401
     import uvicorn
     from fastapi import FastAPI
     from pydantic import BaseModel

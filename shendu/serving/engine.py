@@ -197,10 +197,11 @@ class Engine:
 
     def _wanted(self, job: Job) -> bool:
         """Whether anyone still waits for it: a client that has gone has cancelled it."""
-        late = time.monotonic() + self._slow() - job.arrived > min(self.pace.within, self.pace.promised)
+        waited, most = time.monotonic() - job.arrived, min(self.pace.within, self.pace.promised)
+        late = waited > most / 10 and waited + self._slow() > most
         if not job.done.set_running_or_notify_cancel():
             return False
-        if late and self._seconds:
+        if late:
             job.done.set_exception(Busy("the answer would come too late", self.expected()))
             return False
         return True
@@ -234,7 +235,8 @@ class Engine:
 
     def _admit(self, job: Job) -> None:
         self._check_room(len(self._jobs))
-        if self._seconds and (wait := self.expected(job.rows)) > self.pace.promised:
+        idle = not self._jobs and not self._began  # then it is tried: a slow hour must not last for ever
+        if not idle and (wait := self.expected(job.rows)) > self.pace.promised:
             raise Busy(f"the answer would take {wait:.3f} s, and {self.pace.promised:g} s are promised", wait)
 
     def _check_room(self, waiting: int) -> None:

@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 
 import shendu
 from shendu.errors import UserError
@@ -62,9 +63,9 @@ async def asked(request: Request) -> Asked:
 async def _form(request: Request, model: str | None) -> Asked:
     try:
         form = await request.form(max_files=PARTS_MOST, max_fields=PARTS_MOST, max_part_size=1 << 20)
-    except HTTPException as error:
-        raise UserError(f"the form cannot be read ({error.detail})") from None
-    except (ValueError, KeyError, AssertionError, UnicodeError) as error:  # of a form that is none
+    except MultiPartException as error:
+        raise UserError(f"the form cannot be read ({error.message})") from None
+    except (HTTPException, ValueError, KeyError, AssertionError, UnicodeError) as error:  # of a form that is none
         raise UserError(f"the form cannot be read ({type(error).__name__})") from None
     files: list[Any] = []
     fields: dict[str, Any] = {}

@@ -122,7 +122,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(loaded: Loaded, pictur
 def test_what_is_promised_is_held_or_refused(
     loaded: Loaded, pictures: np.ndarray, held: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that takes 20 ms a batch of 4 and promises 70 ms: of a burst of 60 some are refused, the others are in time."""
+    """A model that takes 20 ms a batch of 4 and promises 250 ms: of a burst of 60 some are refused, the others are in time."""
     plain = engines.ask
 
     def slow(jobs: list[Job]) -> list[Answer]:
@@ -130,7 +130,7 @@ def test_what_is_promised_is_held_or_refused(
         return plain(jobs)
 
     monkeypatch.setattr(engines, "ask", slow)
-    engine = Engine(Pace(size=4, wait=0.0, promised=0.07, room=1000))
+    engine = Engine(Pace(size=4, wait=0.0, promised=0.25, room=1000))
     for _ in range(3):
         engine.submit(loaded, rows(pictures, 0)).result(10)
     seconds, refused = [], 0
@@ -153,7 +153,15 @@ def test_what_is_promised_is_held_or_refused(
     assert refused
     assert seconds
     assert len(seconds) + refused == 60
-    assert sorted(seconds)[int(0.9 * len(seconds))] < 0.2, "on a machine that others use"
+    assert sorted(seconds)[int(0.9 * len(seconds))] < 0.5, "on a machine that others use"
+
+
+def test_a_model_that_was_slow_is_tried_again(loaded: Loaded, pictures: np.ndarray) -> None:
+    """What is promised is shorter than any batch so far: a lone request is answered all the same, and tells how long it takes now."""
+    engine = Engine(Pace(promised=0.05))
+    engine._seconds.extend([9.0] * 64)
+    assert engine.submit(loaded, rows(pictures, 0)).result(10).rows
+    engine.close()
 
 
 def test_what_waits_is_answered_at_the_end(loaded: Loaded, pictures: np.ndarray) -> None:

@@ -54,6 +54,7 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "nested cell": ("/predict?model=people", b'{"inputs": [{"age": {"a": [1]}, "job": "x"}]}', "application/json"),
     "no form": ("/predict?model=digits", b"--x\r\nhello", "multipart/form-data; boundary=x"),
     "no boundary": ("/predict?model=digits", b"--x\r\nhello", "multipart/form-data"),
+    "a broken head": ("/predict?model=digits", b"--x\r\nA\rb: c\r\n\r\nd\r\n--x--", "multipart/form-data; boundary=x"),
     "bad table": ("/predict?model=people", b'age,job\n"30,nurse\n\x00\x00', "text/csv"),
     "bad length": ("/v2/models/digits/infer", b"{}", "application/json"),
     "a list": ("/v1/completions", b"[1, 2]", "application/json"),
