@@ -140,8 +140,8 @@ class Served:
                 None,
             )
             return
-        old, self.loaded, self._seen = self.loaded, new, now
-        say("info", f"{new.name}: {old.version} is replaced by {new.version}", new)
+        say("info", f"{new.name}: {self.loaded.version} is replaced by {new.version}", new)
+        self.loaded, self._seen = new, now
 
 
 class Models(Mapping[str, Served]):

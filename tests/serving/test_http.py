@@ -291,3 +291,35 @@ def test_what_a_page_asks_a_person_for(server: Server) -> None:
     page = (HOUSE / "page.html").read_text(encoding="utf-8")
     for one in asks.values():
         assert re.search(rf"\b{one['as']}\b[:(,]", page), "the page knows how to ask for it"
+
+
+def test_what_a_client_sends_is_read_by_who_reads_such_files(tmp_path: Path) -> None:
+    """A text's file, a table with a column of texts, sentences, letters, a series: each as its reader reads it, and nothing else."""
+    from shendu.data.fields.prose import Prose
+    from shendu.data.fields.row import Row
+    from shendu.data.fields.sentence import Sentence
+    from shendu.data.fields.sequence import Sequence
+    from shendu.data.fields.series import Series
+    from shendu.data.fields.text import Text
+    from shendu.serving.inputs import Sent, file_as_values
+
+    def values(field: Any, name: str, data: bytes) -> Any:
+        return file_as_values(Sent(name, data), {"x": field})["x"]
+
+    words = Text(names=("good", "bad"), length=4)
+    assert words.parse(values(words, "a.txt", b"good bad"))[""].tolist() == [[2, 3, 0, 0]]
+    column = Text(names=("good", "bad"), length=4, column="review")
+    table = b"id,review\n1,good\n2,bad good\n"
+    assert column.parse(values(column, "a.csv", table))[""].tolist() == [[2, 0, 0, 0], [3, 2, 0, 0]]
+    assert values(Sentence(), "a.txt", b"Ein Mann.\n\nZwei.\n") == ["Ein Mann.", "Zwei."]
+    assert values(Sequence(letters=tuple("ACGT"), length=4), "", b"ACGT\nGG\n") == ["ACGT", "GG"]
+    assert bytes(Prose().parse(values(Prose(), "a.txt", b"one"))[""]) == b"one"
+    series = Series(window=3, horizon=2, time="day", value="v", unit="number")
+    assert list(values(series, "a.csv", b"day,v\n1,5\n2,6\n3,7\n4,8\n"))[-3:] == [6, 7, 8]
+    for field, name, data in (
+        (Row(columns=()), "a.zip", b"PK\x03\x04"),
+        (series, "a.txt", b"1"),
+        (Sentence(), "a", b""),
+    ):
+        with pytest.raises(shendu.UserError):
+            values(field, name, data)

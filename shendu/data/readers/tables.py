@@ -107,22 +107,18 @@ class Tables(Reader):
         if len(fields) != 1 or (field := next(iter(fields.values()))).kind not in KINDS:
             return None
         end = files.ending(named)
-        if end not in SENT and field.kind != Row.kind:
+        if end not in files.SENT and field.kind != Row.kind:
             return None
         from shendu.data.tables import formats
 
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"table{end if end in SENT else '.csv'}"
+            path = Path(folder) / f"table{end if end in files.SENT else '.csv'}"
             path.write_bytes(data)
             try:
                 found = joined(list(formats.pieces(path, read_by(field))))
             except UserError as error:
                 raise UserError(str(error).replace(str(path), "the table")) from None
             return {name: values_of(found, field) for name in fields}
-
-
-SENT = frozenset(end for end, kind in SUFFIXES.items() if kind in ("csv", "jsonl", "parquet", "arrow"))
-"""Endings of tables that may be sent."""
 
 
 def joined(pieces: list[pa.Table]) -> pa.Table:
