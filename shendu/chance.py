@@ -46,7 +46,10 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 def mix(counter: Tensor, *key: int) -> Tensor:
     """SplitMix64's finaliser over a keyed counter (Steele et al. 2014): int64 -> int64 of the same shape."""
-    x = counter * _signed(_GOLDEN) + _signed(fold(*key))
+    return _mixed(counter * _signed(_GOLDEN) + _signed(fold(*key)))
+
+
+def _mixed(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     return x ^ _shift(x, 31)
@@ -59,6 +62,12 @@ def uniform(samples: Tensor, draws: int, *key: int) -> Tensor:
     """
     counter = samples[:, None] * draws + torch.arange(draws, device=samples.device)
     return _shift(mix(counter, *key), 40).to(torch.float32) * 2.0**-24
+
+
+def uniform_each(samples: list[int], keys: list[tuple[int, ...]]) -> Tensor:
+    """A number for each sample under a key of its own, float32 [B]: each is that of `uniform` for one draw."""
+    mixed = _mixed(torch.tensor([_signed(s * _GOLDEN + fold(*key)) for s, key in zip(samples, keys, strict=True)]))
+    return _shift(mixed, 40).to(torch.float32) * 2.0**-24
 
 
 ROUNDS, SMALL = 4, 64

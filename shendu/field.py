@@ -107,6 +107,8 @@ class Field:
     """How answers to it are explained (`shendu.pages.explanation`): maps, elements, columns, marks; empty: they are not."""
     spaced: ClassVar[bool] = True
     """Of units that are marked: whether they are words, or letters that stand close."""
+    filed: ClassVar[bool] = False
+    """True: a value is what a file holds (a picture, a recording), so a client may send the file."""
     pictured: ClassVar[bool] = False
     """True: rows are pictures, also those that a network draws (`restore`)."""
     flat: ClassVar[bool] = False
@@ -262,6 +264,10 @@ class Field:
     def schema(self) -> Any:
         """What stored rows are, for who sends or reads them."""
         return {"kind": self.kind, "words": self.words, "shape": list(self.stored), "dtype": self.dtype}
+
+    def entry(self) -> dict[str, Any]:
+        """How a person is asked for one on a page: `as` says by what (picture, recording, words, columns, numbers), the rest how."""
+        return {"as": "numbers", "count": math.prod(self.stored)}
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, **config.to_json(self)}

@@ -181,6 +181,21 @@ class ClassFolders(Reader):
                         yield "", [], note
                     yield key, [named[entry]], row if isinstance(row, str) else {name: row[None]}
 
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        if [field.kind for field in fields.values()] != [self.field]:
+            return None
+        ((name, field),) = fields.items()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return {name: self.sent_row(data[: self.most], field)[None]}
+        except Exception as error:  # decoders raise anything on damaged bytes
+            raise UserError(f"the {self.files.word} cannot be read: {self.reason(error)}; send {self.wanted}") from None
+
+    def sent_row(self, data: bytes, field: Any) -> np.ndarray:
+        """The same as `row`, of a file that anyone may have sent: raises also for one that is too large to be decoded for them."""
+        return self.row(data, field)
+
     def _asked(self, given: Any, reading: Reading) -> Iterator[tuple[str, Tree, dict[str, str], tuple[str, ...]]]:
         """What names are, files, each one's name, and notes of what is left aside, of what is asked about. Raises UserError for nothing."""
         if self.tabular(given):

@@ -198,6 +198,14 @@ class Reader:
         """The values, in pieces of some thousand rows at most. Raises UserError."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it offers")
 
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        """Plain values of the bytes of one file, which may come from anyone: nothing but they are read, whatever they name.
+
+        `named` is what the file is said to be called. None: it reads no such files for these fields. Raises UserError for
+        what cannot be read.
+        """
+        return None
+
 
 # ---- what a person asks about -------------------------------------------------------------------------------------
 

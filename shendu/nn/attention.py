@@ -70,6 +70,8 @@ class SelfAttention(nn.Module):
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, 1) for t in (k, v))
         if self.causal and before and x.shape[1] > 1:
             mask = later(x.shape[1], before, x.device)
+        if memory is not None and memory.seen is not None:
+            mask = memory.seen
         causal = self.causal and not before and mask is None
         y = attend(q, k, v, mask, causal=causal, dropout=self.dropout if self.training else 0.0)
         return self.out(y.transpose(1, 2).flatten(2))

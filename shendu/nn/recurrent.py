@@ -191,6 +191,11 @@ class Writer(nn.Module):
         """Tokens [B, L] -> logits of the next one at each place [B, L, K]."""
         return self.decide(self.dropout(self.recurrent(self.vectors(x))[0]))
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """Tokens [B, L] -> outputs of the last layer at each place [B, L, U]."""
+        found: Tensor = self.recurrent(self.vectors(x))[0]
+        return found
+
     def step(self, tokens: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
         """Reads on: tokens [B, L] -> logits of what follows the last [B, K], and each layer's state to go on from."""
         outputs, state = self.recurrent(self.vectors(tokens), state=state)

@@ -5,6 +5,7 @@ Shape letters: B windows, T tokens of a window, V vocabulary, N tokens of a text
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -156,6 +157,14 @@ class Language(Task):
         }
         groups = torch.arange(len(windows)).repeat_interleave(torch.tensor([len(found["x"]) for found in windows]))
         return {**padded, "group": groups}
+
+    def conversation(self, messages: Sequence[tuple[str, str]]) -> str:
+        """What was said, each message on lines of its own, as a text to go on from: who says it is not learned from running text."""
+        return "".join(f"{text}\n" for _, text in messages)
+
+    def vector(self, model: Any, tokens: Tensor) -> Tensor:
+        """What a text is to the model [W]: the mean of what its last layer makes of the tokens [N] in its window, of length 1."""
+        return F.normalize(model.hidden(tokens[None, -self.context :])[0].float().mean(0), dim=0)
 
     # ---- tokens -> text
 

@@ -32,6 +32,7 @@ class Audio(Field):
     words: ClassVar[str] = "recordings"
     dtype: ClassVar[str] = "int16"
     explains: ClassVar[str] = "maps"
+    filed: ClassVar[bool] = True
     flat: ClassVar[bool] = True
     augments: ClassVar[tuple[str, ...]] = ("delay", "noise", "specmask", "mixup")
 
@@ -115,6 +116,9 @@ class Audio(Field):
             raise UserError("the recording holds NaN or infinity; replace them first")
         samples = sound.sixteen_bits(sound.resampled(sound.scaled(array), rate, self.rate))
         return sound.fitted(samples, self.length)[None]
+
+    def entry(self) -> dict[str, Any]:
+        return {"as": "recording", "rate": self.rate, "seconds": self.length / self.rate}
 
     def show(self, own: dict[str, np.ndarray]) -> np.ndarray:
         """The spectrogram as a picture [M, T, 3], low frequencies below."""

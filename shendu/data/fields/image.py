@@ -29,6 +29,7 @@ class Image(Field):
     words: ClassVar[str] = "pictures"
     dtype: ClassVar[str] = "uint8"
     explains: ClassVar[str] = "maps"
+    filed: ClassVar[bool] = True
     pictured: ClassVar[bool] = True
     moves: ClassVar[bool] = True
     looks: ClassVar[bool] = True
@@ -154,6 +155,9 @@ class Image(Field):
     def brief(self) -> str:
         deep = f", values of {self.levels[0]:g} to {self.levels[1]:g}" if self.levels else ""
         return f"pictures of {self.height}x{self.width} pixels with {self.channels} channel{'s' * (self.channels > 1)}{deep}"
+
+    def entry(self) -> dict[str, Any]:
+        return {"as": "picture", "height": self.height, "width": self.width, "channels": self.channels}
 
     def areas(self, own: Values, side: int) -> Tensor:
         """In pieces, to keep memory small."""

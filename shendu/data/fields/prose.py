@@ -47,6 +47,9 @@ class Prose(Field):
             )
         return np.frombuffer(checked(array.tobytes(), "the array"), np.uint8)
 
+    def entry(self) -> dict[str, Any]:
+        return {"as": "words", "lines": 5}
+
     def show(self, own: dict[str, np.ndarray]) -> str:
         """A byte's character."""
         return bytes([int(own[""])]).decode("ascii", "replace")

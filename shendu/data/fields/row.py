@@ -170,6 +170,19 @@ class Row(Field):
         words = [f"{f.name}={_shown(f, own[''][s : s + f.width], std[s])}" for f, s in placed[:_SHOWN]]
         return ", ".join(words) + (", …" if len(placed) > _SHOWN else "")
 
+    def entry(self) -> dict[str, Any]:
+        """A line for each column: its name, its kind, whether it is a number, and the known values of one that has few."""
+        asked = [
+            {
+                "name": c.name,
+                "kind": c.kind,
+                "numeric": c.kind == "number",
+                "choices": list(c.names) if c.kind in CODED else [],
+            }
+            for c in self.columns
+        ]
+        return {"as": "columns", "columns": asked}
+
     def example(self, n: int) -> Batch:
         import torch
 

@@ -55,6 +55,9 @@ class Sentence(Field):
     def brief(self) -> str:
         return f"sentences of {self.language}" if self.language else "sentences of a language without a name"
 
+    def entry(self) -> dict[str, Any]:
+        return {"as": "words", "lines": 2, "language": self.language}
+
     def show(self, own: dict[str, np.ndarray]) -> str:
         return text_of(own[""])
 

@@ -122,6 +122,9 @@ class Sequence(Field):
     def unit_names(self, own: dict[str, np.ndarray]) -> list[str]:
         return [self.symbols[code - 1] if code else "" for code in own[""].tolist()]
 
+    def entry(self) -> dict[str, Any]:
+        return {"as": "words", "lines": 3, "letters": self.symbols, "length": self.length}
+
     def show(self, own: dict[str, np.ndarray]) -> str:
         return "".join(self.symbols[code - 1] if code else " " for code in own[""].tolist()).rstrip()
 

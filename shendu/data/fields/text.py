@@ -114,6 +114,9 @@ class Text(Field):
             "" if code == PADDING else self.names[code - KNOWN] if code >= KNOWN else "…" for code in own[""].tolist()
         ]
 
+    def entry(self) -> dict[str, Any]:
+        return {"as": "words", "lines": 5}
+
     def show(self, own: dict[str, np.ndarray]) -> str:
         """The words again, without what the vocabulary lacks (…), cut to a few lines."""
         row, shown = own[""], list[str]()

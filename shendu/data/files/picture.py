@@ -51,7 +51,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Pillow.OPEN)
 
 
-def _open(data: bytes) -> Picture:
+def _open(data: bytes, most: int = PIXELS_MOST) -> Picture:
     """A picture whose pixels are not decoded yet; raises ValueError beyond the limit."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
@@ -62,8 +62,8 @@ def _open(data: bytes) -> Picture:
         raise ValueError(f"not a picture{foreign.inside(data)}" if data else "an empty file") from error
     except Pillow.DecompressionBombError as error:
         raise ValueError(f"more than {PIXELS_MOST:,} pixels") from error
-    if picture.width * picture.height > PIXELS_MOST:
-        raise ValueError(f"{picture.width:,} × {picture.height:,} pixels, more than {PIXELS_MOST:,}")
+    if picture.width * picture.height > most:
+        raise ValueError(f"{picture.width:,} × {picture.height:,} pixels, more than {most:,}")
     return picture
 
 
@@ -147,9 +147,11 @@ def read_picture(data: bytes | Path, field: Image) -> np.ndarray:
         raise UserError(f"cannot read {what}: {why}{advice}") from error
 
 
-def pixels(data: bytes, field: Image) -> np.ndarray:
-    """uint8 [height, width, channels]; raises anything on damaged bytes."""
-    return fit_picture(_decoded_jpeg(data, field) or _open(data), field.stored, field.levels)
+def pixels(data: bytes, field: Image, most: int = PIXELS_MOST) -> np.ndarray:
+    """uint8 [height, width, channels] of a picture of at most so many pixels; raises anything on damaged bytes."""
+    if most < PIXELS_MOST and (plain := _plain_jpeg(data)) and plain.height * plain.width > most:
+        raise ValueError(f"{plain.width:,} × {plain.height:,} pixels, more than {most:,}")
+    return fit_picture(_decoded_jpeg(data, field) or _open(data, most), field.stored, field.levels)
 
 
 def reason(error: Exception) -> str:

@@ -27,6 +27,8 @@ SIDE_MOST = 224
 """The shorter side is stored no larger than this."""
 SAMPLE, SAMPLE_LEAST = 1 << 22, 64
 """Values of deep pictures that tell their range, of all of the training part together, and of each at least."""
+SENT_MOST = 50_000_000
+"""Pixels of a picture that anyone may send."""
 CUT_LEAST = 64
 """Colours of 16 bits whose upper 8 hold less are too dark to be told apart."""
 _LIMIT = f"the shorter side at most {SIDE_MOST}"
@@ -52,6 +54,9 @@ class Pictures(ClassFolders):
 
     def reason(self, error: Exception) -> str:
         return picture.reason(error)
+
+    def sent_row(self, data: bytes, field: Image) -> np.ndarray:
+        return picture.pixels(data, field, SENT_MOST)
 
     def encoded(self, claim: Claim, fields: dict[str, Field]) -> Decoded | None:
         with warnings.catch_warnings():

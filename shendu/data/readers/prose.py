@@ -101,6 +101,11 @@ class RunningText(Reader):
         for file in files_of(Path(given).expanduser(), SUFFIXES, "texts"):
             yield "input", [str(file)], {name: [read_file(file)]}
 
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        if [field.kind for field in fields.values()] != [Prose.kind]:
+            return None
+        return {name: [checked(data, "the text")] for name in fields}
+
 
 def options(reading: Reading, shares: Mapping[str, float]) -> dict[str, Any]:
     """What decides the outcome besides the files."""

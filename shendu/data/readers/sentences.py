@@ -87,6 +87,13 @@ class Sentences(Reader):
                 piece = lines[start : start + PIECE]
                 yield "input", [short(line) for line in piece], {name: piece}
 
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        """A sentence a line."""
+        if [field.kind for field in fields.values()] != [Sentence.kind]:
+            return None
+        lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+        return dict.fromkeys(fields, lines)
+
 
 def _files_of(path: Path, field: Field) -> list[Path]:
     """A file as it is, or a folder's files in the field's language, part by part. Raises UserError where there are none."""

@@ -56,6 +56,12 @@ class Sequences(Reader):
         (name,) = fields
         yield "input", [given if len(given) <= 24 else f"{given[:21]}…"], {name: [given]}
 
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        """A sequence a line; a table is read by another reader."""
+        if [field.kind for field in fields.values()] != [Sequence.kind] or Path(named).suffix not in ("", ".txt"):
+            return None
+        return {name: [line.strip() for line in data.decode("ascii", "replace").split()] for name in fields}
+
 
 def spelt(found: pa.Table, field: Sequence, where: str) -> np.ndarray:
     """The sequences [N] of a table's rows, by the columns' names. Raises UserError."""

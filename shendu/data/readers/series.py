@@ -9,6 +9,7 @@ Shape letters: N rows, T steps of the series, W window, H horizon.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,6 +102,20 @@ class SeriesReader(Reader):
             )
         ahead = [int(line.grid.ticks[-1]) + field.every * (i + 1) for i in range(field.horizon)]
         yield field.time, [line.grid.written(tick) for tick in ahead], {name: line.values}
+
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        """A table's end."""
+        if [field.kind for field in fields.values()] != [Series.kind] or (end := files.ending(named)) not in files.SENT:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"table{end}"
+            path.write_bytes(data)
+            try:
+                return next(
+                    values for _, names, values in self.items(path, fields) if names and not isinstance(values, str)
+                )
+            except UserError as error:
+                raise UserError(str(error).replace(str(path), "the table")) from None
 
 
 def options(reading: Reading) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,32 @@ class Tables(Reader):
                 [],
                 f"{layout.count(len(ragged), 'row')} of {given} with too few or too many cells left out (--skip-bad)",
             )
+
+    def sent(self, data: bytes, named: str, fields: dict[str, Field]) -> dict[str, Any] | None:
+        """A table's rows by its columns' names: of a CSV and its kin, JSONL, Parquet or Arrow."""
+        if len(fields) != 1 or (field := next(iter(fields.values()))).kind not in KINDS:
+            return None
+        end = files.ending(named)
+        if end not in files.SENT and field.kind != Row.kind:
+            return None
+        from shendu.data.tables import formats
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"table{end if end in files.SENT else '.csv'}"
+            path.write_bytes(data)
+            try:
+                found = joined(list(formats.pieces(path, read_by(field))))
+            except UserError as error:
+                raise UserError(str(error).replace(str(path), "the table")) from None
+            return {name: values_of(found, field) for name in fields}
+
+
+def joined(pieces: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    if not pieces:
+        raise UserError("the table has no rows: send some")
+    return pa.concat_tables(pieces, promote_options="permissive")
 
 
 def _several(given: Any) -> dict[str, Any]:

@@ -23,6 +23,8 @@ SUFFIXES = {
     **dict.fromkeys((".xlsx", ".xlsm"), "excel"),
     ".arff": "arff",
 }
+SENT = frozenset(end for end, kind in SUFFIXES.items() if kind in ("csv", "jsonl", "parquet", "arrow"))
+"""Endings of tables that a client may send."""
 _MAYBE = ("", ".data", ".dat", ".txt", ".test", ".train", ".asc")
 """Endings of files that are tables where their lines have the same number of cells."""
 DELIMITERS = "\t;|,"

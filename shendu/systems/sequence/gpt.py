@@ -113,11 +113,10 @@ class GPT(nn.Module):
 
     def hidden(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x [B, T] -> [B, T, W]; with a cache its places follow those in it."""
-        before = cache.count if cache else 0
-        places = slice(before, before + x.shape[1])
+        places = cache.places(x.shape[1]) if cache else slice(0, x.shape[1])
         h = self.tokens(x)
         if self.positions is not None:
-            h = h + self.positions.weight[places]
+            h = h + self.positions.weight[places].view(-1, *h.shape[1:])
         turned = None if self.turned is None else self.turned[:, places]
         h = self.dropout(lowered(h))
         for i, block in enumerate(self.blocks):

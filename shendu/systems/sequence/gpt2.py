@@ -116,8 +116,8 @@ class GPT2(nn.Module):
 
     def hidden(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x [B, T] -> [B, T, W]; with a cache its places follow those in it."""
-        before = cache.count if cache else 0
-        h = self.dropout(lowered(self.tokens(x) + self.positions.weight[before : before + x.shape[1]]))
+        places, h = cache.places(x.shape[1]) if cache else slice(0, x.shape[1]), self.tokens(x)
+        h = self.dropout(lowered(h + self.positions.weight[places].view(-1, *h.shape[1:])))
         for i, block in enumerate(self.blocks):
             h = block(h, cache.layers[i] if cache else None)
         return self.norm(h)
