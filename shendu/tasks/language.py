@@ -18,6 +18,7 @@ from shendu.data import tokens
 from shendu.data.fields.prose import Prose
 from shendu.data.tokens import UNKNOWN, Characters
 from shendu.errors import UserError
+from shendu.field import Port, Size, Snippet
 from shendu.metrics.text import Nats
 from shendu.parallel import device_of
 from shendu.sources.windows import Windows, fitting, windows_at
@@ -156,6 +157,33 @@ class Language(Task):
         }
         groups = torch.arange(len(windows)).repeat_interleave(torch.tensor([len(found["x"]) for found in windows]))
         return {**padded, "group": groups}
+
+    # ---- exported
+
+    def ports(self) -> dict[str, Port]:
+        about = "tokens of a text, as the tokenizer beside the graph gives them; the answer is what follows each of them"
+        return {"x": Port("int64", (Size("tokens", 1, self.context),), about)}
+
+    def received(self, given: Batch) -> Batch:
+        return given
+
+    def offered(self, stored: Batch, size: float = 1.0) -> tuple[Batch, Batch]:
+        """The beginning of windows; none is longer than the context."""
+        x = stored["x"].long()
+        x = x[:, : max(2, round(size * x.shape[1]))].contiguous()
+        return {"x": x}, {"x": x}
+
+    def snippet(self, stem: str, words: bool) -> Snippet:
+        line = f'tokenizer = Tokenizer.from_file("{stem}x.tokenizer.json")'
+        given = '{"x": np.array([tokenizer.encode(sys.argv[1]).ids])}'
+        return Snippet(given, ("from tokenizers import Tokenizer",), (line,), "TEXT")
+
+    def saying(self) -> str:
+        """The likeliest next token."""
+        return "tokenizer.decode([said[0, -1].argmax()])"
+
+    def tokenizers(self) -> dict[str, str]:
+        return {"x": self.tokenizer.library().to_str()}
 
     # ---- tokens -> text
 
