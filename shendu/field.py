@@ -246,6 +246,13 @@ class Field:
             f'{{"{role}": np.array([json.loads({argument})], "{port.dtype}")}}', ("import json",), example="'[1, 2, …]'"
         )
 
+    def control(self) -> dict[str, Any]:
+        """How a page lets a person give a row: the name of its `control` (exporting/page/page.js) and what that needs to know.
+
+        Empty: there is none.
+        """
+        return {}
+
     def tokenizers(self) -> dict[str, str]:
         """Port -> what makes its codes of a text, as a file of the library `tokenizers`."""
         return {}

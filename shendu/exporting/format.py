@@ -12,6 +12,7 @@ import numpy as np
 from shendu.errors import UserError
 
 if TYPE_CHECKING:
+    from shendu.core import Batch
     from shendu.exporting.graph import Made
 
 Arrays = dict[str, np.ndarray]
@@ -57,6 +58,10 @@ class Format:
     def layers(self, made: Made, place: Path, given: Arrays) -> Arrays:
         """Module of the network, by its dotted name -> what it gives of these inputs, in the graph's order; those that can be told."""
         return {}
+
+    def finish(self, made: Made, place: Path, rows: Batch) -> str:
+        """What is still done to what was proven; a note on it, for the person."""
+        return ""
 
     def usage(self, name: str) -> Usage:
         """How what is written under this name is asked without this package."""

@@ -123,9 +123,10 @@ def sizes(ports: dict[str, Port]) -> tuple[dict[int, Any], ...]:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error of torch's."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[0][:200]
+    """What an error of torch's says, in a line: of a shape that may not vary, why."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")] or [type(error).__name__]
+    told = [line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))]
+    return (told or lines)[0][:240]
 
 
 @contextlib.contextmanager

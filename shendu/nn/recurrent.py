@@ -33,7 +33,7 @@ def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x.flip(1)
     places = torch.arange(x.shape[1], device=x.device)
     mirrored = lengths[:, None] - 1 - places
-    firsts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    firsts = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (firsts + torch.where(mirrored < 0, places, mirrored)).flatten()).view_as(x)
 
 

@@ -214,6 +214,14 @@ class Task(nn.Module):
         imports = tuple(dict.fromkeys(line for one in each for line in one.imports))
         return Snippet(given, imports, tuple(line for one in each for line in one.lines), " ".join(one.example for one in each))
 
+    def controls(self) -> dict[str, Json]:
+        """Input -> how a page lets a person give it (see `Field.control`); an empty one cannot be given."""
+        return {role: field.control() for role, field in self.inputs.items()}
+
+    def shown(self) -> Json:
+        """How a page shows the answer: as `classes` with their shares, as `values`, or (`next`) as what follows."""
+        return {"answer": "values"}
+
     def saying(self) -> str:
         """A Python expression of what is printed of `said`, the first output of an exported graph as an array [1, …]."""
         return "said.tolist()"

@@ -178,6 +178,12 @@ class Language(Task):
         given = '{"x": np.array([tokenizer.encode(sys.argv[1]).ids])}'
         return Snippet(given, ("from tokenizers import Tokenizer",), (line,), "TEXT")
 
+    def controls(self) -> dict[str, Json]:
+        return {"x": {"control": "tokens", "tokenizer": self.tokenizer.to_json(), "length": self.context}}
+
+    def shown(self) -> Json:
+        return {"answer": "next", "never": list(self.unwritten)}
+
     def saying(self) -> str:
         """The likeliest next token."""
         return "tokenizer.decode([said[0, -1].argmax()])"

@@ -60,6 +60,8 @@ def export(
     with staged(target, folder=not form.suffix) as place:
         form.write(prepared, place)
         proven = None if form.unproven else proof.prove(form, prepared, place, rows)
+        if note := form.finish(prepared, place, rows):
+            say(note)
         beside(form, prepared, place, target)
         files = moved(place, target, folder=not form.suffix)
     said = {"run": str(found.path), "format": form.name, "out": str(target), "files": [str(file) for file in files]}

@@ -116,6 +116,9 @@ class Audio(Field):
         given = f'{{"{role}": soundfile.read({argument}, dtype="int16")[0][None]}}'
         return Snippet(given, ("import soundfile",), example="RECORDING.wav")
 
+    def control(self) -> dict[str, Any]:
+        return {"control": "sound", "rate": self.rate, "length": self.length}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         """Shorter recordings are the middle of these, longer ones have them twice."""
         values = np.asarray(own[""])

@@ -104,6 +104,12 @@ class Image(Field):
         kind, axes = ", np.float32" * bool(self.levels), "[None, :, :, None]" if self.channels == 1 else "[None]"
         return Snippet(f'{{"{role}": np.asarray({read}{kind}){axes}}}', ("from PIL import Image",), example="PICTURE.png")
 
+    def control(self) -> dict[str, Any]:
+        """A drawing, a camera, a file; for colours and eight bits."""
+        if self.levels or self.channels not in (1, 3):
+            return {}
+        return {"control": "picture", "height": self.height, "width": self.width, "channels": self.channels}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         """Other sizes are of another shape, too: the sides are cut off by `fit`."""
         from PIL import Image as Pillow

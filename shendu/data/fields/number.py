@@ -87,6 +87,10 @@ class Number(Field):
     def received(self, given: Batch) -> Batch:
         return {"": self.untold(given[""])}
 
+    def control(self) -> dict[str, Any]:
+        count = math.prod(self.shape)
+        return {"control": "numbers", "least": count, "most": count, "shape": list(self.shape), "words": f"{count} numbers"}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         return {"": self.plain(np.asarray(own[""]))}, own
 

@@ -163,6 +163,20 @@ class Row(Field):
             given = '{n: np.array([row[n]], i["dtype"]) for n, i in inputs.items()}'
         return Snippet(given, tuple(imports), tuple(lines), """'{"COLUMN": VALUE, …}'""")
 
+    def control(self) -> dict[str, Any]:
+        """A form of the columns."""
+        kinds = {"number": "number", "date": "moment", "text": "words"}
+        fields = []
+        for column in self.columns:
+            about: dict[str, Any] = {"name": column.name, "field": kinds.get(column.kind, "choice")}
+            if column.kind == "text":
+                rule = "letters" if column.form == LETTERS else "cells"
+                about |= {"vocabulary": list(column.names), "rule": rule, "length": column.length}
+            elif column.kind != "number":
+                about |= {"names": list(column.names)}
+            fields.append(about)
+        return {"control": "cells", "fields": fields}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         """Moments from days of single precision are whole seconds again, nearly: what is stored is that of these seconds."""
         values = np.asarray(own[""])

@@ -94,6 +94,9 @@ class Sequence(Field):
     def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
         return Snippet(f'{{"{role}": np.frombuffer({argument}.encode(), np.uint8)[None]}}', example=self.symbols)
 
+    def control(self) -> dict[str, Any]:
+        return {"control": "letters", "symbols": self.symbols, "length": self.length}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         letters = np.frombuffer(f"\0{self.symbols}".encode("latin-1"), np.uint8)[np.asarray(own[""])]
         given = letters[:, : max(1, round(size * self.length))]

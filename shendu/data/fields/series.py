@@ -77,6 +77,9 @@ class Series(Field):
         last = given[""][:, -self.window :]
         return {"": (last - torch.tensor(self.offset, dtype=torch.float64)).float() if self.offset else last}
 
+    def control(self) -> dict[str, Any]:
+        return {"control": "numbers", "least": self.window, "words": f"the last {self.window} values of the series"}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         """Longer series begin with what comes before the window: here the window itself."""
         values = self.plain(np.asarray(own[""]))

@@ -83,6 +83,10 @@ class Text(Field):
         given = f'{{"{role}": np.array([{tokenizer}.encode({argument}).ids])}}'
         return Snippet(given, ("from tokenizers import Tokenizer",), example="TEXT")
 
+    def control(self) -> dict[str, Any]:
+        rule = "letters" if self.letters else "words"
+        return {"control": "words", "vocabulary": list(self.names), "rule": rule, "length": self.length}
+
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         values, length = np.asarray(own[""], np.int64), max(2, round(size * self.length))
         given = np.pad(values, ((0, 0), (0, max(0, length - self.length))))[:, :length]

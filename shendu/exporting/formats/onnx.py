@@ -15,8 +15,8 @@ from shendu.errors import UserError, out_of_memory
 from shendu.field import Port, Size
 
 OPSET = 18
-MODEL = "model."
-"""What the network's modules are called in the graph."""
+SCOPES, MODEL = "pkg.torch.onnx.name_scopes", "model."
+"""Where a node says which module it is of, and what the network's modules are called there."""
 
 
 class Onnx(Format):
@@ -78,6 +78,10 @@ def model_of(made: Made, words: bool = True) -> Any:
             raise UserError(f"{made.system} does not export to ONNX ({reason(error)})") from error
     assert written is not None
     model = written.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        named = [prop for prop in part.metadata_props if prop.key == SCOPES]
+        del part.metadata_props[:]  # among them lines of files of this machine
+        part.metadata_props.extend(named)
     if words:
         for name, port in made.ports.items():
             if port.words:
@@ -151,7 +155,7 @@ def scopes(model: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in model.graph.node:
         for prop in node.metadata_props:
-            if prop.key == "pkg.torch.onnx.name_scopes":
+            if prop.key == SCOPES:
                 inside = [name for name in json.loads(prop.value.replace("'", '"')) if name.startswith(MODEL)]
                 if inside and node.output:
                     found[inside[-1].removeprefix(MODEL)] = node.output[0]
