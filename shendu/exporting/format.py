@@ -45,7 +45,9 @@ class Format:
         """Raises UserError where a library is missing."""
         lost = [module for module in self.needs if not importlib.util.find_spec(module)]
         if lost:
-            raise UserError(f"--format {self.name} needs {', '.join(lost)}; install it: pip install 'shendu[{self.extra}]'")
+            raise UserError(
+                f"--format {self.name} needs {', '.join(lost)}; install it: pip install 'shendu[{self.extra}]'"
+            )
 
     def write(self, made: Made, place: Path) -> None:
         """Writes the graph to a file, or into a folder that is there."""

@@ -27,8 +27,9 @@ from shendu.tasks import Task
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-TRACED = 3
-"""Rows of the example that a graph is drawn from: one row alone would be a case of its own."""
+TRACED, SHORTER, LONGER = 3, 0.7, 1.3
+"""Rows of the example that a graph is drawn from, and their size: one row alone would be a case of its own, and so would be their
+own size."""
 
 
 class Graph(nn.Module):
@@ -66,14 +67,18 @@ class Made:
     def program(self) -> ExportedProgram:
         """The graph. Raises UserError where torch cannot draw one of this model."""
         graph = Graph(self.task, self.model).eval()
-        given = tuple(self.task.offered(rows_of(self.task, TRACED))[0][name] for name in graph.ports)
+        shorter = any(type(size) is Size and size.most for port in graph.ports.values() for size in port.shape)
+        offered, _ = self.task.offered(rows_of(self.task, TRACED), SHORTER if shorter else LONGER)
+        given = tuple(offered[name] for name in graph.ports)
         with quiet(), parallel.evaluating(graph):
             try:
                 return torch.export.export(graph, given, dynamic_shapes=(sizes(graph.ports),))
             except Exception as error:
                 if out_of_memory(error):
                     raise
-                raise UserError(f"{self.system} does not export: torch cannot draw its graph ({reason(error)})") from error
+                raise UserError(
+                    f"{self.system} does not export: torch cannot draw its graph ({reason(error)})"
+                ) from error
 
     def about(self) -> dict[str, Json]:
         """What travels with the graph: who made it, what it is given and says."""
@@ -110,7 +115,7 @@ def rows_of(task: Task, count: int) -> Batch:
 
 def sizes(ports: dict[str, Port]) -> tuple[dict[int, Any], ...]:
     """What may vary of each input, as torch.export has it: the rows are one dimension of all."""
-    rows, known = torch.export.Dim("rows"), {}
+    rows, known = torch.export.Dim("rows"), dict[str, Any]()
     found = []
     for number, port in enumerate(ports.values()):
         varying = {0: rows}
@@ -125,7 +130,9 @@ def sizes(ports: dict[str, Port]) -> tuple[dict[int, Any], ...]:
 def reason(error: BaseException) -> str:
     """What an error of torch's says, in a line: of a shape that may not vary, why."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")] or [type(error).__name__]
-    told = [line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))]
+    told = [
+        line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))
+    ]
     return (told or lines)[0][:240]
 
 

@@ -136,7 +136,9 @@ def watching(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
 
         return kept
 
-    hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name and not list(m.children())]
+    hooks = [
+        m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name and not list(m.children())
+    ]
     try:
         yield seen
     finally:

@@ -19,7 +19,9 @@ def tokenizer_of(port: str) -> str:
 def written(form: Format, made: Made, target: Path, stem: str) -> str:
     """The text of the file beside an export that lies at `target`; names of other files beside it begin with `stem`."""
     row, asked = made.task.snippet(stem, form.words), form.usage(target.name)
-    imports = sorted({*USUAL, *asked.imports, *row.imports, *(["import json"] if "json." in " ".join(asked.lines) else [])})
+    imports = sorted(
+        {*USUAL, *asked.imports, *row.imports, *(["import json"] if "json." in " ".join(asked.lines) else [])}
+    )
     plain, named = ([line for line in imports if line.startswith(word)] for word in ("import ", "from "))
     labelled = "labels" in made.task.saying()
     lines = [line for line in asked.lines if labelled or not line.startswith("labels =")]

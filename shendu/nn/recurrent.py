@@ -160,7 +160,7 @@ class Reader(nn.Module):
         """x codes of words [B, L], 0 after the last -> logits or values [B, K]."""
         codes, lengths = ends(x.long(), self.settings.keep)
         vectors = self.vectors(self.known(codes))
-        vectors = vectors * self.dropout(vectors.new_ones(len(vectors), 1, vectors.shape[2]))
+        vectors = vectors * self.dropout(vectors.new_ones(vectors.shape[0], 1, vectors.shape[2]))
         outputs, _ = self.recurrent(vectors, lengths)
         return self.decide(self.dropout(pooled(outputs, lengths)))
 

@@ -176,7 +176,9 @@ class Task(nn.Module):
 
     def ports(self) -> dict[str, Port]:
         """What an exported graph is given, by name. Raises UserError where no tensor can hold an input."""
-        return {self._port(role, part): port for role, field in self.inputs.items() for part, port in field.ports().items()}
+        return {
+            self._port(role, part): port for role, field in self.inputs.items() for part, port in field.ports().items()
+        }
 
     def _port(self, role: str, part: str) -> str:
         """The name of a field's port: its part, after the role, or a name of its own, as a table's columns have."""
@@ -193,7 +195,8 @@ class Task(nn.Module):
     def offered(self, stored: Batch, size: float = 1.0) -> tuple[Batch, Batch]:
         """(stored rows as an exported graph is given them, `size` times as high or long where that may vary; what is stored of
         those by the way that a person's rows come)."""
-        given, rows = {}, {"sample": torch.arange(len(next(iter(stored.values()))))}
+        given: Batch = {}
+        rows = {"sample": torch.arange(len(next(iter(stored.values()))))}
         for role, field in self.inputs.items():
             own = {part: stored[role + part].numpy() for part in field.storage()}
             asked, kept = field.offered(own, size)
@@ -204,15 +207,21 @@ class Task(nn.Module):
     def tokenizers(self) -> dict[str, str]:
         """Port -> what makes its codes of a text, as a file of the library `tokenizers`."""
         return {
-            self._port(role, part): text for role, field in self.inputs.items() for part, text in field.tokenizers().items()
+            self._port(role, part): text
+            for role, field in self.inputs.items()
+            for part, text in field.tokenizers().items()
         }
 
     def snippet(self, stem: str, words: bool) -> Snippet:
         """How an exported graph is given a row, in Python for who uses it (see `Field.snippet`)."""
-        each = [field.snippet(role, f"sys.argv[{i}]", stem, words) for i, (role, field) in enumerate(self.inputs.items(), 1)]
+        each = [
+            field.snippet(role, f"sys.argv[{i}]", stem, words) for i, (role, field) in enumerate(self.inputs.items(), 1)
+        ]
         given = each[0].given if len(each) == 1 else f"{{{', '.join(f'**{one.given}' for one in each)}}}"
         imports = tuple(dict.fromkeys(line for one in each for line in one.imports))
-        return Snippet(given, imports, tuple(line for one in each for line in one.lines), " ".join(one.example for one in each))
+        return Snippet(
+            given, imports, tuple(line for one in each for line in one.lines), " ".join(one.example for one in each)
+        )
 
     def controls(self) -> dict[str, Json]:
         """Input -> how a page lets a person give it (see `Field.control`); an empty one cannot be given."""

@@ -161,7 +161,9 @@ class Language(Task):
     # ---- exported
 
     def ports(self) -> dict[str, Port]:
-        about = "tokens of a text, as the tokenizer beside the graph gives them; the answer is what follows each of them"
+        about = (
+            "tokens of a text, as the tokenizer beside the graph gives them; the answer is what follows each of them"
+        )
         return {"x": Port("int64", (Size("tokens", 1, self.context),), about)}
 
     def received(self, given: Batch) -> Batch:

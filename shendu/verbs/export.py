@@ -65,17 +65,19 @@ def export(
         beside(form, prepared, place, target)
         files = moved(place, target, folder=not form.suffix)
     said = {"run": str(found.path), "format": form.name, "out": str(target), "files": [str(file) for file in files]}
-    size = sum(file.stat().st_size for file in (target.rglob("*") if target.is_dir() else [target]) if file.is_file())
-    return {
-        **said, "bytes": size, "proof": None if proven is None else proven.to_json(), **({"unproven": form.unproven} if form.unproven else {}),
-    }  # fmt: skip
+    written = [file for file in (target.rglob("*") if target.is_dir() else [target]) if file.is_file()]
+    size = sum(file.stat().st_size for file in written)
+    unproven = {"unproven": form.unproven} if form.unproven else {}
+    return {**said, "bytes": size, "proof": None if proven is None else proven.to_json(), **unproven}
 
 
 def target_of(form: Format, run: Saved, out: str | Path | None) -> Path:
     """Where the export is to lie; raises UserError where that exists, or has another ending than the format's."""
     path = run.path / f"{'model' if form.suffix else form.name}{form.suffix}" if out is None else Path(out)
     if form.suffix and path.suffix != form.suffix:
-        raise UserError(f"--out {path}: a model as {form.name} is a {form.suffix} file; write it like --out model{form.suffix}")
+        raise UserError(
+            f"--out {path}: a model as {form.name} is a {form.suffix} file; write it like --out model{form.suffix}"
+        )
     if path.exists():
         raise UserError(f"--out {path} exists already; remove it, or choose another name with --out")
     return path
@@ -110,7 +112,9 @@ def staged(target: Path, folder: bool) -> Iterator[Path]:
 def beside(form: Format, prepared: Made, place: Path, target: Path) -> None:
     """What travels with an export: its description, its tokenizers, and how it is used."""
     room, stem = (place, "") if not form.suffix else (place.parent, f"{target.stem}.")
-    (room / f"{stem or 'model.'}json").write_text(json.dumps(prepared.about(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (room / f"{stem or 'model.'}json").write_text(
+        json.dumps(prepared.about(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     for port, text in prepared.task.tokenizers().items():
         (room / f"{stem}{usage.tokenizer_of(port)}").write_text(text, encoding="utf-8")
     lines = usage.written(form, prepared, target, stem)

@@ -82,7 +82,9 @@ class Image(Field):
         what = {1: "gray", 3: "red, green, blue"}.get(self.channels, f"{self.channels} channels")
         if self.levels:
             low, high = self.levels
-            return {"": Port("float32", (*size, self.channels), f"pictures, {what}: black is {low:g}, white is {high:g}")}
+            return {
+                "": Port("float32", (*size, self.channels), f"pictures, {what}: black is {low:g}, white is {high:g}")
+            }
         return {"": Port("uint8", (*size, self.channels), f"pictures, {what}: 0 to 255")}
 
     def received(self, given: Batch) -> Batch:
@@ -102,7 +104,9 @@ class Image(Field):
         mode = {1: "L", 3: "RGB"}.get(self.channels, "RGBA")
         read = f"Image.open({argument})" if self.levels else f'Image.open({argument}).convert("{mode}")'
         kind, axes = ", np.float32" * bool(self.levels), "[None, :, :, None]" if self.channels == 1 else "[None]"
-        return Snippet(f'{{"{role}": np.asarray({read}{kind}){axes}}}', ("from PIL import Image",), example="PICTURE.png")
+        return Snippet(
+            f'{{"{role}": np.asarray({read}{kind}){axes}}}', ("from PIL import Image",), example="PICTURE.png"
+        )
 
     def control(self) -> dict[str, Any]:
         """A drawing, a camera, a file; for colours and eight bits."""

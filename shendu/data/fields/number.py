@@ -89,7 +89,13 @@ class Number(Field):
 
     def control(self) -> dict[str, Any]:
         count = math.prod(self.shape)
-        return {"control": "numbers", "least": count, "most": count, "shape": list(self.shape), "words": f"{count} numbers"}
+        return {
+            "control": "numbers",
+            "least": count,
+            "most": count,
+            "shape": list(self.shape),
+            "words": f"{count} numbers",
+        }
 
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
         return {"": self.plain(np.asarray(own[""]))}, own

@@ -159,7 +159,9 @@ class Row(Field):
         if words:
             given = '{n: np.array([row[n]], object if "words" in i else i["dtype"]) for n, i in inputs.items()}'
         else:
-            lines.append('row = {n: i["words"].get(row[n], i["otherwise"]) if "words" in i else row[n] for n, i in inputs.items()}')
+            lines.append(
+                'row = {n: i["words"].get(row[n], i["otherwise"]) if "words" in i else row[n] for n, i in inputs.items()}'
+            )
             given = '{n: np.array([row[n]], i["dtype"]) for n, i in inputs.items()}'
         return Snippet(given, tuple(imports), tuple(lines), """'{"COLUMN": VALUE, …}'""")
 
@@ -255,14 +257,18 @@ def _port(column: Column) -> Port:
         zone = "in UTC" if column.zoned else "on the clock of the table"
         return Port("float64", (), f"seconds since 1970-01-01 00:00, {zone}; NaN where it is missing")
     if column.kind == "text":
-        return Port("int64", (Size("words"),), f"codes of words, 0 behind a text's end; the first {column.length} are read")
+        return Port(
+            "int64", (Size("words"),), f"codes of words, 0 behind a text's end; the first {column.length} are read"
+        )
     from shendu.data import cells
 
     said = dict.fromkeys(("", *column.missing), MISSING) | {n: NAMED + i for i, n in enumerate(column.names)}
     if column.kind != "boolean":
         return Port("int64", (), "words", said, UNSEEN)
     ways = dict(zip(TRUTHS, ((*cells.NO, "0", "0.0"), (*cells.YES, "1", "1.0")), strict=True))
-    return Port("int64", (), "yes or no", {**{w: said[n] for n in column.names for w in ways.get(n, ())}, **said}, MISSING)
+    return Port(
+        "int64", (), "yes or no", {**{w: said[n] for n in column.names for w in ways.get(n, ())}, **said}, MISSING
+    )
 
 
 def _received(column: Column, given: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ class Hub(Format):
     def write(self, made: Made, place: Path) -> None:
         run, copy = Folder(made.folder), Folder(place)
         if run.read("recipe.json") is None or run.read("result.json") is None:
-            raise UserError(f"{run.path} is no finished run of shendu, of which a hub's folder is made; train one, or publish it as it is")
+            raise UserError(
+                f"{run.path} is no finished run of shendu, of which a hub's folder is made; train one, or publish it as it is"
+            )
         for name in COPIED:
             shutil.copyfile(run.path / name, place / name)
         copy.write("recipe.json", without_places(run.need("recipe.json")))

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from shendu.errors import UserError, out_of_memory
 from shendu.exporting.format import Arrays, Format, Runs, Usage
 from shendu.exporting.graph import Made, quiet, reason
-from shendu.errors import UserError, out_of_memory
-from shendu.field import Port, Size
+from shendu.field import Port
 
 OPSET = 18
 SCOPES, MODEL = "pkg.torch.onnx.name_scopes", "model."
@@ -43,9 +43,11 @@ class Onnx(Format):
         named = set(places.values())
         inner = [onnx.helper.make_empty_tensor_value_info(name) for name in sorted(named)]
         opened.graph.output.extend(info for info in inner if info.name not in {o.name for o in opened.graph.output})
-        found = session(opened.SerializeToString(), plain=True).run(sorted(named), spelled(given, made.ports))
-        values = dict(zip(sorted(named), found, strict=True))
-        return {module: values[name] for module, name in places.items()}
+        ready = session(opened.SerializeToString(), plain=True)
+        values = dict(
+            zip((o.name for o in ready.get_outputs()), ready.run(None, spelled(given, made.ports)), strict=True)
+        )
+        return {module: values[name] for module, name in places.items() if name in values}
 
     def usage(self, name: str) -> Usage:
         return Usage(
@@ -70,23 +72,33 @@ def model_of(made: Made, words: bool = True) -> Any:
     with quiet():
         try:
             written = torch.onnx.export(
-                program, (), dynamo=True, opset_version=OPSET, input_names=names, output_names=named(made), verbose=False
-            )
+                program, (), dynamo=True, opset_version=OPSET, input_names=names, output_names=named(made), verbose=False,
+                optimize=False,  # onnxscript 0.7 takes 1e-8 for zero, and leaves out what is added to a logarithm's argument
+            )  # fmt: skip
         except Exception as error:
             if out_of_memory(error):
                 raise
             raise UserError(f"{made.system} does not export to ONNX ({reason(error)})") from error
     assert written is not None
     model = written.model_proto
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        named = [prop for prop in part.metadata_props if prop.key == SCOPES]
+    for part in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
+        scoped = [prop for prop in part.metadata_props if prop.key == SCOPES]
         del part.metadata_props[:]  # among them lines of files of this machine
-        part.metadata_props.extend(named)
+        part.metadata_props.extend(scoped)
     if words:
         for name, port in made.ports.items():
             if port.words:
                 spell(model, name, port)
-    about = {key: value if type(value) is str else json.dumps(value, ensure_ascii=False) for key, value in made.about().items()}
+    about = {
+        key: value if type(value) is str else json.dumps(value, ensure_ascii=False)
+        for key, value in made.about().items()
+    }
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return model

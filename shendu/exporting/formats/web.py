@@ -46,7 +46,9 @@ class Web(Format):
 
     def write(self, made: Made, place: Path) -> None:
         if lost := [role for role, control in made.task.controls().items() if not control]:
-            raise UserError(f"{made.system} has no page: there is no way to give {', '.join(lost)} in one; try --format onnx")
+            raise UserError(
+                f"{made.system} has no page: there is no way to give {', '.join(lost)} in one; try --format onnx"
+            )
         onnx.FORMAT.write(made, place / GRAPH)
 
     def runs(self, made: Made, place: Path) -> Runs:
@@ -153,7 +155,11 @@ def eight_bits(model: Any) -> Any:
     kept, added, changed = [], [], []
     for stored in model.graph.initializer:
         axis = uses.get(stored.name)
-        values = numpy_helper.to_array(stored) if axis is not None and stored.data_type == library.TensorProto.FLOAT else None
+        values = (
+            numpy_helper.to_array(stored)
+            if axis is not None and stored.data_type == library.TensorProto.FLOAT
+            else None
+        )
         if values is None or axis is None or values.ndim < 2 or values.size < LARGE:
             kept.append(stored)
             continue

@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -114,11 +115,11 @@ class GPT(nn.Module):
     def hidden(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x [B, T] -> [B, T, W]; with a cache its places follow those in it."""
         before = cache.count if cache else 0
-        places = slice(before, before + x.shape[1])
+        places = torch.arange(before, before + x.shape[1], device=x.device)
         h = self.tokens(x)
         if self.positions is not None:
             h = h + self.positions.weight[places]
-        turned = None if self.turned is None else self.turned[:, places]
+        turned = None if self.turned is None else self.turned.index_select(1, places)
         h = self.dropout(lowered(h))
         for i, block in enumerate(self.blocks):
             h = block(h, turned, cache.layers[i] if cache else None)
