@@ -2,10 +2,9 @@
 
 Pillow weighs the pixels along each axis by triangles, with weights of PRECISION bits, and rounds to whole levels after each axis.
 Here each axis is a product with a matrix of these weights, cut into two halves whose sums are whole numbers that float32 holds
-exactly, so the levels are Pillow's own. They are not in two cases, and then off by one level at most: where a triangle spans more
-than 2^(24 - 8 - 11) = 32 pixels, a sum that lies between two levels may be rounded to the other one; and of pictures that are
-taller than the wanted shape Pillow 13 resizes some first down and then across, where here it is always first across: of these
-up to a third of the levels differ.
+exactly, so the levels are Pillow's own. They are off by one level at most, and only so where a sum lies between two levels to the
+last bit, or a triangle spans more than 2^(24 - 8 - 11) = 32 pixels (some in 10,000); and of pictures that are taller than the
+wanted shape, of which Pillow 13 resizes some first down and then across, where here it is always first across (up to a third).
 
 Shape letters: B pictures, C channels, h x w pixels of those given, H x W of those wanted, N pixels along an axis, n of those wanted.
 """
@@ -40,9 +39,9 @@ def weights(length: Tensor, kept: Tensor, given: int, wanted: int) -> Tensor:
     centre = start.double() + (torch.arange(wanted, dtype=torch.float64) + 0.5)[:, None] * scale
     first, last = (centre - wide + 0.5).clamp(min=0).floor(), torch.minimum((centre + wide + 0.5).floor(), length)
     pixel = torch.arange(given, dtype=torch.float64)
-    near = (1 - ((pixel - centre + 0.5) / wide).abs()).clamp(min=0)
+    near = (1 - ((pixel - centre + 0.5) * (1 / wide)).abs()).clamp(min=0)
     near = torch.where((pixel >= first) & (pixel < last), near, 0.0)
-    return (near * (1 / near.sum(1, keepdim=True)) * 2.0**PRECISION + 0.5).floor()
+    return (near / near.sum(1, keepdim=True) * 2.0**PRECISION + 0.5).floor()
 
 
 def halves(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ def of_texts(names: tuple[str, ...]) -> Tokenizer:
     from tokenizers import Regex, normalizers
 
     plain = [normalizers.Replace(written, meant) for written, meant in ENTITIES.items()]
-    return _made(names, [normalizers.Replace(Regex(TAG), " "), *plain, *_unified(), normalizers.Lowercase()], _WORD)
+    return _made(names, [normalizers.Replace(Regex(TAG), " "), *plain, *_unified(), *_quoted(), normalizers.Lowercase()], _WORD)
 
 
 def of_cells(names: tuple[str, ...]) -> Tokenizer:
@@ -37,7 +37,7 @@ def of_cells(names: tuple[str, ...]) -> Tokenizer:
     from tokenizers import Regex, normalizers
 
     left_out = normalizers.Replace(Regex(rf"{TAG}|&#?\w{{1,10}};|'{{2,}}"), " ")
-    return _made(names, [*_unified(), left_out, normalizers.Lowercase()], _CELL_WORD)
+    return _made(names, [*_unified(), *_quoted(), left_out, normalizers.Lowercase()], _CELL_WORD)
 
 
 def of_letters(names: tuple[str, ...]) -> Tokenizer:
@@ -51,7 +51,13 @@ def of_letters(names: tuple[str, ...]) -> Tokenizer:
 def _unified() -> list[Normalizer]:
     from tokenizers import Regex, normalizers
 
-    return [normalizers.Replace(Regex(f"[{JOINERS}]"), ""), normalizers.NFKC(), normalizers.Replace("\u2019", "'")]
+    return [normalizers.Replace(Regex(f"[{JOINERS}]"), ""), normalizers.NFKC()]
+
+
+def _quoted() -> list[Normalizer]:
+    from tokenizers import normalizers
+
+    return [normalizers.Replace("\u2019", "'")]
 
 
 def _made(names: tuple[str, ...], rules: list[Normalizer], kept: str) -> Tokenizer:

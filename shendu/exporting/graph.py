@@ -128,12 +128,12 @@ def sizes(ports: dict[str, Port]) -> tuple[dict[int, Any], ...]:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of torch's says, in a line: of a shape that may not vary, why."""
+    """What an error of torch's says, in a line: what it began with; and of a shape that may not vary, why."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")] or [type(error).__name__]
-    told = [
-        line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))
-    ]
-    return (told or lines)[0][:240]
+    told = [line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))]
+    return (told or lines)[0][:200]
 
 
 @contextlib.contextmanager

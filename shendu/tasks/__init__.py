@@ -200,8 +200,8 @@ class Task(nn.Module):
         for role, field in self.inputs.items():
             own = {part: stored[role + part].numpy() for part in field.storage()}
             asked, kept = field.offered(own, size)
-            given |= {self._port(role, part): torch.as_tensor(np.ascontiguousarray(t)) for part, t in asked.items()}
-            rows |= {role + part: torch.as_tensor(np.ascontiguousarray(t)) for part, t in kept.items()}
+            given |= {self._port(role, part): torch.from_numpy(np.array(t)) for part, t in asked.items()}
+            rows |= {role + part: torch.from_numpy(np.array(t)) for part, t in kept.items()}
         return given, rows
 
     def tokenizers(self) -> dict[str, str]:

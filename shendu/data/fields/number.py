@@ -98,7 +98,8 @@ class Number(Field):
         }
 
     def offered(self, own: Values, size: float) -> tuple[Values, Values]:
-        return {"": self.plain(np.asarray(own[""]))}, own
+        given = self.plain(np.asarray(own[""]))
+        return {"": given}, self.parse(given)
 
     def parse(self, values: Any) -> Values:
         """From numbers [N, *shape], or from one row of them."""

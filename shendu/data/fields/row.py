@@ -188,6 +188,8 @@ class Row(Field):
             given[column.name] = _offered(column, cells)
             if column.kind == "date":
                 stored[:, start : start + column.width] = _dated(given[column.name], column.offset)
+            elif column.offset:
+                stored[:, start] = given[column.name] - column.offset
         return given, {"": stored}
 
     @property

@@ -91,6 +91,7 @@ def model_of(made: Made, words: bool = True) -> Any:
         scoped = [prop for prop in part.metadata_props if prop.key == SCOPES]
         del part.metadata_props[:]  # among them lines of files of this machine
         part.metadata_props.extend(scoped)
+    name_sizes(model, made.ports)
     if words:
         for name, port in made.ports.items():
             if port.words:
@@ -102,6 +103,20 @@ def model_of(made: Made, words: bool = True) -> Any:
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def name_sizes(model: Any, ports: dict[str, Port]) -> None:
+    """Calls the sizes that may vary as the ports do: torch has names of its own for them."""
+    called: dict[str, str] = {}
+    for given in model.graph.input:
+        sizes = ["rows", *(size if type(size) is int else size.name for size in ports[given.name].shape)]
+        for dim, name in zip(given.type.tensor_type.shape.dim, sizes, strict=True):
+            if dim.dim_param and type(name) is str:
+                called.setdefault(dim.dim_param, name)
+    for part in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in part.type.tensor_type.shape.dim:
+            if dim.dim_param in called:
+                dim.dim_param = called[dim.dim_param]
 
 
 def named(made: Made) -> list[str]:

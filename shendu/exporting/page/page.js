@@ -62,10 +62,11 @@ function unescaped(text) {
 }
 
 function pieces(text, rule) {
-  const unified = (t) => t.replace(new RegExp(`[${joiners}]`, "gu"), "").normalize("NFKC").replaceAll("\u2019", "'").toLowerCase();
+  const unified = (t) => t.replace(new RegExp(`[${joiners}]`, "gu"), "").normalize("NFKC").toLowerCase();
   if (rule === "letters") return [...unified(text).trim().replace(/\s+/g, space)];
-  if (rule === "words") return unified(unescaped(text.replace(TAG, " "))).replaceAll("_", " ").match(WORD.words) ?? [];
-  return (unified(text).replace(TAG, " ").replace(/&#?\w{1,10};|'{2,}/g, " ").match(WORD.cells) ?? []).map((word) => word.replace(/'+$/, ""));
+  const quoted = (t) => unified(t).replaceAll("\u2019", "'");
+  if (rule === "words") return quoted(unescaped(text.replace(TAG, " "))).replaceAll("_", " ").match(WORD.words) ?? [];
+  return (quoted(text).replace(TAG, " ").replace(/&#?\w{1,10};|'{2,}/g, " ").match(WORD.cells) ?? []).map((word) => word.replace(/'+$/, ""));
 }
 
 function coder({ vocabulary, rule, length }) {
