@@ -54,6 +54,14 @@ class Port(NamedTuple):
     """Of a cell of a table: what can stand in it -> its code; any other word is `otherwise`."""
     otherwise: int = 0
 
+    def varying(self) -> dict[int, Size]:
+        """Axis -> what may vary there, behind the rows."""
+        return {axis: size for axis, size in enumerate(self.shape, 1) if isinstance(size, Size)}
+
+    def dims(self) -> list[int | str]:
+        """All its dimensions, with the rows; one that may vary by its name."""
+        return ["rows", *(size.name if isinstance(size, Size) else size for size in self.shape)]
+
 
 class Snippet(NamedTuple):
     """Python that reads one row as a person has it, without this package."""

@@ -29,7 +29,9 @@ def of_texts(names: tuple[str, ...]) -> Tokenizer:
     from tokenizers import Regex, normalizers
 
     plain = [normalizers.Replace(written, meant) for written, meant in ENTITIES.items()]
-    return _made(names, [normalizers.Replace(Regex(TAG), " "), *plain, *_unified(), *_quoted(), normalizers.Lowercase()], _WORD)
+    return _made(
+        names, [normalizers.Replace(Regex(TAG), " "), *plain, *_unified(), *_quoted(), normalizers.Lowercase()], _WORD
+    )
 
 
 def of_cells(names: tuple[str, ...]) -> Tokenizer:

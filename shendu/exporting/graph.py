@@ -21,7 +21,7 @@ import shendu
 from shendu import parallel
 from shendu.core import Batch, Json, Outputs
 from shendu.errors import UserError, out_of_memory
-from shendu.field import Port, Size
+from shendu.field import Port
 from shendu.tasks import Task
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Made:
     def program(self) -> ExportedProgram:
         """The graph. Raises UserError where torch cannot draw one of this model."""
         graph = Graph(self.task, self.model).eval()
-        shorter = any(type(size) is Size and size.most for port in graph.ports.values() for size in port.shape)
+        shorter = any(size.most for port in graph.ports.values() for size in port.varying().values())
         offered, _ = self.task.offered(rows_of(self.task, TRACED), SHORTER if shorter else LONGER)
         given = tuple(offered[name] for name in graph.ports)
         with quiet(), parallel.evaluating(graph):
@@ -84,7 +84,7 @@ class Made:
         """What travels with the graph: who made it, what it is given and says."""
         inputs = {
             name: {
-                "dtype": port.dtype, "shape": ["rows", *(d.name if type(d) is Size else d for d in port.shape)],
+                "dtype": port.dtype, "shape": port.dims(),
                 "about": port.about, **({"words": port.words, "otherwise": port.otherwise} if port.words else {}),
             }
             for name, port in self.ports.items()
@@ -119,10 +119,9 @@ def sizes(ports: dict[str, Port]) -> tuple[dict[int, Any], ...]:
     found = []
     for number, port in enumerate(ports.values()):
         varying = {0: rows}
-        for axis, size in enumerate(port.shape, 1):
-            if type(size) is Size:
-                name = f"{size.name}{number or ''}"
-                varying[axis] = known.setdefault(name, torch.export.Dim(name, min=size.least, max=size.most or None))
+        for axis, size in port.varying().items():
+            name = f"{size.name}{number or ''}"
+            varying[axis] = known.setdefault(name, torch.export.Dim(name, min=size.least, max=size.most or None))
         found.append(varying)
     return tuple(found)
 
@@ -132,7 +131,9 @@ def reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")] or [type(error).__name__]
-    told = [line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))]
+    told = [
+        line for line in lines if not line.startswith(("Constraints violated", "The following call raised", "<class"))
+    ]
     return (told or lines)[0][:200]
 
 

@@ -20,7 +20,6 @@ from shendu.core import Batch
 from shendu.errors import UserError
 from shendu.exporting.format import Arrays, Format, Runs
 from shendu.exporting.graph import Made
-from shendu.field import Size
 
 ROWS, TOLERANCE = 100, 1e-4
 """Rows that are asked, and how far an answer may be off: of the largest of its kind, or of 1 where that is more."""
@@ -53,7 +52,7 @@ def prove(form: Format, made: Made, place: Path, rows: Batch) -> Proof:
     Raises UserError that names the first layer whose outputs differ.
     """
     count = len(next(iter(rows.values())))
-    varies = any(type(size) is Size for port in made.ports.values() for size in port.shape)
+    varies = any(port.varying() for port in made.ports.values())
     passes = [(1.0, batch) for batch in BATCHES] + [(size, BATCHES[-1]) for size in (SIZES if varies else ())]
     run, worst = form.runs(made, place), 0.0
     for size, batch in passes:

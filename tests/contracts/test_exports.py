@@ -1,6 +1,6 @@
 """Every system exports to ONNX and agrees with its export, or it says in a line why not; docs/gen/exports.json has what was found.
 
-    python tests/contracts/test_exports.py --write   tries every system, and writes that file (minutes)
+python tests/contracts/test_exports.py --write   tries every system, and writes that file (minutes)
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def tried(name: str, form: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(("name", "form"), CASES)
-def test_exports_or_says_why_not(name: str, form: dict[str, Any], request: pytest.FixtureRequest, one_line: Any) -> None:
+def test_exports_or_says_why_not(
+    name: str, form: dict[str, Any], request: pytest.FixtureRequest, one_line: Any
+) -> None:
     found = tried(name, form)
     if found:
         one_line(UserError(found))
@@ -76,7 +78,9 @@ def main() -> None:
         name, form = case.values
         found[str(case.id)] = tried(name, form)  # type: ignore[arg-type]
         print(f"{case.id}: {found[str(case.id)] or 'exports'}", flush=True)
-        LEDGER.write_text(json.dumps({c.id: found.get(str(c.id), "") for c in CASES}, indent=1, ensure_ascii=False) + "\n")
+        LEDGER.write_text(
+            json.dumps({c.id: found.get(str(c.id), "") for c in CASES}, indent=1, ensure_ascii=False) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ def test_an_export_that_parts_from_its_model_is_not_given_back(
     stored = next(t for t in model.graph.initializer if t.name.endswith(name))
     stored.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(stored) * np.float32(1.5), stored.name))
     monkeypatch.setattr(onnx.Onnx, "write", lambda self, made, place: library.save(model, place))
-    with pytest.raises(UserError, match=f"the first layer that differs is {re.escape(name.removesuffix('.weight'))} ") as caught:
+    with pytest.raises(
+        UserError, match=f"the first layer that differs is {re.escape(name.removesuffix('.weight'))} "
+    ) as caught:
         export(run, out=tmp_path / "bad.onnx")
     assert "parts from the model" in one_line(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +126,9 @@ def test_nothing_exported_differs_by_nan() -> None:
 # ---- what is wrong is said in a line
 
 
-def test_what_is_wrong_is_said_in_a_line(run: Saved, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_said_in_a_line(
+    run: Saved, tmp_path: Path, one_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "there.onnx").touch()
     for words, expected in (
         ({"format": "onxx"}, "did you mean 'onnx'?"),
@@ -187,7 +191,11 @@ def test_a_hubs_folder_opens_as_a_run_and_names_no_place(run: Saved, tmp_path: P
     copy = Saved(tmp_path / "hub")
     rows = np.random.default_rng(0).integers(0, 256, (4, *run.task.input.stored), np.uint8)
     assert shendu.predict(copy, rows) == shendu.predict(run, rows)
-    texts = [file.read_text(encoding="utf-8") for file in (tmp_path / "hub").iterdir() if file.suffix in (".json", ".md", ".py")]
+    texts = [
+        file.read_text(encoding="utf-8")
+        for file in (tmp_path / "hub").iterdir()
+        if file.suffix in (".json", ".md", ".py")
+    ]
     assert not any(str(run.path) in text or str(tmp_path) in text for text in texts)
     Pillow.fromarray(np.full((20, 20), 99, np.uint8)).save(tmp_path / "hub" / "some.png")
     assert asked(tmp_path / "hub" / "usage.py", "some.png")
@@ -227,9 +235,25 @@ def test_cells_of_a_table_are_given_by_name_and_words_as_words(table: SimpleName
 def test_a_language_models_tokenizer_lies_beside_it(tmp_path: Path) -> None:
     text = "to be or not to be, that is the question. " * 60
     (tmp_path / "play.txt").write_text(text, encoding="utf-8")
-    shendu.train("gpt", tmp_path / "play.txt", steps=30, layers=1, heads=2, width=16, context=16, out=tmp_path / "run", quiet=True, compile="off")
+    shendu.train(
+        "gpt",
+        tmp_path / "play.txt",
+        steps=30,
+        layers=1,
+        heads=2,
+        width=16,
+        context=16,
+        out=tmp_path / "run",
+        quiet=True,
+        compile="off",
+    )
     said = export(tmp_path / "run", out=tmp_path / "gpt.onnx")
-    assert [Path(file).name for file in said["files"]] == ["gpt.onnx", "gpt.json", "gpt.x.tokenizer.json", "gpt_usage.py"]
+    assert [Path(file).name for file in said["files"]] == [
+        "gpt.onnx",
+        "gpt.json",
+        "gpt.x.tokenizer.json",
+        "gpt_usage.py",
+    ]
     assert len(asked(tmp_path / "gpt_usage.py", "to be or").strip("\n")) == 1
 
 
@@ -241,7 +265,9 @@ def test_the_command_says_what_was_proven(run: Saved, tmp_path: Path, monkeypatc
     monkeypatch.setattr(onnx.Onnx, "runs", lambda self, made, place: exact(made))
     result = CliRunner().invoke(command, [str(run.path), "--out", str(tmp_path / "m.onnx")], catch_exceptions=False)
     assert result.output.splitlines()[-1].startswith("proven: 100 rows, 1, 7, 32 at once and 3 input sizes")
-    result = CliRunner().invoke(command, [str(run.path), "--out", str(tmp_path / "n.onnx"), "--json"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        command, [str(run.path), "--out", str(tmp_path / "n.onnx"), "--json"], catch_exceptions=False
+    )
     assert json.loads(result.output)["proof"]["rows"] == 100
 
 
@@ -251,6 +277,9 @@ def exact(made: graph.Made) -> Any:
 
     def run(given: Arrays) -> Arrays:
         with torch.no_grad():
-            return {name: t.numpy() for name, t in asking.answers({n: torch.from_numpy(a.copy()) for n, a in given.items()}).items()}
+            return {
+                name: t.numpy()
+                for name, t in asking.answers({n: torch.from_numpy(a.copy()) for n, a in given.items()}).items()
+            }
 
     return run

@@ -24,8 +24,8 @@ from shendu.data.fields.sequence import Sequence
 from shendu.data.fields.series import Series
 from shendu.data.fields.text import Text
 from shendu.data.tokens import BPE, Characters
-from shendu.data.words import letters, words
 from shendu.data.wordlists import of_cells, of_letters, of_texts
+from shendu.data.words import letters, words
 from shendu.field import Field
 
 WORDS = ("the", "film", "isn't", "good", "!", "日", "本", "naïve", "été", "x2")
@@ -75,7 +75,9 @@ def test_pictures_of_any_size_are_pillows_own() -> None:
         w = max(1, round(h * width / height) + int(rng.integers(0, 60)))
         x = rng.integers(0, 256, (h, w, 1 if trial % 2 else 3), np.uint8)
         picture = Pillow.fromarray(x[..., 0] if x.shape[2] == 1 else x)
-        wanted = np.asarray(ImageOps.fit(picture, (width, height), Pillow.Resampling.BILINEAR)).reshape(height, width, -1)
+        wanted = np.asarray(ImageOps.fit(picture, (width, height), Pillow.Resampling.BILINEAR)).reshape(
+            height, width, -1
+        )
         found = resizing.fit(torch.from_numpy(x)[None], height, width)[0].numpy()
         off = np.abs(found - wanted.astype(float))
         assert off.max() <= 1, (h, w, height, width)
@@ -110,7 +112,9 @@ def row(people: pd.DataFrame) -> tuple[Row, np.ndarray]:
     return field, found.splits["train"].column(found.input)[:40]
 
 
-def test_cells_of_a_table_are_stored_as_its_reader_stores_them(people: pd.DataFrame, row: tuple[Row, np.ndarray]) -> None:
+def test_cells_of_a_table_are_stored_as_its_reader_stores_them(
+    people: pd.DataFrame, row: tuple[Row, np.ndarray]
+) -> None:
     """By the column's names: numbers, words by what may stand in a cell, and moments, leap years and all."""
     field = row[0]
     assert {column.kind for column in field.columns} >= {"number", "category", "boolean", "date"}

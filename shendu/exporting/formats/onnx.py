@@ -97,7 +97,7 @@ def model_of(made: Made, words: bool = True) -> Any:
             if port.words:
                 spell(model, name, port)
     about = {
-        key: value if type(value) is str else json.dumps(value, ensure_ascii=False)
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in made.about().items()
     }
     onnx.helper.set_model_props(model, about)
@@ -109,10 +109,9 @@ def name_sizes(model: Any, ports: dict[str, Port]) -> None:
     """Calls the sizes that may vary as the ports do: torch has names of its own for them."""
     called: dict[str, str] = {}
     for given in model.graph.input:
-        sizes = ["rows", *(size if type(size) is int else size.name for size in ports[given.name].shape)]
-        for dim, name in zip(given.type.tensor_type.shape.dim, sizes, strict=True):
-            if dim.dim_param and type(name) is str:
-                called.setdefault(dim.dim_param, name)
+        for dim, name in zip(given.type.tensor_type.shape.dim, ports[given.name].dims(), strict=True):
+            if dim.dim_param:
+                called.setdefault(dim.dim_param, str(name))
     for part in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in part.type.tensor_type.shape.dim:
             if dim.dim_param in called:
