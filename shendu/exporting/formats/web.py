@@ -28,7 +28,7 @@ PACKAGE, VARIABLE = "onnxruntime-web", "SHENDU_ORT_WEB"
 RUNTIME, WASM = Path("dist", "ort.wasm.bundle.min.mjs"), Path("dist", "ort-wasm-simd-threaded.wasm")
 PAGE = Path(__file__).parents[1] / "page"
 GRAPH = "model.onnx"
-LARGE, CLOSE = 1024, 0.01
+LARGE, CLOSE = 1024, 0.02
 """Weights from which a matrix is stored in eight bits; how far the likeliness of a class may move by it."""
 
 
