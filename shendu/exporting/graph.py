@@ -9,7 +9,7 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 TRACED, SHORTER, LONGER = 3, 0.7, 1.3
 """Rows of the example that a graph is drawn from, and their size: one row alone would be a case of its own, and so would be their
 own size."""
+
+
+Layout = Callable[[nn.Module], tuple[str, dict[str, int | float], dict[str, Tensor]]]
+"""A network -> (ggml's name of its architecture, its sizes, its weights by ggml's names)."""
 
 
 class Graph(nn.Module):
@@ -58,6 +62,8 @@ class Made:
     outputs: tuple[str, ...]
     folder: Any = None
     """The run's folder, where it is one."""
+    layout: Layout | None = None
+    """How its weights are those of an architecture that ggml knows, where its system says so."""
 
     @property
     def ports(self) -> dict[str, Port]:
@@ -95,7 +101,9 @@ class Made:
         }  # fmt: skip
 
 
-def made(task: Task, model: nn.Module, system: str, data: str, folder: Any = None) -> Made:
+def made(
+    task: Task, model: nn.Module, system: str, data: str, folder: Any = None, layout: Layout | None = None
+) -> Made:
     """For a task and its model; raises UserError where no graph can answer in their place."""
     if why := task.closed():
         raise UserError(f"{system} does not export: {why}, which no graph of fixed steps does")
@@ -105,7 +113,7 @@ def made(task: Task, model: nn.Module, system: str, data: str, folder: Any = Non
     given, _ = task.offered(rows_of(task, 2))
     with parallel.evaluating(copied):
         outputs = Graph(task, copied).answers(given)
-    return Made(task, copied, system, data, tuple(outputs), folder)
+    return Made(task, copied, system, data, tuple(outputs), folder, layout)
 
 
 def rows_of(task: Task, count: int) -> Batch:

@@ -55,7 +55,8 @@ def export(
     """
     form, found = formats.of(format), opened(run)
     target = target_of(form, found, out)
-    prepared = made(found.task, found.model, found.recipe["system"], found.recipe["data"].get("name", ""), found.path)
+    system, data_name = found.recipe["system"], found.recipe["data"].get("name", "")
+    prepared = made(found.task, found.model, system, data_name, found.path, found.code.ggml)
     rows = real_rows(found, data, part, data_dir, how)
     with staged(target, folder=not form.suffix) as place:
         form.write(prepared, place)

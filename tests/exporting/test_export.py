@@ -257,6 +257,36 @@ def test_a_language_models_tokenizer_lies_beside_it(tmp_path: Path) -> None:
     assert len(asked(tmp_path / "gpt_usage.py", "to be or").strip("\n")) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("system", "more"), [
+    ("gpt2", {"tokenizer": "bpe:300"}), ("gpt2", {"tokenizer": "characters"}),
+    ("gpt", {"norm": "rms", "feedforward": "swiglu", "kv_heads": 1}),
+])  # fmt: skip
+def test_gguf_is_read_by_another_library_to_the_same_logits(system: str, more: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "play.txt").write_text("to be or not to be, that is the question. " * 60, encoding="utf-8")
+    small = {"layers": 2, "heads": 2, "width": 16, "context": 16, "steps": 10, "quiet": True, "compile": "off"}
+    shendu.train(system, tmp_path / "play.txt", **small, **more, out=tmp_path / "run")
+    said = export(tmp_path / "run", format="gguf", out=tmp_path / "play.gguf")
+    assert said["proof"]["worst"] <= 1e-4
+    assert asked(tmp_path / "play_usage.py", "to be or").strip("\n")
+
+
+def test_gguf_says_which_choices_it_knows(bench: Any, one_line: Any, tmp_path: Path) -> None:
+    from shendu.exporting.formats.gguf import FORMAT, vocabulary
+    from shendu.systems.sequence import gpt
+
+    recipe = bench.recipe("gpt")
+    made = graph.made(recipe.task, recipe.model.build(), "gpt", "counting", None, gpt.ggml)
+    pytest.importorskip("gguf")
+    with pytest.raises(UserError, match="--set norm=rms --set feedforward=swiglu") as caught:
+        FORMAT.write(made, tmp_path / "x.gguf")
+    one_line(caught.value)
+    with pytest.raises(UserError, match="made of bytes") as caught:
+        vocabulary({"letters": "abé"})
+    one_line(caught.value)
+
+
 # ---- the command
 
 

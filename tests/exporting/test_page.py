@@ -67,7 +67,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(run=Saved(place / "run"), folder=place / "page", said=said, notes=notes)
 
 
-def both(opened: SimpleNamespace, folder: Path, given: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def both(
+    opened: SimpleNamespace, folder: Path, given: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What the page and onnxruntime say of the same inputs to the same file."""
     import onnxruntime
 
@@ -107,7 +109,9 @@ def test_the_keyboard_alone_is_enough(browser: Any, digits: SimpleNamespace) -> 
     assert {"Clear", "Camera", "file", "Ask"} <= set(reached)
 
 
-def test_a_picture_from_a_file_is_read_as_predict_reads_it(browser: Any, digits: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_picture_from_a_file_is_read_as_predict_reads_it(
+    browser: Any, digits: SimpleNamespace, tmp_path: Path
+) -> None:
     from PIL import Image
 
     values = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
@@ -117,14 +121,24 @@ def test_a_picture_from_a_file_is_read_as_predict_reads_it(browser: Any, digits:
     page.wait_for_selector("#answer table", timeout=10_000)
     (wanted,) = shendu.predict(digits.run, tmp_path / "some.png")
     assert page.inner_text("#answer .big") == str(wanted["label"])
-    given = page.evaluate("() => { const {data, dims} = window.model.read().x; return {data: Array.from(data), dims}; }")
+    given = page.evaluate(
+        "() => { const {data, dims} = window.model.read().x; return {data: Array.from(data), dims}; }"
+    )
     gray = np.asarray(Image.open(tmp_path / "some.png").convert("L"))
     assert (np.array(given["data"]).reshape(given["dims"])[0, :, :, 0] == gray).all()
 
 
 def test_texts_have_the_codes_that_training_gives_them(browser: Any, digits: SimpleNamespace) -> None:
     page = page_of(browser, digits.folder).page
-    texts = ["The film isn't good!", "THE <b>film</b> &amp; x_2", "日本 naïve ETÉ", "don\u2019t\u200d go", "", "a" * 90, "हिन्दी में"]
+    texts = [
+        "The film isn't good!",
+        "THE <b>film</b> &amp; x_2",
+        "日本 naïve ETÉ",
+        "don\u2019t\u200d go",
+        "",
+        "a" * 90,
+        "हिन्दी में",
+    ]
     for text in texts:
         assert page.evaluate("text => window.model.pieces(text, 'words')", text) == words(text), text
         assert page.evaluate("text => window.model.pieces(text, 'letters')", text) == letters(text), text
