@@ -34,6 +34,47 @@ class Storage(NamedTuple):
     ragged: bool = False
 
 
+class Size(NamedTuple):
+    """A dimension that may have another size at each call of an exported graph."""
+
+    name: str
+    least: int = 1
+    most: int = 0
+    """0: there is no end."""
+
+
+class Port(NamedTuple):
+    """A tensor that an exported graph is given; its first dimension are the rows."""
+
+    dtype: str
+    shape: tuple[int | Size, ...]
+    about: str
+    """What it holds, for who fills it."""
+    words: dict[str, int] = {}  # noqa: RUF012 (never written to)
+    """Of a cell of a table: what can stand in it -> its code; any other word is `otherwise`."""
+    otherwise: int = 0
+
+    def varying(self) -> dict[int, Size]:
+        """Axis -> what may vary there, behind the rows."""
+        return {axis: size for axis, size in enumerate(self.shape, 1) if isinstance(size, Size)}
+
+    def dims(self) -> list[int | str]:
+        """All its dimensions, with the rows; one that may vary by its name."""
+        return ["rows", *(size.name if isinstance(size, Size) else size for size in self.shape)]
+
+
+class Snippet(NamedTuple):
+    """Python that reads one row as a person has it, without this package."""
+
+    given: str
+    """An expression: port -> array [1, …]."""
+    imports: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    """What comes before."""
+    example: str = "INPUT"
+    """What a person types for it."""
+
+
 class Some(NamedTuple):
     """How many cells, and one of them."""
 
@@ -212,6 +253,46 @@ class Field:
     def note_on(self, augments: tuple[str, ...]) -> str:
         """What a person should know of augmentations that were not chosen by hand; empty: nothing."""
         return ""
+
+    def ports(self) -> dict[str, Port]:
+        """What an exported graph is given of rows as they come from outside: a part of the field, or a name of its own -> how.
+
+        The usual answer: the stored parts as they are. Raises UserError where no tensor can hold such rows.
+        """
+        if any(how.ragged for how in self.storage().values()):
+            raise UserError(f"{self.words} are rows of varying length, which a graph is not given")
+        return {part: Port(how.dtype, how.shape, self.words) for part, how in self.storage().items()}
+
+    def received(self, given: Batch) -> Batch:
+        """What an exported graph is given [B, …] -> stored rows, by tensor operations that a graph can hold."""
+        return given
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        """(stored rows as an exported graph is given them, `size` times as high or long where that may vary; what is stored of
+        those by the way that a person's rows come)."""
+        return own, own
+
+    def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
+        """How a row is read and given to an exported graph, in Python for who uses it.
+
+        `argument` is the expression of what a person types; `stem` begins the names of the files beside the graph; `words`:
+        words in a table's cells are given as they are. The usual answer: as JSON.
+        """
+        (port,) = self.ports().values()
+        return Snippet(
+            f'{{"{role}": np.array([json.loads({argument})], "{port.dtype}")}}', ("import json",), example="'[1, 2, …]'"
+        )
+
+    def control(self) -> dict[str, Any]:
+        """How a page lets a person give a row: the name of its `control` (exporting/page/page.js) and what that needs to know.
+
+        Empty: there is none.
+        """
+        return {}
+
+    def tokenizers(self) -> dict[str, str]:
+        """Port -> what makes its codes of a text, as a file of the library `tokenizers`."""
+        return {}
 
     def hide(self, own: Batch, keep: Tensor, other: Batch | None = None) -> Batch:
         """Stored rows of which only some units are left, bool [B, U]; the rest is that of `other` rows, or says nothing."""

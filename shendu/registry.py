@@ -146,11 +146,11 @@ def suits() -> list[str]:
 
 
 USUAL: dict[str, Any] = {
-    "SPLIT": "", "SIZES": (), "REFERENCES": (), "from_folder": None,
+    "SPLIT": "", "SIZES": (), "REFERENCES": (), "from_folder": None, "ggml": None,
     "published": lambda weights: weights, "unusable": lambda weights: "", "settings_of": lambda file: {},
 }  # fmt: skip
 """What a system's module may say besides `Config` and `recipe`, and what stands where it does not: how data is split, networks
-and figures of its paper, a reader of published folders, and what it makes of published weights."""
+and figures of its paper, a reader of published folders, its weights as ggml has them, and what it makes of published weights."""
 
 
 def load(name: str) -> ModuleType:

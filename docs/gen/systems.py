@@ -3,7 +3,7 @@
     python docs/gen/systems.py
 
 docs/systems/<name>.md from a system's docstring, Config, REFERENCES and SIZES; docs/systems/index.md, docs/names.md,
-docs/results.md, and the table between the markers in README.md. The ledger is results/<system>.json, as `shendu reproduce` writes it.
+docs/results.md, docs/exports.md, and the table between the markers in README.md. The ledger is results/<system>.json, as `shendu reproduce` writes it.
 """
 
 from __future__ import annotations
@@ -316,6 +316,19 @@ def names_page() -> str:
     return text + NOTE
 
 
+def exports_page() -> str:
+    """What exports to ONNX, as the contract test of exports found it."""
+    found: dict[str, str] = json.loads((DOCS / "gen" / "exports.json").read_text(encoding="utf-8"))
+    text = "# What exports\n\nSmall networks of every system as ONNX, as `tests/contracts/test_exports.py` tries them: each that exports gave "
+    text += "the same answers as its model. `pt2`, `openvino`, `hub` and `web` are made of the same graph. [How to](how-to/export.md).\n\n"
+    rows = []
+    for label, why in found.items():
+        name, _, form = label.partition(" ")
+        shown = f" ({form})" if form else ""
+        rows.append((f"[{name}](systems/{name}.md){shown}", "no" if why else "yes", why))
+    return text + table(("system", "ONNX", "why not"), rows) + NOTE
+
+
 def metrics() -> dict[str, str]:
     """Figure -> what it is, as its metric's docstring says; without those that a model names itself."""
     found: dict[str, str] = {}
@@ -345,6 +358,7 @@ def everything() -> dict[Path, str]:
     made |= {
         DOCS / "systems" / "index.md": overview(),
         DOCS / "names.md": names_page(),
+        DOCS / "exports.md": exports_page(),
         DOCS / "results.md": results_page(found),
     }
     start = ROOT / "README.md"

@@ -70,6 +70,8 @@ def _tables(rate: int, count: int, window: int, device: torch.device) -> tuple[T
 def log_mel(x: Tensor, *, rate: int, mels: int, window: int, hop: int) -> Tensor:
     """Recordings [B, N] of full scale 1 -> log-mel spectrograms [B, M, T]; `window` and `hop` in samples."""
     hann, triangles = _tables(rate, mels, window, x.device)
+    if torch.compiler.is_exporting():  # a graph takes any number of rows at once
+        return _log_mel(x, hann, triangles, hop)
     rows = max(1, AT_ONCE // (frames(x.shape[1], hop) * points(window)))
     pieces = [_log_mel(part, hann, triangles, hop) for part in x.split(rows)]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

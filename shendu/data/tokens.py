@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = 0
 """Code of a character that the training text does not have."""
+STRANGER = "[UNK]"
+"""What the library calls such a character."""
 CHARACTERS_MOST, BPE_LEAST, BPE_MOST = 50_000, 257, 1_000_000
 FILE_BYTES_MOST = 1 << 27
 _PIECE = 1 << 16
@@ -48,6 +50,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [N]."""
+        ...
+
+    def library(self) -> Library:
+        """The same as the library `tokenizers` has it, which others read (tokenizer.json)."""
         ...
 
     def to_json(self) -> dict[str, Any]: ...
@@ -86,6 +92,15 @@ class Characters:
         points = _code_points(text)
         places = np.searchsorted(self._codes, points).clip(max=len(self._codes) - 1)
         return np.where(self._codes[places] == points, places + 1, UNKNOWN).astype(np.int32)
+
+    def library(self) -> Library:
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+        vocabulary = {STRANGER: UNKNOWN, **{letter: 1 + i for i, letter in enumerate(self.letters)}}
+        made = Tokenizer(models.WordLevel(vocabulary, STRANGER))
+        made.pre_tokenizer = pre_tokenizers.Split(Regex("(?m)."), "isolated")
+        made.decoder = decoders.Fuse()
+        return made
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "characters", "letters": self.letters}
@@ -171,14 +186,18 @@ class BPE:
     def pieces(self) -> list[bytes]:
         return [_bytes_of(token) for token in self.tokens]
 
-    @cached_property
-    def _library(self) -> Library:
-        from tokenizers import Tokenizer, models, pre_tokenizers
+    def library(self) -> Library:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
         vocabulary = {token: i for i, token in enumerate(self.tokens)}
         made = Tokenizer(models.BPE(vocabulary, self.merges))
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
         return made
+
+    @cached_property
+    def _library(self) -> Library:
+        return self.library()
 
     def encode(self, text: str) -> np.ndarray:
         pieces = self._library.encode_batch(list(_lines(text)), add_special_tokens=False)

@@ -33,7 +33,7 @@ def backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x.flip(1)
     places = torch.arange(x.shape[1], device=x.device)
     mirrored = lengths[:, None] - 1 - places
-    firsts = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    firsts = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (firsts + torch.where(mirrored < 0, places, mirrored)).flatten()).view_as(x)
 
 
@@ -160,7 +160,7 @@ class Reader(nn.Module):
         """x codes of words [B, L], 0 after the last -> logits or values [B, K]."""
         codes, lengths = ends(x.long(), self.settings.keep)
         vectors = self.vectors(self.known(codes))
-        vectors = vectors * self.dropout(vectors.new_ones(len(vectors), 1, vectors.shape[2]))
+        vectors = vectors * self.dropout(vectors.new_ones(vectors.shape[0], 1, vectors.shape[2]))
         outputs, _ = self.recurrent(vectors, lengths)
         return self.decide(self.dropout(pooled(outputs, lengths)))
 

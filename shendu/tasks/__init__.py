@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from shendu.core import Batch, Json, Metric, Outputs, Source
 from shendu.data.ragged import tensors
 from shendu.errors import UserError, unknown
-from shendu.field import Field
+from shendu.field import Field, Port, Snippet
 from shendu.pages.sections import Section, Told
 from shendu.sources.rows import Rows
 
@@ -167,6 +167,73 @@ class Task(nn.Module):
     def pixels(self, x: Tensor) -> np.ndarray:
         """Pictures as a model has them [N, C, H, W] -> uint8 [N, H, W, C]."""
         return self.input.restore({"": x.to(self.fit(0)["mean"].device)}, self.fit(0))[""].cpu().numpy()
+
+    # ---- exported
+
+    def closed(self) -> str:
+        """Why no graph of fixed steps can answer in its place: the end of a sentence; empty: one can."""
+        return ""
+
+    def ports(self) -> dict[str, Port]:
+        """What an exported graph is given, by name. Raises UserError where no tensor can hold an input."""
+        return {
+            self._port(role, part): port for role, field in self.inputs.items() for part, port in field.ports().items()
+        }
+
+    def _port(self, role: str, part: str) -> str:
+        """The name of a field's port: its part, after the role, or a name of its own, as a table's columns have."""
+        return role + part if part in self.inputs[role].storage() else part
+
+    def received(self, given: Batch) -> Batch:
+        """What an exported graph is given [B, …] -> stored rows, by tensor operations that a graph can hold."""
+        stored = {"sample": torch.arange(next(iter(given.values())).shape[0])}
+        for role, field in self.inputs.items():
+            own = {part: given[self._port(role, part)] for part in field.ports()}
+            stored |= {role + part: t for part, t in field.received(own).items()}
+        return stored
+
+    def offered(self, stored: Batch, size: float = 1.0) -> tuple[Batch, Batch]:
+        """(stored rows as an exported graph is given them, `size` times as high or long where that may vary; what is stored of
+        those by the way that a person's rows come)."""
+        given: Batch = {}
+        rows = {"sample": torch.arange(len(next(iter(stored.values()))))}
+        for role, field in self.inputs.items():
+            own = {part: stored[role + part].numpy() for part in field.storage()}
+            asked, kept = field.offered(own, size)
+            given |= {self._port(role, part): torch.from_numpy(np.array(t)) for part, t in asked.items()}
+            rows |= {role + part: torch.from_numpy(np.array(t)) for part, t in kept.items()}
+        return given, rows
+
+    def tokenizers(self) -> dict[str, str]:
+        """Port -> what makes its codes of a text, as a file of the library `tokenizers`."""
+        return {
+            self._port(role, part): text
+            for role, field in self.inputs.items()
+            for part, text in field.tokenizers().items()
+        }
+
+    def snippet(self, stem: str, words: bool) -> Snippet:
+        """How an exported graph is given a row, in Python for who uses it (see `Field.snippet`)."""
+        each = [
+            field.snippet(role, f"sys.argv[{i}]", stem, words) for i, (role, field) in enumerate(self.inputs.items(), 1)
+        ]
+        given = each[0].given if len(each) == 1 else f"{{{', '.join(f'**{one.given}' for one in each)}}}"
+        imports = tuple(dict.fromkeys(line for one in each for line in one.imports))
+        return Snippet(
+            given, imports, tuple(line for one in each for line in one.lines), " ".join(one.example for one in each)
+        )
+
+    def controls(self) -> dict[str, Json]:
+        """Input -> how a page lets a person give it (see `Field.control`); an empty one cannot be given."""
+        return {role: field.control() for role, field in self.inputs.items()}
+
+    def shown(self) -> Json:
+        """How a page shows the answer: as `classes` with their shares, as `values`, or (`next`) as what follows."""
+        return {"answer": "values"}
+
+    def saying(self) -> str:
+        """A Python expression of what is printed of `said`, the first output of an exported graph as an array [1, …]."""
+        return "said.tolist()"
 
     # ---- figures
 

@@ -40,6 +40,12 @@ class Classify(Task):
     def outputs(self, model: Any, batch: Batch) -> Outputs:
         return {"logits": model(*self.taken(batch))}
 
+    def shown(self) -> Json:
+        return {"answer": "classes", "labels": list(self.labels)}
+
+    def saying(self) -> str:
+        return "labels[said[0].argmax()], said.tolist()"
+
     def metrics(self) -> dict[str, Metric]:
         ranked: dict[str, Metric] = {"auc": AUC()} if len(self.labels) == 2 else {}
         return {"hits": Hits(), "cross-entropy": CrossEntropy(), **ranked, "predictions": Predictions()}

@@ -19,6 +19,7 @@ from shendu.data import tokens
 from shendu.data.fields.prose import Prose
 from shendu.data.tokens import UNKNOWN, Characters
 from shendu.errors import UserError
+from shendu.field import Port, Size, Snippet
 from shendu.metrics.text import Nats
 from shendu.parallel import device_of
 from shendu.sources.windows import Windows, fitting, windows_at
@@ -165,6 +166,41 @@ class Language(Task):
     def vector(self, model: Any, tokens: Tensor) -> Tensor:
         """What a text is to the model [W]: the mean of what its last layer makes of the tokens [N] in its window, of length 1."""
         return F.normalize(model.hidden(tokens[None, -self.context :])[0].float().mean(0), dim=0)
+
+    # ---- exported
+
+    def ports(self) -> dict[str, Port]:
+        about = (
+            "tokens of a text, as the tokenizer beside the graph gives them; the answer is what follows each of them"
+        )
+        return {"x": Port("int64", (Size("tokens", 1, self.context),), about)}
+
+    def received(self, given: Batch) -> Batch:
+        return given
+
+    def offered(self, stored: Batch, size: float = 1.0) -> tuple[Batch, Batch]:
+        """The beginning of windows; none is longer than the context."""
+        x = stored["x"].long()
+        x = x[:, : max(2, round(size * x.shape[1]))].contiguous()
+        return {"x": x}, {"x": x}
+
+    def snippet(self, stem: str, words: bool) -> Snippet:
+        line = f'tokenizer = Tokenizer.from_file("{stem}x.tokenizer.json")'
+        given = '{"x": np.array([tokenizer.encode(sys.argv[1]).ids])}'
+        return Snippet(given, ("from tokenizers import Tokenizer",), (line,), "TEXT")
+
+    def controls(self) -> dict[str, Json]:
+        return {"x": {"control": "tokens", "tokenizer": self.tokenizer.to_json(), "length": self.context}}
+
+    def shown(self) -> Json:
+        return {"answer": "next", "never": list(self.unwritten)}
+
+    def saying(self) -> str:
+        """The likeliest next token."""
+        return "tokenizer.decode([said[0, -1].argmax()])"
+
+    def tokenizers(self) -> dict[str, str]:
+        return {"x": self.tokenizer.library().to_str()}
 
     # ---- tokens -> text
 

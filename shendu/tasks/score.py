@@ -81,7 +81,7 @@ class Score(Task):
 
     def outputs(self, model: Any, batch: Batch) -> Outputs:
         figures = model(*self.taken(batch))
-        return dict(zip(self.scores, figures.reshape(len(figures), -1).unbind(1), strict=True))
+        return dict(zip(self.scores, figures.reshape(figures.shape[0], -1).unbind(1), strict=True))
 
     def metrics(self) -> dict[str, Metric]:
         return {name: Mean(name, higher) for name, higher in self.scores.items()}

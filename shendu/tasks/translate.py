@@ -144,6 +144,9 @@ class Translate(Task):
         """Codes are int64 for a network."""
         return {name: t.long() for name, t in stored.items()}
 
+    def closed(self) -> str:
+        return "a translation is searched for, code after code, for as long as it becomes"
+
     def encoded(self, stored: dict[str, Any]) -> dict[str, Any]:
         """Sentences as their bytes -> codes int32 [N, L], cut to what the network reads."""
         return {**stored, "x": self.rows(texts_of(stored["x"]), self.wording.longest)}

@@ -44,13 +44,8 @@ def evaluate(
     Raises UserError where the data does not fit the model.
     """
     found = opened(run)
-    own = data is None or (not how and _is_own(found, data))
-    dataset = data_of(found, data_dir) if own else _other(found, data, data_dir, how)
-    if part not in dataset.splits:
-        if part != "test":
-            raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
-        part = "validation" if "validation" in dataset.splits else "train"
-    check_fits(found, dataset)
+    dataset = named_data(found, data, data_dir, how)
+    part = measured_part(dataset, part)
     for note in () if dataset.hash else dataset.notes:  # encoded by the run's fields: what could not be read
         say(note)
     predictor = found.predictor(device, precision)
@@ -75,6 +70,24 @@ def evaluate(
 def signatures(task: Task) -> dict[str, str]:
     """Figure -> which of several variants of it this is, of those that have any (BLEU)."""
     return {name: metric.signature for metric in task.metrics().values() if metric.signature for name in metric.higher}
+
+
+def named_data(run: Saved, data: Any, data_dir: str | Path | None, how: dict[str, Any]) -> Dataset:
+    """The run's own data where none is named, or its own is named again; else other data, by the run's fields. Raises UserError
+    where the data does not fit the model."""
+    own = data is None or (not how and _is_own(run, data))
+    dataset = data_of(run, data_dir) if own else _other(run, data, data_dir, how)
+    check_fits(run, dataset)
+    return dataset
+
+
+def measured_part(dataset: Dataset, part: str) -> str:
+    """The part by its name; where there is no test part, the one that stands in for it. Raises UserError for an unknown one."""
+    if part in dataset.splits:
+        return part
+    if part != "test":
+        raise UserError(f"{dataset.name} has no part called {part}; it has {', '.join(dataset.splits)}")
+    return "validation" if "validation" in dataset.splits else "train"
 
 
 def _is_own(run: Saved, data: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from shendu.data import moments, sound
 from shendu.errors import UserError
-from shendu.field import Field, Values, array_of
+from shendu.field import Field, Port, Size, Snippet, Values, array_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,6 +92,41 @@ class Audio(Field):
     def prepare(self, own: Batch, fit: Batch) -> Batch:
         """Spectrograms, standardised per band."""
         return {"": ((self.spectrograms(own[""]) - fit["mean"][:, None]) / fit["std"][:, None])[:, None]}
+
+    def ports(self) -> dict[str, Port]:
+        """Samples of recordings of any length, at this rate."""
+        return {"": Port("int16", (Size("samples"),), f"samples of 16 bits at {self.rate:,} Hz, one channel")}
+
+    def received(self, given: Batch) -> Batch:
+        """Of this length: the loudest part of a longer recording, zeros around a shorter one (`sound.fitted`)."""
+        import torch
+        import torch.nn.functional as F
+
+        x, count = given[""], torch.full((), given[""].shape[1], dtype=torch.int64)
+        before = (self.length - count).clamp(min=0) // 2
+        padded = F.pad(x.int(), (self.length, self.length))
+        energy = F.pad(padded.double().square().cumsum(1), (1, 0))  # whole numbers below 2^53
+        loud = energy[:, self.length :] - energy[:, : -self.length]
+        start = torch.arange(loud.shape[1]) - self.length
+        inside = (start >= 0) & (start <= count - self.length)
+        first = torch.where(inside, loud, -1.0).argmax(1)
+        first = torch.where(count > self.length, first, self.length - before)
+        return {"": padded.gather(1, first[:, None] + torch.arange(self.length)).to(x.dtype)}
+
+    def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
+        given = f'{{"{role}": soundfile.read({argument}, dtype="int16")[0][None]}}'
+        return Snippet(given, ("import soundfile",), example="RECORDING.wav")
+
+    def control(self) -> dict[str, Any]:
+        return {"control": "sound", "rate": self.rate, "length": self.length}
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        """Shorter recordings are the middle of these, longer ones have them twice."""
+        values = np.asarray(own[""])
+        length = max(2, round(size * self.length))
+        start = max(0, (self.length - length) // 2)
+        given = np.concatenate([values, values[:, ::-1]], 1)[:, start : start + length]
+        return {"": given}, self.parse([(row, self.rate) for row in given])
 
     def parse(self, values: Any) -> Values:
         """From recordings (a list), each as (samples, rate) or as samples at this field's rate; from one; or from stored rows."""

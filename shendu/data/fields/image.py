@@ -13,7 +13,7 @@ import numpy as np
 
 from shendu.data import moments, pixels
 from shendu.errors import UserError
-from shendu.field import Field, Unread, Values, array_of
+from shendu.field import Field, Port, Size, Snippet, Unread, Values, array_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +76,63 @@ class Image(Field):
 
         mean, std = (fit[name].view(-1, 1, 1) for name in ("mean", "std"))
         return {"": (own[""] * std + mean).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)}
+
+    def ports(self) -> dict[str, Port]:
+        """Pictures of any size; those with transparency of this size, since Pillow resizes them by other rules."""
+        size = (self.height, self.width) if self.channels > 3 else (Size("height"), Size("width"))
+        what = {1: "gray", 3: "red, green, blue"}.get(self.channels, f"{self.channels} channels")
+        if self.levels:
+            low, high = self.levels
+            return {
+                "": Port("float32", (*size, self.channels), f"pictures, {what}: black is {low:g}, white is {high:g}")
+            }
+        return {"": Port("uint8", (*size, self.channels), f"pictures, {what}: 0 to 255")}
+
+    def received(self, given: Batch) -> Batch:
+        """Brought to eight bits and to this size, as a picture's file is."""
+        import torch
+
+        from shendu.data import resizing
+
+        x = given[""]
+        if self.levels:
+            low, high = self.levels
+            share = (x.double() - low) / (high - low)
+            x = (torch.where(share.isfinite(), share, 0.0).clamp(0, 1) * 255).round()
+        return {"": (x if self.channels > 3 else resizing.fit(x, self.height, self.width)).to(torch.uint8)}
+
+    def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
+        mode = {1: "L", 3: "RGB"}.get(self.channels, "RGBA")
+        read = f"Image.open({argument})" if self.levels else f'Image.open({argument}).convert("{mode}")'
+        kind, axes = ", np.float32" * bool(self.levels), "[None, :, :, None]" if self.channels == 1 else "[None]"
+        return Snippet(
+            f'{{"{role}": np.asarray({read}{kind}){axes}}}', ("from PIL import Image",), example="PICTURE.png"
+        )
+
+    def control(self) -> dict[str, Any]:
+        """A drawing, a camera, a file; for colours and eight bits."""
+        if self.levels or self.channels not in (1, 3):
+            return {}
+        return {"control": "picture", "height": self.height, "width": self.width, "channels": self.channels}
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        """Other sizes are of another shape, too: the sides are cut off by `fit`."""
+        from PIL import Image as Pillow
+
+        values = np.asarray(own[""])
+        if size == 1 or self.channels > 3:
+            return {"": self._deep(values) if self.levels else values}, {"": values}
+        side = max(2, round(size * self.width * 1.25)), max(2, round(size * self.height))
+        drawn = [Pillow.fromarray(row[..., 0] if self.channels == 1 else row).resize(side) for row in values]
+        if self.levels:
+            drawn = [Pillow.fromarray(self._deep(np.asarray(picture))) for picture in drawn]
+        given = np.stack([np.asarray(picture).reshape(side[1], side[0], self.channels) for picture in drawn])
+        return {"": given}, self.parse(drawn)
+
+    def _deep(self, values: np.ndarray) -> np.ndarray:
+        """Stored levels as the values that they were, float32."""
+        low, high = self.levels
+        return (values / 255 * (high - low) + low).astype(np.float32)
 
     def transform(self, own: Batch, affine: Tensor) -> Batch:
         """Bilinear, zeros outside; float32."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from shendu.data import moments, offsets
 from shendu.errors import UserError
-from shendu.field import Field, Values, array_of, spread
+from shendu.field import Field, Port, Values, array_of, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +79,27 @@ class Number(Field):
 
         device = "cpu" if like.device.type == "mps" else like.device
         return torch.tensor(self.offset, dtype=torch.float64, device=device).reshape(self.shape)
+
+    def ports(self) -> dict[str, Port]:
+        """Numbers as a person knows them: of double precision where an offset is taken away of them."""
+        return {"": Port("float64" if self.offset else "float32", self.shape, "numbers")}
+
+    def received(self, given: Batch) -> Batch:
+        return {"": self.untold(given[""])}
+
+    def control(self) -> dict[str, Any]:
+        count = math.prod(self.shape)
+        return {
+            "control": "numbers",
+            "least": count,
+            "most": count,
+            "shape": list(self.shape),
+            "words": f"{count} numbers",
+        }
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        given = self.plain(np.asarray(own[""]))
+        return {"": given}, self.parse(given)
 
     def parse(self, values: Any) -> Values:
         """From numbers [N, *shape], or from one row of them."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from shendu.data import moments, offsets
-from shendu.data.column import CODED, NAMED, Column
+from shendu.data.column import CODED, LETTERS, MISSING, NAMED, UNSEEN, Column
 from shendu.errors import UserError, near
-from shendu.field import Field, Unread, Values, spread
+from shendu.field import Field, Port, Size, Snippet, Unread, Values, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,6 +131,67 @@ class Row(Field):
             )
         return offsets.without(rows, self.offset, self.stored)
 
+    def ports(self) -> dict[str, Port]:
+        """A tensor per column, by its name: numbers and moments by tensor arithmetic, words by their codes."""
+        return {column.name: _port(column) for column in self.columns}
+
+    def received(self, given: Batch) -> Batch:
+        import torch
+
+        return {"": torch.cat([_received(column, given[column.name]) for column in self.columns], 1)}
+
+    def tokenizers(self) -> dict[str, str]:
+        from shendu.data import wordlists
+
+        makers = {True: wordlists.of_letters, False: wordlists.of_cells}
+        texts = [column for column in self.columns if column.kind == "text"]
+        return {column.name: makers[column.form == LETTERS](column.names).to_str() for column in texts}
+
+    def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
+        """A row as JSON, and how each column is given as the description beside the graph says it."""
+        texts = [column.name for column in self.columns if column.kind == "text"]
+        lines = [f'row, inputs = json.loads({argument}), json.load(open("{stem or "model."}json"))["inputs"]']
+        imports = ["import json"]
+        if texts:
+            imports.append("from tokenizers import Tokenizer")
+            lines += [f"for name in {texts}:"]
+            lines += [f'    row[name] = Tokenizer.from_file(f"{stem}{{name}}.tokenizer.json").encode(row[name]).ids']
+        if words:
+            given = '{n: np.array([row[n]], object if "words" in i else i["dtype"]) for n, i in inputs.items()}'
+        else:
+            lines.append(
+                'row = {n: i["words"].get(row[n], i["otherwise"]) if "words" in i else row[n] for n, i in inputs.items()}'
+            )
+            given = '{n: np.array([row[n]], i["dtype"]) for n, i in inputs.items()}'
+        return Snippet(given, tuple(imports), tuple(lines), """'{"COLUMN": VALUE, …}'""")
+
+    def control(self) -> dict[str, Any]:
+        """A form of the columns."""
+        kinds = {"number": "number", "date": "moment", "text": "words"}
+        fields = []
+        for column in self.columns:
+            about: dict[str, Any] = {"name": column.name, "field": kinds.get(column.kind, "choice")}
+            if column.kind == "text":
+                rule = "letters" if column.form == LETTERS else "cells"
+                about |= {"vocabulary": list(column.names), "rule": rule, "length": column.length}
+            elif column.kind != "number":
+                about |= {"names": list(column.names)}
+            fields.append(about)
+        return {"control": "cells", "fields": fields}
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        """Moments from days of single precision are whole seconds again, nearly: what is stored is that of these seconds."""
+        values = np.asarray(own[""])
+        given, stored = {}, values.copy()
+        for column, start in zip(self.columns, self.starts, strict=True):
+            cells = values[:, start : start + column.width]
+            given[column.name] = _offered(column, cells)
+            if column.kind == "date":
+                stored[:, start : start + column.width] = _dated(given[column.name], column.offset)
+            elif column.offset:
+                stored[:, start] = given[column.name] - column.offset
+        return given, {"": stored}
+
     @property
     def feature_count(self) -> int:
         return len(self.columns)
@@ -193,6 +254,99 @@ class Row(Field):
         for position, size in below:
             x[:, position] = torch.randint(size, (n,), generator=turn).to(x.dtype)
         return {"": x}
+
+
+# ---- what an exported graph is given ---------------------------------------------------------------------------------
+
+
+EPOCH, DAY = 946_684_800, 86_400
+"""Seconds from 1970 to 2000, and of a day."""
+TRUTHS = ("false", "true")
+
+
+def _port(column: Column) -> Port:
+    if column.kind == "number":
+        unit = f", in {column.form}" if column.form else ""
+        return Port("float64" if column.offset else "float32", (), f"numbers{unit}; NaN where one is missing")
+    if column.kind == "date":
+        zone = "in UTC" if column.zoned else "on the clock of the table"
+        return Port("float64", (), f"seconds since 1970-01-01 00:00, {zone}; NaN where it is missing")
+    if column.kind == "text":
+        return Port(
+            "int64", (Size("words"),), f"codes of words, 0 behind a text's end; the first {column.length} are read"
+        )
+    from shendu.data import cells
+
+    said = dict.fromkeys(("", *column.missing), MISSING) | {n: NAMED + i for i, n in enumerate(column.names)}
+    if column.kind != "boolean":
+        return Port("int64", (), "words", said, UNSEEN)
+    ways = dict(zip(TRUTHS, ((*cells.NO, "0", "0.0"), (*cells.YES, "1", "1.0")), strict=True))
+    return Port(
+        "int64", (), "yes or no", {**{w: said[n] for n in column.names for w in ways.get(n, ())}, **said}, MISSING
+    )
+
+
+def _received(column: Column, given: Tensor) -> Tensor:
+    """One column's cells [B, …] -> its part of a row, float32 [B, width]."""
+    import torch
+    import torch.nn.functional as F
+
+    if column.kind == "text":
+        return F.pad(given, (0, column.length))[:, : column.length].float()
+    if column.kind == "date":
+        return _turned(given, column.offset)
+    if column.kind in CODED:
+        return given.float()[:, None]
+    away = given - column.offset if column.offset else given
+    return torch.where(given.abs() < _LARGEST, away, torch.nan).float()[:, None]
+
+
+_LARGEST = 1e37
+"""Beyond it numbers count as missing, as in cells."""
+
+
+def _turned(given: Tensor, offset: float) -> Tensor:
+    """Seconds since 1970 [B] as `cells.dates` stores moments, float32 [B, 6]; the years of the Gregorian calendar by whole numbers."""
+    import torch
+
+    there = given.isfinite()
+    seconds = torch.where(there, given, 0.0).floor().long() - EPOCH
+    days, rest = seconds.div(DAY, rounding_mode="floor"), seconds.remainder(DAY).double() / DAY
+    shifted = days + 730_425  # days since 0000-03-01, where years begin in March and leap days are their last
+    era = shifted.div(146_097, rounding_mode="floor")
+    of_era = shifted - era * 146_097
+    year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    year = era * 400 + year
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    january = torch.where(of_year >= 306, of_year - 306, of_year + 59 + leap.long())
+    turns = [2 * torch.pi * share for share in (january.double() / 365.25, (days - 2).double() / 7)]
+    parts = [days.double() + rest - offset, *(f(turn) for turn in turns for f in (torch.sin, torch.cos)), rest]
+    return torch.where(there[:, None], torch.stack(parts, 1), torch.nan).float()
+
+
+def _offered(column: Column, cells: np.ndarray) -> np.ndarray:
+    """One column's stored cells [N, width] -> what a graph is given."""
+    if column.kind == "text":
+        return cells.astype(np.int64)
+    if column.kind in CODED:
+        return cells[:, 0].astype(np.int64)
+    if column.kind == "number":
+        return cells[:, 0].astype(np.float64) + column.offset if column.offset else cells[:, 0]
+    return np.rint((np.floor(cells[:, 0].astype(np.float64) + column.offset) + cells[:, 5]) * DAY) + EPOCH
+
+
+def _dated(seconds: np.ndarray, offset: float) -> np.ndarray:
+    """Seconds since 1970 as moments are stored, float32 [N, 6]."""
+    import pyarrow as pa
+
+    from shendu.data import cells
+
+    there = np.isfinite(seconds)
+    moments = np.where(there, seconds, 0).astype(np.int64).astype("datetime64[s]")
+    moments[~there] = np.datetime64("NaT")
+    given = cells.Cells("", pa.chunked_array([pa.array(moments)]))
+    return cells.dates(given, "Y-m-d", offset)
 
 
 def _shown(field: Column, values: np.ndarray, std: float) -> str:

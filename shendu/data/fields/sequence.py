@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from shendu.errors import UserError
-from shendu.field import Field, Values, array_of
+from shendu.field import Field, Port, Size, Snippet, Values, array_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,11 +61,48 @@ class Sequence(Field):
             found[code, [self.letters.index(letter) for letter in may]] = 1 / len(may)
         return found
 
+    @cached_property
+    def code_of(self) -> np.ndarray:
+        """uint8 [256]: each byte's code; 255 where it is no letter."""
+        table = np.full(256, 255, np.uint8)
+        table[[0, ord(" ")]] = 0
+        for code, symbol in enumerate(self.symbols, 1):
+            table[ord(symbol)] = code
+            if symbol.isupper() and symbol.lower() not in self.symbols:
+                table[ord(symbol.lower())] = code
+        return table
+
     def prepare(self, own: Batch, fit: Batch) -> Batch:
         import torch
 
         shares = torch.from_numpy(self.meaning).to(own[""].device)
         return {"": shares[own[""].long()].transpose(1, 2).contiguous()}
+
+    def ports(self) -> dict[str, Port]:
+        """The letters themselves, as their bytes in ASCII."""
+        about = f"letters of sequences as bytes ({self.symbols}), zeros behind an end; the first {self.length} are read"
+        return {"": Port("uint8", (Size("letters"),), about)}
+
+    def received(self, given: Batch) -> Batch:
+        """Bytes -> codes; one that is no letter is none (0), and what is longer is cut."""
+        import torch
+        import torch.nn.functional as F
+
+        codes = torch.from_numpy(np.where(self.code_of < 255, self.code_of, 0).astype(np.uint8))[given[""].long()]
+        return {"": F.pad(codes, (0, self.length))[:, : self.length]}
+
+    def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
+        return Snippet(f'{{"{role}": np.frombuffer({argument}.encode(), np.uint8)[None]}}', example=self.symbols)
+
+    def control(self) -> dict[str, Any]:
+        return {"control": "letters", "symbols": self.symbols, "length": self.length}
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        letters = np.frombuffer(f"\0{self.symbols}".encode("latin-1"), np.uint8)[np.asarray(own[""])]
+        given = letters[:, : max(1, round(size * self.length))]
+        given = np.pad(given, ((0, 0), (0, max(0, round(size * self.length) - given.shape[1]))))
+        words = [row.tobytes().rstrip(b"\0").decode("latin-1") for row in given]
+        return {"": given}, self.parse(np.array(words, np.str_))
 
     def parse(self, values: Any) -> Values:
         """From sequences (a list, an array of texts), from one, or from stored codes."""
@@ -94,13 +131,7 @@ class Sequence(Field):
             raise UserError(
                 f"row {row + 1:,} of {where} has {lengths[row]:,} letters, and the model reads {self.length}: cut it"
             )
-        table = np.full(256, 255, np.uint8)
-        table[[0, ord(" ")]] = 0
-        for code, symbol in enumerate(self.symbols, 1):
-            table[ord(symbol)] = code
-            if symbol.isupper() and symbol.lower() not in self.symbols:
-                table[ord(symbol.lower())] = code
-        codes = table[chars]
+        codes = self.code_of[chars]
         if (codes == 255).any():
             row = int((codes == 255).any(1).argmax())
             strange = sorted({chr(c) for c in chars[row][codes[row] == 255]})

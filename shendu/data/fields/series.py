@@ -13,7 +13,7 @@ import numpy as np
 
 from shendu.data import moments, offsets
 from shendu.errors import UserError
-from shendu.field import Field, Values, array_of, spread
+from shendu.field import Field, Port, Size, Values, array_of, spread
 
 if TYPE_CHECKING:
     from shendu.field import Batch
@@ -65,6 +65,29 @@ class Series(Field):
 
     def prepare(self, own: Batch, fit: Batch) -> Batch:
         return {"": (own[""] - fit["mean"]) * (1 / fit["std"])}
+
+    def ports(self) -> dict[str, Port]:
+        """Series of any length, of which the last window is read; of double precision where an offset is taken away."""
+        about = f"values of the series, oldest first, of which the last {self.window} are read"
+        return {"": Port("float64" if self.offset else "float32", (Size("steps", self.window),), about)}
+
+    def received(self, given: Batch) -> Batch:
+        import torch
+
+        x = given[""]
+        last = x.index_select(1, torch.arange(self.window) + x.shape[1] - self.window)
+        return {"": (last - torch.tensor(self.offset, dtype=torch.float64)).float() if self.offset else last}
+
+    def control(self) -> dict[str, Any]:
+        return {"control": "numbers", "least": self.window, "words": f"the last {self.window} values of the series"}
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        """Longer series begin with what comes before the window: here the window itself."""
+        values = self.plain(np.asarray(own[""]))
+        longer = max(0, round(size * self.window) - self.window)
+        before = np.tile(values, (1, 1 + longer // self.window))[:, :longer]
+        given = np.concatenate([before, values], 1)
+        return {"": given}, {"": np.concatenate([self.parse(row)[""] for row in given])}
 
     def parse(self, values: Any) -> Values:
         """From a series [T], whose last values are read, or from windows [n, W]."""

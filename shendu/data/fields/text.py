@@ -15,7 +15,7 @@ import numpy as np
 
 from shendu.data.words import KNOWN, PADDING, UNKNOWN, letters, words
 from shendu.errors import UserError
-from shendu.field import Field, Values, array_of
+from shendu.field import Field, Port, Size, Snippet, Values, array_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,36 @@ class Text(Field):
     def code(self) -> dict[str, int]:
         """Word -> its code."""
         return {name: i + KNOWN for i, name in enumerate(self.names)}
+
+    def ports(self) -> dict[str, Port]:
+        """Codes of texts of any length, as the tokenizer beside the graph gives them."""
+        about = f"codes of words, {PADDING} behind a text's end; the first {self.length} are read"
+        return {"": Port("int64", (Size("words"),), about)}
+
+    def received(self, given: Batch) -> Batch:
+        import torch
+        import torch.nn.functional as F
+
+        return {"": F.pad(given[""], (0, self.length))[:, : self.length].to(torch.int32)}
+
+    def tokenizers(self) -> dict[str, str]:
+        from shendu.data import wordlists
+
+        return {"": (wordlists.of_letters if self.letters else wordlists.of_texts)(self.names).to_str()}
+
+    def snippet(self, role: str, argument: str, stem: str, words: bool) -> Snippet:
+        tokenizer = f'Tokenizer.from_file("{stem}{role}.tokenizer.json")'
+        given = f'{{"{role}": np.array([{tokenizer}.encode({argument}).ids])}}'
+        return Snippet(given, ("from tokenizers import Tokenizer",), example="TEXT")
+
+    def control(self) -> dict[str, Any]:
+        rule = "letters" if self.letters else "words"
+        return {"control": "words", "vocabulary": list(self.names), "rule": rule, "length": self.length}
+
+    def offered(self, own: Values, size: float) -> tuple[Values, Values]:
+        values, length = np.asarray(own[""], np.int64), max(2, round(size * self.length))
+        given = np.pad(values, ((0, 0), (0, max(0, length - self.length))))[:, :length]
+        return {"": given}, self.parse(np.pad(given, ((0, 0), (0, self.length)))[:, : self.length])
 
     def parse(self, values: Any) -> Values:
         """From texts (a list, a pyarrow array), from one, or from codes as they are stored."""

@@ -135,7 +135,7 @@ class Boltzmann(nn.Module):
 
     def pseudo(self, v: Tensor) -> Tensor:
         """The negative log pseudo-likelihood (Besag 1975), exact in the hidden units."""
-        free, total = self.free_energy(v), torch.zeros(len(v), device=v.device)
+        free, total = self.free_energy(v), torch.zeros(v.shape[0], device=v.device)
         for i in range(self.visible):
             flipped = v.clone()
             flipped[:, i] = 1 - v[:, i]

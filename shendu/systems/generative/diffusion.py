@@ -305,10 +305,10 @@ class Diffusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures [B, C, H, W] -> mean squared error of the velocity [B], told no class; 1 is about what knows nothing."""
-        shape, total = x.shape[1:], x.new_zeros(len(x))
+        shape, total = x.shape[1:], x.new_zeros(x.shape[0])
         for share in PROBES:
             at = max(1, round(share * self.config.times))
-            t = torch.full((len(x),), at, device=x.device)
+            t = torch.full((x.shape[0],), at, device=x.device)
             noise = torch.randn(shape, generator=chance.generator(NOISE, at)).to(x).expand_as(x)
             z = self.process.noised(x, noise, t)
             seen = self.process.solved(z, self.answer(z, t, self.unlabelled(t)), t, self.config.predicts)
@@ -321,7 +321,7 @@ class Diffusion(nn.Module):
 
     def unlabelled(self, like: Tensor) -> Tensor:
         """The label that stands for none, as often as `like` is long."""
-        return torch.full((len(like),), self.config.classes, device=like.device)
+        return torch.full((like.shape[0],), self.config.classes, device=like.device)
 
     def guided(self, z: Tensor, t: Tensor, label: Tensor | None, guidance: float) -> Tensor:
         """The answer, as much further from the one without a class as `guidance` says: 1 is the network's own."""

@@ -151,7 +151,9 @@ class RBM(nn.Module):
             v = self.seen(x)
             logits = self.up(v)
             wrong = (self.mean(self.down(logits.sigmoid())) - v).square().mean(1)
-            return torch.stack([self.free_energy(v, logits) + self.log_z, wrong, self.log_z_error.expand(len(v))], 1)
+            return torch.stack(
+                [self.free_energy(v, logits) + self.log_z, wrong, self.log_z_error.expand(v.shape[0])], 1
+            )
 
     def draw(self, n: int, label: Tensor | None = None, *, steps: int = 1000) -> Iterator[Tensor]:
         """Frames [n, *shape], the visible units' means: a chain that begins at the base rates, heated, and cools down.

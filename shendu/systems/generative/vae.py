@@ -197,7 +197,7 @@ class VAE(nn.Module):
         black = own_ink(x, key)
         u = chance.uniform(key, self.config.latent, NOISE).clamp(2**-25, 1 - 2**-25)
         noise = torch.special.ndtri(u)[:, None]
-        return torch.stack([self.bound(black, noise, y)[0] for y in self.classes(len(x), x.device)], 1)
+        return torch.stack([self.bound(black, noise, y)[0] for y in self.classes(x.shape[0], x.device)], 1)
 
     def draw(self, n: int, label: Tensor | None = None, *, walk: int = 0) -> Iterator[Tensor]:
         """n pictures of probabilities; `walk` frames on the way to them from others. Raises UserError for classes that it

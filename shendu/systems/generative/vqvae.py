@@ -206,7 +206,7 @@ class VQVAE(nn.Module):
         if not self.config.conditional:
             return self.nats(index)
         eye = torch.eye(self.config.classes, device=index.device)
-        each = torch.stack([-self.nats(index, row.expand(len(index), -1)) for row in eye])
+        each = torch.stack([-self.nats(index, row.expand(index.shape[0], -1)) for row in eye])
         return math.log(len(eye)) - each.logsumexp(0)
 
     def draw(self, n: int, label: Tensor | None = None, *, temperature: float = 1.0) -> Iterator[Tensor]:

@@ -92,7 +92,7 @@ class DeepBind(nn.Module):
         pooled = [F.max_pool1d(fits, pool, ceil_mode=True)]
         if self.config.average:
             pooled.append(F.avg_pool1d(fits, pool, ceil_mode=True))
-        out = torch.cat(pooled, -1).view(len(x), self.config.members, -1).transpose(0, 1)
+        out = torch.cat(pooled, -1).view(x.shape[0], self.config.members, -1).transpose(0, 1)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             out = torch.baddbmm(bias, self.dropout(torch.relu(out) if i else out), weight)
         return out

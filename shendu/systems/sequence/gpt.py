@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,8 +33,8 @@ from shendu.errors import UserError
 from shendu.nn.attention import SelfAttention, check_heads
 from shendu.nn.cache import Cache, KeyValues, read_on
 from shendu.nn.dropout import Dropout
-from shendu.nn.norms import norm
-from shendu.nn.positions import angles
+from shendu.nn.norms import EPSILON, norm
+from shendu.nn.positions import BASE, angles
 from shendu.nn.precision import lowered
 from shendu.recipes import Training, check_reads
 from shendu.recipes.language import Tokens, language
@@ -85,7 +86,7 @@ class GPT(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.context, width = config.context, config.width
+        self.config, self.context, width = config, config.context, config.width
         self.tokens = nn.Embedding(config.vocabulary, width)
         learned = config.position == "learned"
         self.positions = nn.Embedding(config.context, width) if learned else None
@@ -113,7 +114,7 @@ class GPT(nn.Module):
 
     def hidden(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x [B, T] -> [B, T, W]; with a cache its places follow those in it."""
-        places = cache.places(x.shape[1]) if cache else slice(0, x.shape[1])
+        places = cache.places(x.shape[1]) if cache else torch.arange(x.shape[1], device=x.device)
         h = self.tokens(x)
         if self.positions is not None:
             h = h + self.positions.weight[places].view(-1, *h.shape[1:])
@@ -178,6 +179,45 @@ class FeedForward(nn.Module):
             gate, value = h.chunk(2, -1)
             return self.down(F.silu(gate) * value)
         return self.down(F.gelu(h))
+
+
+KNOWN_TO_GGML = {
+    "position": "rope", "norm": "rms", "placement": "pre", "feedforward": "swiglu", "qk_norm": True, "bias": False,
+}  # fmt: skip
+"""The choices that make a network which ggml knows, as Qwen3's."""
+
+
+def ggml(model: GPT) -> tuple[str, dict[str, int | float], dict[str, Tensor]]:
+    """What ggml calls this architecture, its sizes and its weights; raises UserError for choices that it does not know."""
+    lacks = [
+        f"{name}={str(value).lower()}" for name, value in KNOWN_TO_GGML.items() if getattr(model.config, name) != value
+    ]
+    if lacks:
+        raise UserError(
+            f"GGUF knows this network with other choices alone; train it with --set {' --set '.join(lacks)}"
+        )
+    config, first = model.config, model.blocks[0]
+    sizes = {
+        "context_length": model.context, "embedding_length": config.width, "block_count": config.layers,
+        "feed_forward_length": first.feedforward.down.in_features, "attention.head_count": first.attention.heads,  # type: ignore[union-attr]
+        "attention.head_count_kv": first.attention.kv_heads, "attention.key_length": first.attention.size,  # type: ignore[union-attr]
+        "attention.value_length": first.attention.size, "attention.layer_norm_rms_epsilon": EPSILON, "rope.freq_base": BASE,  # type: ignore[union-attr]
+    }  # fmt: skip
+    found: dict[str, Any] = {"token_embd.weight": model.tokens.weight, "output_norm.weight": model.norm.weight}
+    if model.head is not None:
+        found["output.weight"] = model.head.weight
+    for i, block in enumerate(model.blocks):
+        attention, forward = cast(SelfAttention, block.attention), cast(FeedForward, block.feedforward)
+        shares = [n * attention.size for n in (attention.heads, attention.kv_heads, attention.kv_heads)]
+        q, k, v = attention.project.weight.split(shares)
+        gate, up = forward.up.weight.chunk(2)
+        parts = {
+            "attn_norm": block.norm1.weight, "attn_q": q, "attn_k": k, "attn_v": v, "attn_q_norm": attention.norms[0].weight,
+            "attn_k_norm": attention.norms[1].weight, "attn_output": attention.out.weight, "ffn_norm": block.norm2.weight,
+            "ffn_gate": gate, "ffn_up": up, "ffn_down": forward.down.weight,
+        }  # fmt: skip
+        found |= {f"blk.{i}.{name}.weight": t for name, t in parts.items()}
+    return "qwen3", sizes, found
 
 
 def training(net: Config) -> Training:

@@ -67,6 +67,13 @@ RENAMED = {
 """What a checkpoint calls its parts."""
 
 
+GGML = {
+    "tokens": "token_embd", "positions": "position_embd", "blocks": "blk", "norm": "output_norm", "norm1": "attn_norm",
+    "norm2": "ffn_norm", "attention.project": "attn_qkv", "attention.out": "attn_output", "up": "ffn_up", "down": "ffn_down",
+}  # fmt: skip
+"""What ggml calls its parts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The smallest of the four by default; `vocabulary` follows from the text's tokenizer."""
@@ -220,6 +227,21 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
     if tokenizer.size != net.vocabulary:
         raise UserError(f"{where} has a tokenizer of {tokenizer.size:,} tokens and a network of {net.vocabulary:,}")
     return model.eval(), Language.with_tokenizer(tokenizer, net.context)
+
+
+def ggml(model: GPT2) -> tuple[str, dict[str, int | float], dict[str, Tensor]]:
+    """What ggml calls this architecture, its sizes and its weights."""
+    heads, width = model.blocks[0].attention.heads, model.tokens.embedding_dim  # type: ignore[union-attr]
+    sizes = {
+        "context_length": model.context, "embedding_length": width, "feed_forward_length": 4 * width,
+        "block_count": len(model.blocks), "attention.head_count": heads, "attention.layer_norm_epsilon": model.norm.eps,
+    }  # fmt: skip
+    named = {}
+    for name, t in model.state_dict().items():
+        for ours, theirs in GGML.items():
+            name = re.sub(rf"(^|\.){re.escape(ours)}(?=\.)", rf"\g<1>{theirs}", name)
+        named[name] = t
+    return "gpt2", sizes, named
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
