@@ -43,7 +43,15 @@ class Recipe(TypedDict, total=False):
     ema: float
     weights: dict[str, str] | None
     estimator: str
+    compressed: dict[str, Any]
     shendu: str
+
+
+class Packed(TypedDict, total=False):
+    """How a weight lies in model.safetensors."""
+
+    bits: int
+    sparse: bool
 
 
 class Network(TypedDict, total=False):
@@ -53,6 +61,8 @@ class Network(TypedDict, total=False):
     model_type: str
     config: dict[str, Any]
     aliases: dict[str, str]
+    changes: list[dict[str, Any]]
+    packing: dict[str, Packed]
     files: dict[str, str]
 
 
@@ -85,6 +95,7 @@ class Result(TypedDict, total=False):
     resume: str
     warning: str
     signatures: dict[str, str]
+    compressed: dict[str, Any]
 
 
 class Estimator(TypedDict, total=False):

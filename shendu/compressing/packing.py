@@ -44,6 +44,14 @@ def packable(tensors: Mapping[str, Tensor], bits: int, sparse: bool = False) -> 
     return {name: how for name in large}
 
 
+def check_packing(packing: Packing) -> Packing:
+    """Raises ValueError for what `packed` does not do."""
+    for name, how in packing.items():
+        if how.get("bits") not in BITS:
+            raise ValueError(f"{name} lies in {how.get('bits')} bits")
+    return packing
+
+
 def scales(rows: Tensor, bits: int) -> Tensor:
     """The step of each row, float32 with 8 significant bits."""
     top = rows.abs().amax(-1) / (2 ** (bits - 1) - 1)

@@ -1,6 +1,6 @@
 """Which numbers of a network belong together: the units (channels, features) that can be removed, followed through every layer.
 
-A network is asked about one row, and beside each tensor a tensor of labels of the same shape is carried along: the unit that each
+A network is asked about a few rows, and beside each tensor a tensor of labels of the same shape is carried along: the unit that each
 number is of. What moves numbers (a view, a slice, a concatenation, a flattening) moves labels by the same call. What adds or
 multiplies two tensors makes one unit of two; a product of matrices and a convolution say that an entering unit is a column of
 the weights, and begin new units with their rows. What mixes units (LayerNorm, softmax), and what is not known here, fixes them.
@@ -11,6 +11,8 @@ Shape letters: B rows, C channels, I entering, O leaving.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,9 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from shendu import parallel
+from shendu.core import Batch
+from shendu.nn.dropout import Dropout
 
 FIXED, NONE = 1, 0
 """Labels of what must stay, and of what belongs to no unit (constants)."""
+CLOSE = 1e-4
+"""How far answers may be apart that are the same but for rounding, in relation to the largest."""
 
 
 @dataclass
@@ -89,6 +95,7 @@ class Tracer(TorchDispatchMode):
         self.units = Units([], [NONE, FIXED])
         self.names: dict[int, str] = {}
         self.heard: set[int] = set()
+        self.used: set[str] = set()
         for name, t in [*model.named_parameters(), *model.named_buffers()]:
             self.keep(t, self.named(name, t))
             self.names[id(t)] = name
@@ -151,6 +158,7 @@ class Tracer(TorchDispatchMode):
         out = func(*args, **kwargs)
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        self.used |= {self.names[id(t)] for t in given if id(t) in self.names}
         if not any(id(t) in self.labels for t in given):
             return out
         name = func.overloadpacket.__name__.removesuffix("_copy")
@@ -340,14 +348,54 @@ SAME = {"_to", "to", "hardtanh", "gelu", "silu", "dropout", "leaky_relu", "elu",
 """Calls number by number, beside those that torch marks as such."""
 
 
-def units_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> Units:
-    """The units of a network that is called with these tensors of one row; what enters and what is answered is fixed."""
+@dataclass(frozen=True)
+class Ask:
+    """How a network is called: what it is asked by, and what of it must not change."""
+
+    batch: Batch
+    """A few prepared rows."""
+    answer: Callable[[nn.Module], Any]
+    """A network -> what is measured of it on these rows, in eval mode."""
+    loss: Callable[[nn.Module], Any]
+    """A network -> its loss on these rows, in training mode."""
+
+    def answers(self, model: nn.Module) -> list[Tensor]:
+        """The numbers of the answer."""
+        with parallel.evaluating(model):
+            found = tree_leaves(self.answer(model))
+        return [t.float() for t in found if isinstance(t, Tensor) and t.is_floating_point() and t.numel()]
+
+
+def units_of(model: nn.Module, ask: Ask) -> Units:
+    """The units of a network; what enters, what is answered and what is never used is fixed. It is called as it answers, and as it is
+    trained, where it may have further outputs."""
+    model = copy.deepcopy(model)
     tracer = Tracer(model)
-    for x in inputs:
+    for x in ask.batch.values():
         tracer.keep(x, (torch.full(x.shape, FIXED),))
-    with parallel.evaluating(model), tracer:
-        out = model(*inputs)
+    with parallel.evaluating(model):
+        follow(tracer, model, ask.answer)
+        for module in model.modules():
+            module.training = not isinstance(module, nn.modules.dropout._DropoutNd | Dropout)
+        with contextlib.suppress(RuntimeError, ValueError):  # a batch of so few rows may be none that is trained on
+            follow(tracer, model, ask.loss)
+    for place in tracer.units.places:
+        if place.tensor not in tracer.used:
+            tracer.fix(place.labels)
+    return tracer.units.settled(tracer.heard)
+
+
+def follow(tracer: Tracer, model: nn.Module, call: Callable[[nn.Module], Any]) -> None:
+    with tracer:
+        out = call(model)
     for t in tree_leaves(out):
         if isinstance(t, Tensor):
             tracer.fix(*tracer.of(t))
-    return tracer.units.settled(tracer.heard)
+
+
+def close(ours: list[Tensor], theirs: list[Tensor], share: float = CLOSE) -> bool:
+    """Whether two answers are the same but for the order of sums."""
+    return len(ours) == len(theirs) and all(
+        one.shape == other.shape and bool((one - other).abs().max() <= share * other.abs().max().clamp(min=1e-6))
+        for one, other in zip(ours, theirs, strict=True)
+    )

@@ -13,12 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from shendu import parallel
 from shendu.compressing import Change, layer_of, put
+from shendu.compressing.units import Ask, close
 from shendu.errors import UserError
-from shendu.tasks import Task
-
-CLOSE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +46,17 @@ def biased(layer: Any) -> None:
         layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
 
 
-def folded(model: nn.Module, task: Task) -> tuple[Folded, nn.Module] | None:
+def folded(model: nn.Module, ask: Ask) -> tuple[Folded, nn.Module] | None:
     """The network with each BatchNorm folded whose input is what a layer has just answered; None where there is none, or where
     something else reads that answer too."""
-    given = task.taken(task.prepare(task.example(3)))
-    found, made = neighbours(model, given), copy.deepcopy(model)
+    found, made = neighbours(model, ask), copy.deepcopy(model)
     for name, norm in found.items():
         fold(layer_of(made, name), layer_of(made, norm))
         put(made, norm, nn.Identity())
-    return (Folded(pairs=found), made) if found and same(made, model, given) else None
+    return (Folded(pairs=found), made) if found and close(ask.answers(made), ask.answers(model)) else None
 
 
-def neighbours(model: nn.Module, given: list[Tensor]) -> dict[str, str]:
+def neighbours(model: nn.Module, ask: Ask) -> dict[str, str]:
     """Layer -> the BatchNorm that is called with its very answer."""
     answered: dict[int, str] = {}
     kept: list[Tensor] = []
@@ -88,8 +84,7 @@ def neighbours(model: nn.Module, given: list[Tensor]) -> dict[str, str]:
         elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
             hooks.append(module.register_forward_hook(ask(name)))
     try:
-        with parallel.evaluating(model):
-            model(*given)
+        ask.answers(model)
     finally:
         for hook in hooks:
             hook.remove()
@@ -104,14 +99,3 @@ def fold(layer: Any, norm: Any) -> None:
         layer.weight.copy_(layer.weight.double() * factor.view(-1, *[1] * (layer.weight.dim() - 1)))
         biased(layer)
         layer.bias.copy_(bias)
-
-
-def same(one: nn.Module, other: nn.Module, given: list[Tensor]) -> bool:
-    from torch.utils._pytree import tree_leaves
-
-    with parallel.evaluating(one), parallel.evaluating(other):
-        ours, theirs = (tree_leaves(each(*given)) for each in (one, other))
-    pairs = [(a.float(), b.float()) for a, b in zip(ours, theirs, strict=True) if isinstance(a, Tensor)]
-    return all(bool((a - b).abs().max() <= CLOSE * b.abs().max().clamp(min=1e-6)) for a, b in pairs if a.numel())
-
-

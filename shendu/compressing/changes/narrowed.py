@@ -18,15 +18,11 @@ from torch import Tensor, nn
 
 from shendu import parallel
 from shendu.compressing import Change, layer_of
-from shendu.compressing.units import Units, units_of
-from shendu.core import Batch
+from shendu.compressing.units import Ask, Units, close, units_of
 from shendu.errors import UserError
-from shendu.tasks import Task
 
 KEPT_LEAST = 0.05
 """Of a layer's units at least so many stay, and one."""
-CLOSE = 1e-4
-"""How far the answers of the narrower network may be from the whole one's, in relation to the largest."""
 SIZES = {"in_channels": 1, "out_channels": 0, "in_features": 1, "out_features": 0, "num_features": 0}
 """What torch's layers say of their weights -> the dimension that it is of."""
 
@@ -92,13 +88,12 @@ class Prunable:
     """Unit -> parameters that go with it, as long as no other has gone."""
 
 
-def prunable(model: nn.Module, task: Task) -> Prunable:
+def prunable(model: nn.Module, ask: Ask) -> Prunable:
     """What can be removed of a network, tried; raises UserError where nothing can."""
-    batch = task.prepare(task.example(3))
-    units = units_of(model, tuple(t[:1] for t in task.taken(batch)))
+    units = units_of(model, ask)
     layers = units.layers()
     found = Prunable(model, units, tuple(layers), (), {})
-    sound = layers if agrees(found, layers, batch, task) else [each for each in layers if agrees(found, [each], batch, task)]
+    sound = layers if agrees(found, layers, ask) else [each for each in layers if agrees(found, [each], ask)]
     if not sound:
         raise UserError(
             "no channel of this network can be removed by itself: what it computes ties all of them together; "
@@ -215,23 +210,17 @@ def silenced(found: Prunable, gone: list[int]) -> nn.Module:
     return model
 
 
-def agrees(found: Prunable, layers: list[Tensor], batch: Batch, task: Task) -> bool:
-    """Whether the network without every third unit of some layers answers as the whole one that does not hear them."""
+def agrees(found: Prunable, layers: list[Tensor], ask: Ask) -> bool:
+    """Whether the network without every third unit of some layers can be trained, and answers as the whole one that does not hear
+    them."""
+    if not layers:
+        return False
     gone = [unit for layer in layers for unit in layer[: len(layer) - 1 : 3].tolist()]
-    given = task.taken(batch)
     try:
         _, model = narrowed(found, gone)
-        with parallel.evaluating(model), parallel.evaluating(whole := silenced(found, gone)):
-            ours, theirs = answers(model, given), answers(whole, given)
+        ours, theirs = ask.answers(model), ask.answers(silenced(found, gone))
+        with torch.no_grad():
+            ask.loss(model.train())
     except Exception:  # whatever a network computes with sizes that are not its own any more
         return False
-    return all(
-        one.shape == other.shape and bool((one - other).abs().max() <= CLOSE * other.abs().max().clamp(min=1e-6))
-        for one, other in zip(ours, theirs, strict=True)
-    )
-
-
-def answers(model: nn.Module, given: list[Tensor]) -> list[Tensor]:
-    from torch.utils._pytree import tree_leaves
-
-    return [t.float() for t in tree_leaves(model(*given)) if isinstance(t, Tensor) and t.is_floating_point() and t.numel()]
+    return close(ours, theirs)

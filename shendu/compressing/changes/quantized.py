@@ -138,7 +138,8 @@ class Whole(nn.Module):
 
 def kernels(x: Tensor) -> bool:
     """Whether oneDNN computes in whole numbers here."""
-    return x.device.type == "cpu" and torch.backends.mkldnn.is_available() and x.numel() > 0 and x.dim() > 1
+    on = torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
+    return x.device.type == "cpu" and bool(on) and x.numel() > 0 and x.dim() > 1
 
 
 def scale_and_zero(low: float, high: float) -> tuple[float, int]:
