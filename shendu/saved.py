@@ -98,6 +98,21 @@ class Saved:
             return tasks.from_file(values)
 
     @cached_property
+    def net(self) -> Any:
+        """The network's description, as its system and what was changed in it make it."""
+        stored = self.folder.need("config.json")
+        code = self.code
+        with self.describing("config.json", f"a network of {stored['system']}"):
+            changes = compressing.from_file(stored.get("changes", []))
+            return compressing.changed(config.from_json(code.Config, stored["config"]), changes)
+
+    @property
+    def packing(self) -> Packing:
+        """Which weights lie rounded in the file, and how."""
+        found: Packing = self.folder.need("config.json").get("packing", {})
+        return found
+
+    @cached_property
     def model(self) -> nn.Module:
         """The trained network on the CPU, in eval mode."""
         stored = self.folder.read("config.json")
@@ -109,12 +124,10 @@ class Saved:
                 f"{self.path / 'config.json'} describes a network of {stored['system']}, recipe.json one of "
                 f"{self.recipe['system']}; restore the run's folder"
             )
-        shapes, code = self.shapes(weights, stored["aliases"]), self.code
-        packing = stored.get("packing", {})
+        shapes, packing = self.shapes(weights, stored["aliases"]), self.packing
         with self.describing("config.json", f"a network of {stored['system']}"):
-            changes = compressing.from_file(stored.get("changes", []))
-            net = compressing.changed(config.from_json(code.Config, stored["config"]), changes)
-            most = bound(shapes.values()) * (SMALLER if changes or packing else 1)
+            net = self.net
+            most = bound(shapes.values()) * (SMALLER if packing or compressing.parts(net)[1] else 1)
             whole = outline(net, most)
             wrong = misfit(shapes, outlined(whole, shapes, check_packing(packing)))
         if wrong and self._module is not None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 BITS = (4, 8, 32)
@@ -100,6 +101,11 @@ def _packed(name: str, t: Tensor, how: How) -> dict[str, Tensor]:
     else:
         found[name] = _nibbles(values.flatten()) if bits == 4 else values.view(t.shape).contiguous()
     return found
+
+
+def size(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of a file of these tensors."""
+    return len(save({name: t.detach().contiguous() for name, t in tensors.items()}))
 
 
 def _bits(there: Tensor) -> Tensor:

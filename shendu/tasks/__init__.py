@@ -168,6 +168,10 @@ class Task(nn.Module):
         """Pictures as a model has them [N, C, H, W] -> uint8 [N, H, W, C]."""
         return self.input.restore({"": x.to(self.fit(0)["mean"].device)}, self.fit(0))[""].cpu().numpy()
 
+    def distance(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """How far a network's outputs are from a teacher's, per row [B], or per place: here the squared error, averaged over a row."""
+        return (outputs - taught).square().flatten(1).mean(1)
+
     # ---- figures
 
     def metrics(self) -> dict[str, Metric]:

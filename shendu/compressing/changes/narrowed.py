@@ -181,14 +181,19 @@ def shapes(found: Prunable, gone: list[int]) -> dict[str, list[int]]:
 
 def narrowed(found: Prunable, gone: list[int]) -> tuple[Narrowed, nn.Module]:
     """The change that removes units, and the network without them, with the weights that stay."""
-    tensors = dict([*found.model.named_parameters(), *found.model.named_buffers()])
-    masks, sizes = kept(found, gone), shapes(found, gone)
     model = copy.deepcopy(found.model)
+    return cut(model, found, gone), model
+
+
+def cut(model: nn.Module, found: Prunable, gone: list[int]) -> Narrowed:
+    """Removes units in place, of this network or of one that has other weights."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    masks, sizes = kept(found, gone), shapes(found, gone)
     new = {name: size for name, size in sizes.items() if size != list(tensors[name].shape)}
     for name in new:
         t = tensors[name].detach()
         for dim, mask in enumerate(masks[name]):
-            t = t if mask is None else t.index_select(dim, mask.nonzero()[:, 0])
+            t = t if mask is None else t.index_select(dim, mask.nonzero()[:, 0].to(t.device))
         set_tensor(model, name, t.clone())
     groups = {
         module: groups * sizes[weight][0] // tensors[weight].shape[0]
@@ -196,7 +201,8 @@ def narrowed(found: Prunable, gone: list[int]) -> tuple[Narrowed, nn.Module]:
     }
     groups = {module: count for module, count in groups.items() if count != layer_of(found.model, module).groups}
     settle(model, groups)
-    return Narrowed(shapes=new, groups=groups), parallel.place(model, torch.device("cpu"))
+    parallel.arrange(model, "channels_last")
+    return Narrowed(shapes=new, groups=groups)
 
 
 def silenced(found: Prunable, gone: list[int]) -> nn.Module:
