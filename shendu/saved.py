@@ -24,7 +24,6 @@ from shendu.recipes.bare import Bare
 from shendu.run import Folder
 from shendu.tasks import Task
 
-
 SMALLER = 64
 """How many times fewer numbers a file may have than the network that it was made of, before it was changed."""
 

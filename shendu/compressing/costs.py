@@ -83,7 +83,8 @@ def _call(predictor: Predictor, batch: Batch) -> Callable[[], Any]:
 def latency(times: Sequence[float]) -> Latency:
     ordered = sorted(times)
     return Latency(
-        round(1000 * statistics.median(ordered), 4), round(1000 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 4)
+        round(1000 * statistics.median(ordered), 4),
+        round(1000 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 4),
     )
 
 
@@ -93,7 +94,9 @@ def slower(before: Sequence[float], after: Sequence[float]) -> Slower:
     drawn = torch.randint(pairs.shape[1], (DRAWS, pairs.shape[1]), generator=torch.Generator().manual_seed(0))
     ratios = (pairs[1][drawn].median(1).values / pairs[0][drawn].median(1).values).sort().values
     whole = float(pairs[1].median() / pairs[0].median())
-    return Slower(round(whole, 4), round(float(ratios[int(0.025 * DRAWS)]), 4), round(float(ratios[int(0.975 * DRAWS)]), 4))
+    return Slower(
+        round(whole, 4), round(float(ratios[int(0.025 * DRAWS)]), 4), round(float(ratios[int(0.975 * DRAWS)]), 4)
+    )
 
 
 class Living(TorchDispatchMode):
@@ -112,6 +115,8 @@ class Living(TorchDispatchMode):
         return out
 
     def note(self, t: Tensor) -> None:
+        if t.is_mkldnn:  # a kernel's own
+            return
         storage = t.untyped_storage()
         key = storage._cdata
         if key in self.seen or t.device.type == "meta":

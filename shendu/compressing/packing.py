@@ -42,7 +42,7 @@ def packable(tensors: Mapping[str, Tensor], bits: int, sparse: bool = False) -> 
     large = {name: t for name, t in tensors.items() if t.dim() > 1 and t.numel() >= LEAST and t.dtype == torch.float32}
     if sparse:  # a bit per number has to pay
         large = {name: t for name, t in large.items() if float((t == 0).float().mean()) > 1.5 / bits}
-    return {name: how for name in large}
+    return dict.fromkeys(large, how)
 
 
 def check_packing(packing: Packing) -> Packing:

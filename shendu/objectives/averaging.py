@@ -40,9 +40,9 @@ class Averaged(Objective):
         self.inner.update(model, step)
         last = step + 1 >= self.steps
         if (step + 1) % self.every == 0 or last:
-            self.count += 1
+            count = self.get_buffer("count").add_(1)
             for i, p in enumerate(model.parameters()):
-                self.get_buffer(f"mean{i}").lerp_(p, 1 / int(self.count))
+                self.get_buffer(f"mean{i}").lerp_(p, 1 / int(count))
         for i, p in enumerate(model.parameters()) if last else ():
             p.copy_(self.get_buffer(f"mean{i}"))
 

@@ -6,7 +6,8 @@ M. Carbin: The lottery ticket hypothesis. ICLR 2019 (weights go back to what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,32 @@ class Sparse(Objective):
         named = dict(model.named_parameters())
         for name, mask in zip(self.names, self.masks(), strict=True):
             named[name].mul_(mask)
+
+    def warning(self, model: nn.Module) -> str:
+        return self.inner.warning(model)
+
+
+class Narrowing(Objective):
+    """Another objective; where its stage begins, channels are removed from whatever the weights are then."""
+
+    def __init__(self, inner: Objective, cut: Callable[[nn.Module], Any]) -> None:
+        super().__init__()
+        self.inner, self.cut = inner, cut
+        self.coupled, self.surrogate, self.noisy = inner.coupled, inner.surrogate, inner.noisy
+
+    def units(self, batch: Batch) -> dict[str, Tensor | int]:
+        return self.inner.units(batch)
+
+    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
+        loss: Loss = self.inner(model, batch, step)
+        return loss
+
+    def enter(self, model: nn.Module, source: Source) -> None:
+        self.inner.enter(model, source)
+        self.cut(model)
+
+    def update(self, model: nn.Module, step: int) -> None:
+        self.inner.update(model, step)
 
     def warning(self, model: nn.Module) -> str:
         return self.inner.warning(model)

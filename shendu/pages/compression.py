@@ -16,7 +16,12 @@ def cells(result: dict[str, Any]) -> list[list[str]]:
     sure = result["intervals"].get(found["part"], {}).get(name)
     rows = [
         ["", "before", "after", "share"],
-        [f"{name} ({found['part']})", shown(before["figure"], before["interval"], name), shown(values[name], sure, name), ""],
+        [
+            f"{name} ({found['part']})",
+            shown(before["figure"], before["interval"], name),
+            shown(values[name], sure, name),
+            "",
+        ],
     ]
     for key, words, unit in (
         ("bytes", "file", "bytes"), ("parameters", "parameters", ""), ("multiply_adds", "multiply-adds of a row", ""),
@@ -46,10 +51,12 @@ def sections(result: dict[str, Any]) -> list[Section]:
     found = result["compressed"]
     head, *rows = cells(result)
     kinds = found["precision"]
-    precision = kinds["before"] if kinds["before"] == kinds["after"] else f"{kinds['before']} before and {kinds['after']} after"
+    precision = (
+        kinds["before"] if kinds["before"] == kinds["after"] else f"{kinds['before']} before and {kinds['after']} after"
+    )
     note = (
-        f"Made of {found['of']}. Times were measured on this machine's CPU in {precision}, both networks in turns; memory is that of weights "
-        "and of all tensors that are alive at once."
+        f"Made of {found['of']}. Times were measured on this machine's CPU in {precision}, both networks in turns; memory is that of "
+        "weights and of all tensors that are alive at once."
     )
     shown_table = Section("Before and after", "table", {"heads": head, "rows": rows}, note)
     return [shown_table, *plot(result)]
@@ -74,5 +81,7 @@ def plot(result: dict[str, Any]) -> list[Section]:
     else:
         number_axis(axes.yaxis)
     labelled(axes, about["what"])
-    note = f"{about['figure']} on validation rows by strength, before any training; dotted: the run that it was made of."
+    note = (
+        f"{about['figure']} on validation rows by strength, before any training; dotted: the run that it was made of."
+    )
     return [Section("Strengths", "svg", svg(drawn, "strengths"), note)]

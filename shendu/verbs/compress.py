@@ -6,31 +6,31 @@ import copy
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import torch
 from torch import Tensor, nn
 
 from shendu import compressing, config, registry
-from shendu.compressing import costs, packing
+from shendu.compressing import costs, forms, packing
 from shendu.compressing.changes import factored, folded, narrowed, quantized, rounding
-from shendu.compressing.packing import Packing
 from shendu.compressing.units import Ask
-from shendu.core import At, Batch, Config, Objective, Recipe, Source, Stage
-from shendu.data.dataset import Dataset
+from shendu.compressing.wanted import Wanted, size_or_time
+from shendu.core import Config, Objective, Recipe, Stage
 from shendu.errors import Interrupted, UserError
 from shendu.loop import Progress, Setup, fit
 from shendu.machine import machine
 from shendu.objectives.averaging import Averaged
 from shendu.objectives.distillation import Distilled
-from shendu.objectives.sparse import Sparse, smallest
+from shendu.objectives.sparse import Narrowing, Sparse, smallest
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, echo, emit, table
 from shendu.pages.compression import cells
 from shendu.pages.display import Display
-from shendu.parallel import choose_device, evaluating, place
+from shendu.parallel import choose_device, place
 from shendu.predictor import Predictor
 from shendu.run import Folder, sha256
 from shendu.saved import Saved, save_model
@@ -46,113 +46,14 @@ FINE = 0.5
 """Of the run's own rate, what a network is fine-tuned with."""
 TUNED, AVERAGED = 0.5, 0.25
 """Of the run's own steps, those of fine-tuning, and those over which weights are averaged."""
-CALIBRATED, LOOKED_AT = 512, 1000
-"""Rows by which the range of inputs is known, and on which strengths are tried."""
+LOOKED_AT = 1000
+"""Rows on which strengths are tried."""
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 0.9)
 BITS_TRIED = (8, 6, 5, 4, 3, 2)
 STEP, STRONGEST = 0.05, 0.95
 """By which strengths a budget is searched, and where the search ends."""
 TRIED = 0.2
 """Of the fine-tuning's steps, those that candidates for a budget are tried with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is to be done to a run; the options of the command by their names."""
-
-    int8: Literal["", "auto", "weights", "static", "dynamic"] = ""
-    int4: bool = False
-    prune: float = 0.0
-    unstructured: bool = False
-    gradual: bool = False
-    rewind: int = -1
-    low_rank: float = 0.0
-    distill: str = ""
-    student: dict[str, Any] = field(default_factory=dict)
-    """Settings of the student."""
-    teach: bool = False
-    qat: bool = False
-    average: bool = False
-    soup: tuple[str, ...] = ()
-    epochs: float = 0.0
-    budget: str = ""
-    allow_slower: bool = False
-
-    def __post_init__(self) -> None:
-        for name, right, like in (
-            ("prune", 0 <= self.prune < 1, "0.8"), ("low-rank", 0 <= self.low_rank < 1, "0.5"), ("epochs", 0 <= self.epochs < math.inf, "3"),
-            ("rewind", self.rewind >= -1, "100"),
-        ):  # fmt: skip
-            if not right:
-                raise UserError(f"--{name} {getattr(self, name.replace('-', '_')):g} is out of range; write it like --{name} {like}")
-        for name in ("unstructured", "gradual"):
-            if getattr(self, name) and not self.prune:
-                raise UserError(f"--{name} is a way to prune; add --prune 0.8")
-        if self.rewind >= 0 and (not self.prune or self.gradual or self.distill or self.low_rank):
-            raise UserError("--rewind is for --prune alone, without --gradual, --distill and --low-rank; leave them out")
-        if self.int8 and self.int4:
-            raise UserError("--int8 and --int4 are two roundings of the same weights; leave one out")
-        if self.qat and not (self.int8 or self.int4):
-            raise UserError("--qat trains for a rounding; add --int8 or --int4")
-        if self.qat and self.average:
-            raise UserError("--average and --qat train in two ways; compress twice, first with --average")
-        if self.distill and self.soup:
-            raise UserError("--soup averages the run itself, and --distill trains another network; leave one out")
-        size_or_time(self.budget)
-
-    @property
-    def bits(self) -> int:
-        return 4 if self.int4 else 8 if self.int8 else 32
-
-    @property
-    def does(self) -> bool:
-        """Whether anything is to be done."""
-        said = (self.int8, self.int4, self.prune, self.low_rank, self.distill, self.average, self.soup, self.budget)
-        return any(map(bool, said))
-
-    @property
-    def trains(self) -> bool:
-        """Whether weights are to be trained."""
-        return bool(self.prune or self.low_rank or self.distill or self.qat or self.average or self.teach)
-
-    @property
-    def aims_at_size(self) -> bool:
-        return size_or_time(self.budget)[0] == "bytes"
-
-    def words(self) -> list[str]:
-        """As a person types it."""
-        usual, found = Wanted(), []
-        for name, value in vars(self).items():
-            option = f"--{name.replace('_', '-')}"
-            if name == "student":
-                found += [word for key, one in value.items() for word in ("--set", f"{key}={one}")]
-            elif value == getattr(usual, name):
-                continue
-            elif name == "int8":
-                found.append("--int8" if value == "auto" else f"--int8={value}")
-            elif value is True:
-                found.append(option)
-            elif name == "soup":
-                found += [word for one in value for word in (option, str(one))]
-            else:
-                found += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-        return found
-
-
-def size_or_time(text: str) -> tuple[str, float]:
-    """`2 MB` -> ("bytes", 2e6), `5 ms` -> ("ms", 5.0), nothing -> ("", 0). Raises UserError."""
-    units = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    unit = text.strip()[len(number) :].strip().lower()
-    try:
-        value = float(number) if text.strip() else 0.0
-    except ValueError:
-        value = -1.0
-    if not text.strip():
-        return "", 0.0
-    if not 0 < value < math.inf or unit not in (*units, "ms", "s"):
-        raise UserError(f'--budget {text!r} is neither a size nor a time; write it like --budget "2 MB" or --budget "5 ms"')
-    return ("bytes", value * units[unit]) if unit in units else ("ms", value * (1000 if unit == "s" else 1))
 
 
 def compress(
@@ -184,7 +85,9 @@ def compress(
     if resume is not None:
         work = continued(resume, bool(wanted.pop("allow_slower", False)), device, precision, data_dir, display)
         if run is not None or wanted:
-            raise UserError(f"{resume} keeps its settings; continue it with: shendu compress --resume {shlex.quote(str(resume))}")
+            raise UserError(
+                f"{resume} keeps its settings; continue it with: shendu compress --resume {shlex.quote(str(resume))}"
+            )
     else:
         if run is None:
             raise UserError("compress needs a run: shendu compress RUN --int8; `shendu runs` lists those under runs/")
@@ -203,7 +106,9 @@ def compress(
                 folder.write("env.json", machine())
             work.make()
         except Interrupted as why:
-            raise Interrupted(f"{why}; everything is saved, continue with: {Saved(folder.path).continued}", why.signal) from None
+            raise Interrupted(
+                f"{why}; everything is saved, continue with: {Saved(folder.path).continued}", why.signal
+            ) from None
         except UserError:
             folder.check_there()
             if not began and not folder.checkpoints():
@@ -214,7 +119,9 @@ def compress(
 
 def beside(base: Saved, wanted: Wanted) -> Folder:
     """A new folder beside the run's, called after it and what is done."""
-    short = "-".join(word.strip("-").replace("=", "-") for word in wanted.words() if word.startswith("--"))[:60]
+    short = "-".join(word.strip("-").replace("=", "-").replace("/", "-").replace(" ", "") for word in wanted.words())[
+        :60
+    ]
     for number in range(1, 10_000):
         path = base.path.with_name(f"{base.path.name}_{short}{f'_{number}' if number > 1 else ''}")
         if not path.exists():
@@ -229,7 +136,14 @@ def continued(path: Any, allow: bool, device: str, precision: str, data_dir: Any
     if about is None:
         raise UserError(f"{path} was trained, not compressed; continue it with: {begun.continued}")
     wanted = config.from_json(Wanted, about["wanted"])
-    work = Work(Saved(about["of"]), replace(wanted, allow_slower=allow or wanted.allow_slower), device, precision, data_dir, display)
+    work = Work(
+        Saved(about["of"]),
+        replace(wanted, allow_slower=allow or wanted.allow_slower),
+        device,
+        precision,
+        data_dir,
+        display,
+    )
     if work.sha256 != about["sha256"]:
         raise UserError(f"{about['of']} has changed since {path} was made of it; restore it, or compress anew")
     work.folder, work.decided = begun.folder, dict(about["decided"])
@@ -259,12 +173,16 @@ class Work:
         if base.result is None:
             raise base.unfinished()
         if not wanted.does:
-            raise UserError("say what is to be done: --int8, --int4, --prune 0.8, --low-rank, --distill SYSTEM, --average or --budget")
+            raise UserError(
+                "say what is to be done: --int8, --int4, --prune 0.8, --low-rank, --distill SYSTEM, --average or --budget"
+            )
         self.device = choose_device(device)
         self.dataset = data_of(base, data_dir)
         made = base.recipe
         if self.dataset.hash != made["data"]["hash"]:
-            raise UserError(f"{self.dataset.name} has changed since {base.path} was trained on it; restore it, or train anew")
+            raise UserError(
+                f"{self.dataset.name} has changed since {base.path} was trained on it; restore it, or train anew"
+            )
         self.own = base.code.recipe(self.dataset, **made["choices"])
         self.system, self.choices, self.recipe = made["system"], made["choices"], self.own
         if wanted.distill:
@@ -308,7 +226,7 @@ class Work:
     def ask(self) -> Ask:
         """How the network is called: on a few rows, as it is measured and as it is trained."""
         if self._ask is None:
-            self._ask = asking_of(self.recipe)
+            self._ask = forms.asking_of(self.recipe)
         return self._ask
 
     def started(self) -> Started:
@@ -318,11 +236,11 @@ class Work:
             return Started(net, net.build(), {})  # its weights are the loop's to draw
         net, model = self.base.net, copy.deepcopy(self.base.model)
         if wanted.soup:
-            model = souped(self.base, wanted.soup, model)
+            model.load_state_dict(forms.mean([model, *(run.model for run in alike(self.base, wanted.soup))]))
         if wanted.low_rank:
             net = compressing.changed(net, (factored.factored(model, wanted.low_rank),))
         if wanted.prune and wanted.unstructured:
-            masks = smallest(weights_of(model), 0.0 if wanted.gradual else wanted.prune)
+            masks = smallest(forms.weights_of(model), 0.0 if wanted.gradual else wanted.prune)
             return Started(net, model, masks)
         if wanted.prune:
             found = narrowed.prunable(model, self.ask())
@@ -370,7 +288,9 @@ class Work:
         stages: tuple[Stage, ...] = (tuned,)
         if wanted.rewind > 0:
             first = min(wanted.rewind, stage.steps)
-            early = replace(stage, name="before", steps=first, schedule=lambda step, of: stage.schedule(step, stage.steps))
+            early = replace(
+                stage, name="before", steps=first, schedule=lambda step, of: stage.schedule(step, stage.steps)
+            )
             stages = (early, tuned)
         net = start.net
         if wanted.qat:
@@ -378,7 +298,9 @@ class Work:
         every = max(1, steps // 5)
         return replace(self.recipe, model=net, stages=stages, ema=0.0, select_by="", patience=0, validate_every=every)
 
-    def trained(self, start: Started, folder: Folder, steps: int, say: Callable[[str], None]) -> tuple[nn.Module, Progress]:
+    def trained(
+        self, start: Started, folder: Folder, steps: int, say: Callable[[str], None]
+    ) -> tuple[nn.Module, Progress]:
         """Through the loop; continues what lies in the folder."""
         recipe = self.training(start, steps)
         fresh = bool(self.wanted.distill) or self.wanted.rewind >= 0
@@ -418,17 +340,29 @@ class Work:
             rounding.settled(model)
             net, model = self.after(start, net, model)
         elif wanted.soup:
-            renormed(model, self.recipe)
+            forms.renormed(model, self.recipe)
         net, model = self.rounded(net, model)
         kept = packing.packable(dict(model.named_parameters()), self.bits_of(), bool(start.masks))
-        round_in_place(model, kept)
+        forms.round_in_place(model, kept)
         recipe = replace(self.recipe, model=net)
         save_model(folder, self.system, net, model, recipe.task, kept)
         compared = self.compared(net, model, strengths)
         setup = Setup(seed=recipe.seed, device=self.device, precision=self.precision, say=say, show=self.display.show)
         settled = Predictor(recipe.task, model, str(self.device), self.precision)
         setup.precision = settled.precision
-        finish(folder, self.system, self.dataset, recipe, setup, model, at, self.display, math.inf, kept, {"compressed": compared})
+        finish(
+            folder,
+            self.system,
+            self.dataset,
+            recipe,
+            setup,
+            model,
+            at,
+            self.display,
+            math.inf,
+            kept,
+            {"compressed": compared},
+        )
         for row in cells(Saved(folder.path).result):
             say("  ".join(row)) if self.display.quiet else None
 
@@ -441,7 +375,7 @@ class Work:
             change = start.cut(model)
             return compressing.changed(net, (change,)), model
         if wanted.average:
-            renormed(model, self.recipe)
+            forms.renormed(model, self.recipe)
         return net, model
 
     def bits_of(self) -> int:
@@ -451,7 +385,7 @@ class Work:
 
     def rounded(self, net: Config, model: nn.Module) -> tuple[Config, nn.Module]:
         """Layers that compute in 8 bits, where that is wanted, or faster here and as good."""
-        how = self.wanted.int8
+        how: str = self.wanted.int8
         if how in ("", "weights"):
             return net, model
         if how == "auto":
@@ -467,20 +401,20 @@ class Work:
         if found := folded.folded(made, self.ask()):
             change, made = found
             changes.append(change)
-        change_in = quantized.quantized(made, how, self.recipe.task, calibration(self.recipe))
+        change_in = quantized.quantized(made, how, self.recipe.task, forms.calibration(self.recipe))
         return compressing.changed(net, (*changes, change_in)), made
 
     def fastest(self, net: Config, model: nn.Module) -> str:
         """The way to compute in 8 bits that is fastest here, of those whose figure is not below the rounded weights' beyond the noise."""
         plain = copy.deepcopy(model)
-        round_in_place(plain, packing.packable(dict(plain.named_parameters()), 8))
-        forms: dict[str, nn.Module] = {"weights": plain}
+        forms.round_in_place(plain, packing.packable(dict(plain.named_parameters()), 8))
+        ways: dict[str, nn.Module] = {"weights": plain}
         for how in ("static", "dynamic"):
             try:
-                forms[how] = self.in_whole(net, model, how)[1]
+                ways[how] = self.in_whole(net, model, how)[1]
             except UserError:
                 continue
-        predictors = {how: Predictor(self.recipe.task, each, "cpu", self.precision) for how, each in forms.items()}
+        predictors = {how: Predictor(self.recipe.task, each, "cpu", self.precision) for how, each in ways.items()}
         times = dict(zip(predictors, costs.timed(list(predictors.values()), ROWS[-1]), strict=True))
         ones = dict(zip(predictors, costs.timed(list(predictors.values()), ROWS[0]), strict=True))
         base = self.figure(predictors["weights"])
@@ -516,20 +450,20 @@ class Work:
         wanted, points = self.wanted, []
         if wanted.distill or not (wanted.prune or wanted.low_rank or wanted.bits < 32):
             return {}
-        forms: dict[float, Callable[[], nn.Module]] = {}
+        ways: dict[float, Callable[[], nn.Module]] = {}
         origin = self.base.model
         if wanted.prune and not wanted.unstructured:
             found = narrowed.prunable(origin, self.ask())
-            forms = {s: lambda s=s: narrowed.narrowed(found, narrowed.chosen(found, s))[1] for s in STRENGTHS}
+            ways = {share: partial(narrowed.without, found, share) for share in STRENGTHS}
         elif wanted.prune:
-            forms = {s: lambda s=s: zeroed(origin, s) for s in STRENGTHS}
+            ways = {share: partial(forms.zeroed, origin, share) for share in STRENGTHS}
         elif wanted.low_rank:
-            forms = {s: lambda s=s: thin(origin, s) for s in reversed(STRENGTHS)}
+            ways = {share: partial(forms.thin, origin, share) for share in reversed(STRENGTHS)}
         else:
-            forms = {bits: lambda bits=bits: in_bits(origin, bits) for bits in BITS_TRIED}
+            ways = {bits: partial(forms.in_bits, origin, bits) for bits in BITS_TRIED}
         what = "parameters removed" if wanted.prune else "parameters kept" if wanted.low_rank else "bits of a weight"
         about = self.figure(Predictor(self.recipe.task, origin, "cpu", self.precision))
-        for strength, form in forms.items():
+        for strength, form in ways.items():
             try:
                 made = form()
             except UserError:  # stronger than this network allows
@@ -598,11 +532,11 @@ class Work:
             return
         if self.wanted.prune or self.wanted.low_rank or self.wanted.distill:
             raise UserError("--budget searches for how much is removed; leave --prune, --low-rank and --distill out")
-        forms = [self.wanted] if self.wanted.bits < 32 else [
+        ways = [self.wanted] if self.wanted.bits < 32 else [
             self.wanted, replace(self.wanted, int8="weights" if kind == "bytes" else "auto"),
             *([replace(self.wanted, int4=True)] if kind == "bytes" else []),
         ]  # fmt: skip
-        fitting = [found for form in forms if (found := self.mildest(form, kind, limit)) is not None]
+        fitting = [found for form in ways if (found := self.mildest(form, kind, limit)) is not None]
         if not fitting:
             raise UserError(
                 f"nothing fits --budget {self.wanted.budget!r}: with {STRONGEST:.0%} of what can be removed gone the network is still "
@@ -640,49 +574,42 @@ class Work:
         made = work.in_whole(self.base.net, model, "static")[1] if form.int8 in ("static", "auto") else model
         return costs.latency(costs.timed([Predictor(self.recipe.task, made, "cpu", self.precision)], 1)[0]).p50
 
-    def best(self, forms: list[Wanted]) -> Wanted:
+    def best(self, ways: list[Wanted]) -> Wanted:
         """The one whose figure is best after a short training, in folders that are thrown away."""
         import tempfile
 
         figures = []
-        for form in forms:
+        for form in ways:
             work = copy.copy(self)
             work.wanted = form
             start = work.started()
             model = start.model
             if form.trains:
                 with tempfile.TemporaryDirectory() as place_:
-                    model, _ = work.trained(start, Folder(place_), max(1, round(TRIED * work.steps())), lambda line: None)
-            round_in_place(model, packing.packable(dict(model.named_parameters()), form.bits))
+                    model, _ = work.trained(
+                        start, Folder(place_), max(1, round(TRIED * work.steps())), lambda line: None
+                    )
+            forms.round_in_place(model, packing.packable(dict(model.named_parameters()), form.bits))
             found = work.figure(Predictor(self.recipe.task, model, "cpu", self.precision))
             figures.append(found["value"] if found["higher"] else -found["value"])
             self.display.say(f"tried {shlex.join(form.words())}: {found['name']} {found['value']:.4f}")
-        return forms[max(range(len(forms)), key=figures.__getitem__)]
+        return ways[max(range(len(ways)), key=figures.__getitem__)]
 
 
-class Narrowing(Objective):
-    """Another objective; where its stage begins, channels are removed from whatever the weights are then."""
-
-    def __init__(self, inner: Objective, cut: Callable[[nn.Module], Any]) -> None:
-        super().__init__()
-        self.inner, self.cut = inner, cut
-        self.coupled, self.surrogate, self.noisy = inner.coupled, inner.surrogate, inner.noisy
-
-    def units(self, batch: Batch) -> dict[str, Tensor | int]:
-        return self.inner.units(batch)
-
-    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Any:
-        return self.inner(model, batch, step)
-
-    def enter(self, model: nn.Module, source: Source) -> None:
-        self.inner.enter(model, source)
-        self.cut(model)
-
-    def update(self, model: nn.Module, step: int) -> None:
-        self.inner.update(model, step)
+# ---- other runs ------------------------------------------------------------------------------------------------------
 
 
-# ---- parts of it -----------------------------------------------------------------------------------------------------
+def alike(base: Saved, others: tuple[str, ...]) -> list[Saved]:
+    """Other runs of the same network and task; raises UserError for those that are of another."""
+    runs = [Saved(other) for other in others]
+    for other in runs:
+        if other.result is None:
+            raise other.unfinished()
+        if other.net != base.net or other.task.to_json()["targets"] != base.task.to_json()["targets"]:
+            raise UserError(
+                f"{other.path} is a run of another network or task than {base.path}; average runs that differ in their seed alone"
+            )
+    return runs
 
 
 def check_student(own: Recipe, student: Recipe, base: Saved, system: str) -> None:
@@ -690,106 +617,9 @@ def check_student(own: Recipe, student: Recipe, base: Saved, system: str) -> Non
     mine, theirs = own.task.to_json(), student.task.to_json()
     for what in ("kind", "inputs", "targets"):
         if mine[what] != theirs[what]:
-            raise UserError(f"{system} cannot learn from {base.path}: its task has other {what} than the run's; distil into another system")
-
-
-def asking_of(recipe: Recipe) -> Ask:
-    """A few rows of a recipe: of the held-out parts for the answer, of the training for the loss."""
-    part = next(part for part in ("validation", "train") if part in recipe.splits)
-    batch = recipe.splits[part].batch(At(0, min(3, recipe.splits[part].rows)))
-    batch.setdefault("sample", torch.arange(len(next(iter(batch.values())))))
-    stage, metrics = recipe.stages[-1], frozenset(recipe.task.metrics())
-
-    def loss(model: nn.Module) -> Any:
-        if not stage.steps:
-            return ()
-        source = stage.source(model)
-        size = min(stage.batch_size, 8)
-        drawn = source.batch(At(0, size), model) if source.acts else source.batch(At(0, size))
-        return stage.objective(model)(model, drawn, torch.tensor(0)).sums
-
-    return Ask(batch, lambda model: recipe.task.measure(model, batch, metrics), loss)
-
-
-def calibration(recipe: Recipe) -> list[Batch]:
-    """Rows of the training part, as they are measured."""
-    source, size = recipe.splits["train"], 64
-    return [source.batch(At(i, min(size, source.rows - i))) for i in range(0, min(CALIBRATED, source.rows), size)]
-
-
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Matrices and kernels: what is pruned one by one."""
-    named_weights = {name: p.detach() for name, p in model.named_parameters() if p.dim() > 1 and p.numel() >= packing.LEAST}
-    if not named_weights:
-        raise UserError("this network has no weights that are worth pruning")
-    return named_weights
-
-
-def zeroed(model: nn.Module, share: float) -> nn.Module:
-    made = copy.deepcopy(model)
-    named_weights = dict(made.named_parameters())
-    with torch.no_grad():
-        for name, mask in smallest(weights_of(made), share).items():
-            named_weights[name].mul_(mask)
-    return made
-
-
-def thin(model: nn.Module, share: float) -> nn.Module:
-    made = copy.deepcopy(model)
-    factored.factored(made, share)
-    return made
-
-
-def in_bits(model: nn.Module, bits: int) -> nn.Module:
-    made = copy.deepcopy(model)
-    with torch.no_grad():
-        for p in weights_of(made).values():
-            p.copy_(packing.rounded(p, bits))
-    return made
-
-
-def round_in_place(model: nn.Module, kept: Packing) -> None:
-    """Gives a network the weights that it will have when it is read again."""
-    named_weights = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, how in kept.items():
-            named_weights[name].copy_(packing.rounded(named_weights[name], how["bits"]))
-
-
-def souped(base: Saved, others: tuple[str, ...], model: nn.Module) -> nn.Module:
-    """The mean of a run's weights and other runs' (M. Wortsman et al.: Model soups. ICML 2022); raises UserError for runs of another
-    network or other data."""
-    runs = [base, *map(Saved, others)]
-    for other in runs[1:]:
-        if other.result is None:
-            raise other.unfinished()
-        if other.net != base.net or other.task.to_json()["targets"] != base.task.to_json()["targets"]:
-            raise UserError(f"{other.path} is a run of another network or task than {base.path}; average runs that differ in their seed alone")
-    states = [run.model.state_dict() for run in runs]
-    means = {}
-    for name, t in states[0].items():
-        mean = torch.stack([state[name].double() for state in states]).mean(0)
-        means[name] = mean.to(t.dtype) if t.is_floating_point() else t
-    model.load_state_dict(means)
-    return model
-
-
-@torch.no_grad()
-def renormed(model: nn.Module, recipe: Recipe) -> None:
-    """BatchNorm's statistics anew, by training rows: those of averaged weights are not the average of theirs."""
-    norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.track_running_stats]
-    if not norms:
-        return
-    before = [norm.momentum for norm in norms]
-    with evaluating(model):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # all batches count the same
-            norm.train()
-        for batch in calibration(recipe):
-            recipe.task.measure(model, batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
+            raise UserError(
+                f"{system} cannot learn from {base.path}: its task has other {what} than the run's; distil into another system"
+            )
 
 
 def named(latency: costs.Latency, count: int) -> dict[str, float]:
@@ -802,12 +632,20 @@ def named(latency: costs.Latency, count: int) -> dict[str, float]:
 @click.command()
 @click.argument("run", required=False)
 @click.option("--int8", is_flag=False, flag_value="auto", default="", metavar="[auto|weights|static|dynamic]",
-              help="Weights of 8 bits; --int8=static and dynamic compute in 8 bits too. auto: what is fastest here and as good.")  # fmt: skip
+              help="Weights of 8 bits; static and dynamic compute in 8 bits too. auto: what is fastest here and as good.")  # fmt: skip
 @click.option("--int4", is_flag=True, help="Weights of 4 bits in the file.")
-@click.option("--prune", type=float, default=0.0, metavar="SHARE", help="Remove that share of the parameters: whole channels.")
+@click.option(
+    "--prune", type=float, default=0.0, metavar="SHARE", help="Remove that share of the parameters: whole channels."
+)
 @click.option("--unstructured", is_flag=True, help="With --prune: single weights become zero instead.")
 @click.option("--gradual", is_flag=True, help="With --prune: a little after the other, while it is trained.")
-@click.option("--rewind", type=int, default=-1, metavar="STEPS", help="With --prune: train anew from the weights after so many steps.")
+@click.option(
+    "--rewind",
+    type=int,
+    default=-1,
+    metavar="STEPS",
+    help="With --prune: train anew from the weights after so many steps.",
+)
 @click.option("--low-rank", is_flag=False, flag_value="0.5", type=float, default=0.0, metavar="[SHARE]",
               help="Each layer as two thin ones that keep that share of its parameters (0.5).")  # fmt: skip
 @click.option("--distill", default="", metavar="SYSTEM", help="A network of SYSTEM learns from RUN.")
@@ -816,7 +654,9 @@ def named(latency: costs.Latency, count: int) -> dict[str, float]:
 @click.option("--qat", is_flag=True, help="With --int8 or --int4: train with the rounding.")
 @click.option("--average", is_flag=True, help="The mean of the weights of a further training.")
 @click.option("--soup", multiple=True, metavar="RUN", help="The mean of the weights of RUN and this run; repeatable.")
-@click.option("--epochs", type=float, default=0.0, help="Passes over the training rows (default: half of the run's own).")
+@click.option(
+    "--epochs", type=float, default=0.0, help="Passes over the training rows (default: half of the run's own)."
+)
 @click.option("--budget", default="", metavar="SIZE|TIME", help='Search for what fits: "2 MB", "5 ms" for a row.')
 @click.option("--allow-slower", is_flag=True, help="Give a result back that is slower than RUN.")
 @DEVICE
@@ -827,7 +667,9 @@ def named(latency: costs.Latency, count: int) -> dict[str, float]:
 @click.option("--resume", metavar="DIR", help="Continue what was stopped.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")
 @AS_JSON
-def command(run: str | None, settings: tuple[str, ...], resume: str | None, quiet: bool, as_json: bool, **options: Any) -> None:
+def command(
+    run: str | None, settings: tuple[str, ...], resume: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
     """RUN made smaller or faster: rounded, pruned, factored, distilled.
 
     \b

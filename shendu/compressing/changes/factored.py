@@ -36,7 +36,9 @@ class Factored(Change):
 
 def can(layer: nn.Module) -> bool:
     """Whether a layer is one matrix: linear, or a convolution without groups."""
-    return type(layer) is nn.Linear or (type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros")
+    return type(layer) is nn.Linear or (
+        type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
+    )
 
 
 def matrix(layer: Any) -> Tensor:
@@ -58,15 +60,20 @@ def worth(layer: Any, share: float) -> int:
 
 def pair(layer: Any, rank: int) -> nn.Sequential:
     """Two layers in the place of one, of no particular weights, on its device."""
-    how = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    how: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
     bias = layer.bias is not None
     if type(layer) is nn.Linear:
         return nn.Sequential(
             nn.Linear(layer.in_features, rank, bias=False, **how), nn.Linear(rank, layer.out_features, bias=bias, **how)
         )
-    kernel: Any = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    looks = {
+        "kernel_size": layer.kernel_size,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+    }
     return nn.Sequential(
-        nn.Conv2d(layer.in_channels, rank, *kernel, bias=False, **how),
+        nn.Conv2d(layer.in_channels, rank, bias=False, **looks, **how),
         nn.Conv2d(rank, layer.out_channels, 1, bias=bias, **how),
     )
 

@@ -62,14 +62,14 @@ def neighbours(model: nn.Module, ask: Ask) -> dict[str, str]:
     kept: list[Tensor] = []
     pairs: dict[str, str] = {}
 
-    def answer(name: str) -> Any:
+    def answering(name: str) -> Any:
         def note(module: nn.Module, args: Any, out: Tensor) -> None:
             answered[id(out)] = name
             kept.append(out)
 
         return note
 
-    def ask(name: str) -> Any:
+    def asked(name: str) -> Any:
         def note(module: nn.Module, args: Any, out: Tensor) -> None:
             before = answered.get(id(args[0]))
             if before and before not in pairs:
@@ -80,9 +80,9 @@ def neighbours(model: nn.Module, ask: Ask) -> dict[str, str]:
     hooks = []
     for name, module in model.named_modules():
         if folds(module):
-            hooks.append(module.register_forward_hook(answer(name)))
+            hooks.append(module.register_forward_hook(answering(name)))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
-            hooks.append(module.register_forward_hook(ask(name)))
+            hooks.append(module.register_forward_hook(asked(name)))
     try:
         ask.answers(model)
     finally:

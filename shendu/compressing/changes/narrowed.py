@@ -42,7 +42,11 @@ class Narrowed(Change):
         for name, shape in self.shapes.items():
             old = named.get(name)
             size = [int(each) for each in shape]
-            if old is None or len(size) != old.dim() or not all(1 <= new <= was for new, was in zip(size, old.shape, strict=True)):
+            if (
+                old is None
+                or len(size) != old.dim()
+                or not all(1 <= new <= was for new, was in zip(size, old.shape, strict=True))
+            ):
                 raise UserError(f"the network has no {name} that could be of the shape {size}")
             set_tensor(model, name, old.new_empty(size))
         settle(model, {name: int(count) for name, count in self.groups.items()})
@@ -174,7 +178,9 @@ def shapes(found: Prunable, gone: list[int]) -> dict[str, list[int]]:
     """Tensor -> its shape without some units."""
     tensors = dict([*found.model.named_parameters(), *found.model.named_buffers()])
     return {
-        name: [int(mask.sum()) if mask is not None else size for mask, size in zip(masks, tensors[name].shape, strict=True)]
+        name: [
+            int(mask.sum()) if mask is not None else size for mask, size in zip(masks, tensors[name].shape, strict=True)
+        ]
         for name, masks in kept(found, gone).items()
     }
 
@@ -183,6 +189,11 @@ def narrowed(found: Prunable, gone: list[int]) -> tuple[Narrowed, nn.Module]:
     """The change that removes units, and the network without them, with the weights that stay."""
     model = copy.deepcopy(found.model)
     return cut(model, found, gone), model
+
+
+def without(found: Prunable, share: float) -> nn.Module:
+    """The network without a share of its parameters; raises UserError where so much cannot be removed."""
+    return narrowed(found, chosen(found, share))[1]
 
 
 def cut(model: nn.Module, found: Prunable, gone: list[int]) -> Narrowed:

@@ -1,6 +1,6 @@
 """Layers that compute with whole numbers of 8 bits: weights by row, inputs by a scale that is known before, or taken of each batch.
 
-y = s_w s_x (W (x_q - z)) + b with x_q = clamp(round(x / s_x) + z, 0, 127) and W from -127 to 127 (B. Jacob et al.: Quantization and
+y = s_w s_x (W (x_q - z)) + b with x_q = clamp(round(x / s_x + z), 0, 127) and W from -127 to 127 (B. Jacob et al.: Quantization and
 training of neural networks for efficient integer-arithmetic-only inference. CVPR 2018). Inputs have 7 bits, so that the sum of two
 products fits 16 on processors that add so. oneDNN computes it where it is there, else the same is computed in float32.
 
@@ -65,7 +65,7 @@ class Whole(nn.Module):
         super().__init__()
         w = layer.weight
         self.how, self.convolves = how, w.dim() == 4
-        self.at = (layer.stride, layer.padding, layer.dilation, layer.groups) if self.convolves else ()
+        self.at: tuple[Any, ...] = (layer.stride, layer.padding, layer.dilation, layer.groups) if self.convolves else ()
         self.register_buffer("weight", torch.zeros(w.shape, dtype=torch.int8, device=w.device))
         self.register_buffer("scale", torch.ones(len(w), device=w.device))
         self.register_buffer("bias", None if layer.bias is None else torch.zeros(len(w), device=w.device))
@@ -113,27 +113,34 @@ class Whole(nn.Module):
     def plainly(self, x: Tensor) -> Tensor:
         """The same in float32."""
         scale, zero = self.scale_of(x.detach())
-        snapped = ((x.detach() / scale).round() + zero).clamp(0, TOP).sub(zero) * scale
+        snapped = whole_numbers(x.detach(), scale, zero).sub_(zero).mul_(scale)
         x = x + (snapped - x).detach()
         weight = self.weight.float() * self.scale.view(-1, *[1] * (self.weight.dim() - 1))
         return F.conv2d(x, weight, self.bias, *self.at) if self.convolves else F.linear(x, weight, self.bias)
 
     def quickly(self, x: Tensor) -> Tensor:
         scale, zero = self.scale_of(x)
-        whole = torch.quantize_per_tensor(x, scale, zero, torch.quint8).int_repr().clamp_(max=TOP)
+        given = whole_numbers(x, scale, zero).to(torch.uint8)
         ops, zeros = torch.ops.onednn, torch.zeros(len(self.scale), dtype=torch.int64)
+        made: list[Any] = [self.scale, zeros, self.bias]
+        end: list[Any] = [1.0, 0, torch.float32, "none", [], ""]
+        if not self.convolves:
+            if self.packed is None:
+                self.packed = ops.qlinear_prepack(self.weight, None)
+            flat = given.flatten(0, -2)
+            y: Tensor = ops.qlinear_pointwise(flat, scale, zero, self.packed, *made, *end)
+            return y.unflatten(0, x.shape[:-1]) if x.dim() != 2 else y
+        stride, padding, dilation, groups = self.at
+        where = [list(stride), list(padding), list(dilation), groups]
         if self.packed is None:
-            pack = ops.qconv_prepack if self.convolves else ops.qlinear_prepack
-            how = [self.weight.contiguous(), self.scale, scale, zero, *map(list, self.at[:3]), self.at[3]]
-            self.packed = pack(*how, list(x.shape)) if self.convolves else pack(self.weight.t().contiguous(), None)
-        made = (self.scale, zeros, self.bias)
-        end = (1.0, 0, torch.float32, "none", [], "")
-        if self.convolves:
-            where = (*map(list, self.at[:3]), self.at[3])
-            y: Tensor = ops.qconv_pointwise(whole, scale, zero, self.packed, *made, *where, *end)
-            return y
-        y = ops.qlinear_pointwise(whole.flatten(0, -2), scale, zero, self.packed, *made, *end)
-        return y.unflatten(0, x.shape[:-1]) if x.dim() != 2 else y
+            self.packed = ops.qconv_prepack(self.weight, self.scale, scale, zero, *where, list(x.shape))
+        y = ops.qconv_pointwise(given, scale, zero, self.packed, *made, *where, *end)
+        return y
+
+
+def whole_numbers(x: Tensor, scale: float, zero: int) -> Tensor:
+    """clamp(round(x / scale + zero), 0, 127), float32."""
+    return x.mul(1 / scale).add_(zero).round_().clamp_(0, TOP)
 
 
 def kernels(x: Tensor) -> bool:
@@ -149,7 +156,9 @@ def scale_and_zero(low: float, high: float) -> tuple[float, int]:
     return scale, round(min(TOP, max(0, -low / scale)))
 
 
-def ranges(model: nn.Module, names: Iterable[str], task: Task, batches: Iterable[Batch]) -> dict[str, tuple[float, int]]:
+def ranges(
+    model: nn.Module, names: Iterable[str], task: Task, batches: Iterable[Batch]
+) -> dict[str, tuple[float, int]]:
     """Scale and zero of the inputs of each layer, by the batches: the range, or a narrower one that rounds with less squared error."""
     seen: dict[str, list[Tensor]] = {name: [] for name in names}
 
@@ -180,7 +189,7 @@ def best_range(values: Tensor) -> tuple[float, int]:
     for i in range(NARROWER):
         share = 1 - i / NARROWER * 0.8
         scale, zero = scale_and_zero(low * share, high * share)
-        error = float((((values / scale).round() + zero).clamp(0, TOP).sub(zero) * scale - values).square().mean())
+        error = float((whole_numbers(values, scale, zero).sub_(zero).mul_(scale) - values).square().mean())
         if error < least:
             found, least = (scale, zero), error
     return found
@@ -189,7 +198,7 @@ def best_range(values: Tensor) -> tuple[float, int]:
 def quantized(model: nn.Module, how: str, task: Task, batches: Iterable[Batch] = ()) -> Quantized:
     """Rounds layers in place; raises UserError where the network has none that can be."""
     names = [name for name, layer in model.named_modules() if name and can(layer, how)]
-    entering = ranges(model, names, task, batches) if how == STATIC else {name: (1.0, 0) for name in names}
+    entering = ranges(model, names, task, batches) if how == STATIC else dict.fromkeys(names, (1.0, 0))
     if not entering:
         raise UserError(f"this network has no layer that computes in 8 bits ({how}); use --int8=weights")
     for name, (scale, zero) in entering.items():
