@@ -50,8 +50,11 @@ class Slower(NamedTuple):
 def parameters(model: nn.Module) -> int:
     """Numbers that were learned, whatever they are held as: parameters, and the whole numbers of rounded layers."""
     held = {id(t): t for t in model.parameters()}
-    rounded = {id(t): t for t in model.buffers() if t.dtype == torch.int8}
-    return sum(t.numel() for t in (*held.values(), *rounded.values()))
+    for module in model.modules():
+        own = module._buffers
+        if (weight := own.get("weight")) is not None and weight.dtype == torch.int8:
+            held |= {id(t): t for t in (weight, own.get("bias")) if t is not None}
+    return sum(t.numel() for t in held.values())
 
 
 def rows(predictor: Predictor, count: int) -> Batch:
