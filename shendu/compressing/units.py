@@ -187,16 +187,25 @@ class Tracer(TorchDispatchMode):
         kinds = max(len(self.of(t)) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
         found = []
         for kind in range(kinds):
-
-            def labelled(t: Any, kind: int = kind) -> Any:
-                own = self.of(t) if isinstance(t, Tensor) else ()
-                moves = isinstance(t, Tensor) and (id(t) in self.labels or t.is_floating_point())
-                return own[min(kind, len(own) - 1)] if moves else t
-
-            found.append(func(*tree_map(labelled, args), **tree_map(labelled, kwargs)))
+            try:
+                found.append(self.called(func, args, kwargs, kind, False))
+            except RuntimeError:  # labels that are expanded cannot be viewed
+                found.append(self.called(func, args, kwargs, kind, True))
         for i, t in enumerate(tree_leaves(out)):
             if isinstance(t, Tensor):
                 self.keep(t, tuple(tree_leaves(each)[i] for each in found))
+
+    def called(self, func: Any, args: Any, kwargs: Any, kind: int, whole: bool) -> Any:
+        """A call on labels of a kind instead of tensors; `whole`: on copies that are laid out as numbers are."""
+
+        def labelled(t: Any) -> Any:
+            if not isinstance(t, Tensor) or not (id(t) in self.labels or t.is_floating_point()):
+                return t
+            own = self.of(t)
+            labels = own[min(kind, len(own) - 1)]
+            return labels.contiguous() if whole else labels
+
+        return func(*tree_map(labelled, args), **tree_map(labelled, kwargs))
 
     def pointwise(self, given: list[Tensor], made: list[Tensor]) -> None:
         shape = made[0].shape

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from shendu.errors import UserError
+from shendu.errors import UserError, unknown
+
+WAYS = ("auto", "weights", "static", "dynamic")
+"""To compute with weights of 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What is to be done to a run; the options of the command by their names."""
 
-    int8: Literal["", "auto", "weights", "static", "dynamic"] = ""
+    int8: str = ""
     int4: bool = False
     prune: float = 0.0
     unstructured: bool = False
@@ -40,6 +43,8 @@ class Wanted:
                 raise UserError(
                     f"--{name} {getattr(self, name.replace('-', '_')):g} is out of range; write it like --{name} {like}"
                 )
+        if self.int8 and self.int8 not in WAYS:
+            raise unknown("value for --int8:", self.int8, WAYS)
         for name in ("unstructured", "gradual"):
             if getattr(self, name) and not self.prune:
                 raise UserError(f"--{name} is a way to prune; add --prune 0.8")

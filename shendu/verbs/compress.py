@@ -385,7 +385,7 @@ class Work:
 
     def rounded(self, net: Config, model: nn.Module) -> tuple[Config, nn.Module]:
         """Layers that compute in 8 bits, where that is wanted, or faster here and as good."""
-        how: str = self.wanted.int8
+        how = self.wanted.int8
         if how in ("", "weights"):
             return net, model
         if how == "auto":

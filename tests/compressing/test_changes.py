@@ -27,13 +27,17 @@ def ask(*shape: int) -> Ask:
 
 
 @pytest.mark.parametrize("rank", [1, 3, 7])
-@pytest.mark.parametrize("layer", [nn.Linear(9, 7), nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(4, 6, 1, bias=False)], ids=["linear", "3x3", "1x1"])
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(9, 7), nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(4, 6, 1, bias=False)], ids=["linear", "3x3", "1x1"]
+)
 def test_the_error_is_that_of_eckart_and_young(layer: Any, rank: int) -> None:
     rank = min(rank, factored.full(layer))
     first, second = (m.weight.detach().double().flatten(1) for m in factored.split(layer, rank))
     matrix = factored.matrix(layer).double()
     left = torch.linalg.svdvals(matrix)[rank:]
-    torch.testing.assert_close(torch.linalg.norm(matrix - second @ first), left.square().sum().sqrt(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.linalg.norm(matrix - second @ first), left.square().sum().sqrt(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_two_layers_of_full_rank_answer_as_the_one() -> None:
@@ -55,7 +59,9 @@ def test_a_share_of_the_parameters_stays() -> None:
 
 
 def test_folded_answers_are_the_same() -> None:
-    model = nn.Sequential(nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5), nn.BatchNorm1d(5))
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5), nn.BatchNorm1d(5)
+    )
     for norm in (model[1], model[5]):
         nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
         norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
@@ -83,7 +89,9 @@ def test_what_another_reads_too_is_not_folded() -> None:
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-@pytest.mark.parametrize("layer", [nn.Linear(20, 7), nn.Linear(20, 7, bias=False), nn.Conv2d(4, 6, 3, 2, 1), nn.Conv2d(4, 8, 3, groups=2)])
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(20, 7), nn.Linear(20, 7, bias=False), nn.Conv2d(4, 6, 3, 2, 1), nn.Conv2d(4, 8, 3, groups=2)]
+)
 def test_whole_numbers_are_torchs_own_rounding(layer: Any, how: str) -> None:
     """Of weights by row, of inputs as a whole: torch's fake_quantize_*, then the layer in float32."""
     if not quantized.can(layer, how):
@@ -92,7 +100,9 @@ def test_whole_numbers_are_torchs_own_rounding(layer: Any, how: str) -> None:
     scale, zero = quantized.scale_and_zero(x.min().item(), x.max().item())
     made = quantized.Whole.of(layer, how, (scale, zero))
     rows = layer.weight.detach().flatten(1).abs().amax(1) / 127
-    w = torch.fake_quantize_per_channel_affine(layer.weight.detach(), rows, torch.zeros(len(rows), dtype=torch.int32), 0, -127, 127)
+    w = torch.fake_quantize_per_channel_affine(
+        layer.weight.detach(), rows, torch.zeros(len(rows), dtype=torch.int32), 0, -127, 127
+    )
     snapped = torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 127)
     at = made.at
     wanted = F.conv2d(snapped, w, layer.bias, *at) if at else F.linear(snapped, w, layer.bias)
@@ -129,7 +139,9 @@ def test_weights_are_rounded_when_they_are_used_and_learn_as_if_not() -> None:
     assert model[0].parametrizations.weight.original.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
     rounding.settled(model)
     assert torch.equal(model[0].weight, rounded(before, 4))
-    assert list(dict(model.named_parameters())) == ["0.weight", "0.bias", "1.weight", "1.bias"] or "0.weight" in dict(model.named_parameters())
+    assert list(dict(model.named_parameters())) == ["0.weight", "0.bias", "1.weight", "1.bias"] or "0.weight" in dict(
+        model.named_parameters()
+    )
 
 
 # ---- files

@@ -20,7 +20,9 @@ def shaped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @given(
     st.integers(0, 10**6), st.sampled_from(packing.BITS), st.booleans(), st.integers(1, 9), st.integers(1, 70), st.sampled_from([1e-30, 1e-3, 1.0, 1e20])
 )  # fmt: skip
-def test_what_was_read_is_packed_to_the_same_bytes(seed: int, bits: int, sparse: bool, rows: int, width: int, size: float) -> None:
+def test_what_was_read_is_packed_to_the_same_bytes(
+    seed: int, bits: int, sparse: bool, rows: int, width: int, size: float
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     w = torch.randn(rows, width, generator=generator) * size
     w[torch.rand(rows, width, generator=generator) < 0.6] = 0
@@ -45,7 +47,10 @@ def test_no_number_is_further_off_than_half_a_step(bits: int, least: int) -> Non
 
 def test_sizes_are_those_of_their_bits() -> None:
     w = {"w": torch.randn(64, 64)}
-    sizes = {bits: sum(t.nbytes for t in packing.packed(w, {"w": {"bits": bits, "sparse": False}}).values()) for bits in (8, 4)}
+    sizes = {
+        bits: sum(t.nbytes for t in packing.packed(w, {"w": {"bits": bits, "sparse": False}}).values())
+        for bits in (8, 4)
+    }
     assert sizes == {8: 4096 + 2 * 64, 4: 2048 + 2 * 128}
     half = {"w": w["w"] * (torch.arange(64) % 4 == 0)}
     sparse = packing.packed(half, {"w": {"bits": 32, "sparse": True}})
@@ -53,7 +58,12 @@ def test_sizes_are_those_of_their_bits() -> None:
 
 
 def test_small_vectors_and_norms_stay_as_they_are() -> None:
-    tensors = {"w": torch.randn(32, 32), "b": torch.randn(32), "small": torch.randn(2, 2), "n": torch.zeros(99, 99, dtype=torch.int64)}
+    tensors = {
+        "w": torch.randn(32, 32),
+        "b": torch.randn(32),
+        "small": torch.randn(2, 2),
+        "n": torch.zeros(99, 99, dtype=torch.int64),
+    }
     assert packing.packable(tensors, 8).keys() == {"w"}
     assert packing.packable(tensors, 32, sparse=True) == {}, "a bit for each number has to pay"
 

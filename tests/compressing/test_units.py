@@ -47,9 +47,19 @@ def test_a_hidden_layer() -> None:
 
 
 def test_batch_norm_pooling_and_flattening() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 2))
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 2)
+    )
     (found,) = layers(net, 1, 4, 4)
-    assert found == ["0.bias[0]", "0.weight[0]", "1.bias[0]", "1.running_mean[0]", "1.running_var[0]", "1.weight[0]", "5.weight[1]"]
+    assert found == [
+        "0.bias[0]",
+        "0.weight[0]",
+        "1.bias[0]",
+        "1.running_mean[0]",
+        "1.running_var[0]",
+        "1.weight[0]",
+        "5.weight[1]",
+    ]
     units = units_of(net, ask(1, 4, 4))
     (last,) = (place for place in units.places if place.tensor == "5.weight" and place.dim == 1)
     assert last.labels.view(6, 4).unique(dim=1).shape == (6, 1), "four pixels of each map lie beside each other"
@@ -76,7 +86,9 @@ def test_depthwise_grouped_and_side_by_side() -> None:
     known = narrowed.prunable(net, ask(2, 4, 4))
     change, small = narrowed.narrowed(known, [int(known.layers[0][0])])
     assert change.groups in ({}, {"deep": 3})
-    paths = nn.Sequential(nn.Conv2d(2, 6, 1), nn.ReLU(), nn.Conv2d(6, 12, 3, groups=3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+    paths = nn.Sequential(
+        nn.Conv2d(2, 6, 1), nn.ReLU(), nn.Conv2d(6, 12, 3, groups=3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)
+    )
     (path,) = narrowed.prunable(paths, ask(2, 4, 4)).layers
     assert len(path) == 3, "a path goes as a whole"
 
@@ -112,7 +124,9 @@ def test_gates_in_halves_of_a_layer() -> None:
     ],
     ids=["layernorm", "softmax", "a size in the code", "a constant beside", "no hidden layer"],
 )  # fmt: skip
-def test_what_would_not_work_without_a_unit_is_left_whole(net: nn.Module, one_line: Callable[[BaseException], str]) -> None:
+def test_what_would_not_work_without_a_unit_is_left_whole(
+    net: nn.Module, one_line: Callable[[BaseException], str]
+) -> None:
     with pytest.raises(UserError) as caught:
         narrowed.prunable(net, ask(4))
     one_line(caught.value)

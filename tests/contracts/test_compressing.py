@@ -21,7 +21,9 @@ from shendu.errors import UserError
 NAMES = tuple(registry.systems())
 QUICK = (*REPRESENTATIVES, "resnet", "res8")
 CASES = [
-    pytest.param(name, form, id=f"{name}{''.join(map(str, form.values()))}", marks=() if name in QUICK else pytest.mark.slow)
+    pytest.param(
+        name, form, id=f"{name}{''.join(map(str, form.values()))}", marks=() if name in QUICK else pytest.mark.slow
+    )
     for name in NAMES
     for form in FORMS.get(name, ({},))
 ]
@@ -71,7 +73,9 @@ def test_is_narrowed_or_says_why_not(name: str, form: dict[str, Any], bench: Any
     kept = compressing.from_file(json.loads(json.dumps([change.to_json()])))
     again = compressing.changed(recipe.model, kept).build().eval()
     again.load_state_dict(small.state_dict())
-    bench.same({str(i): t for i, t in enumerate(ask.answers(small))}, {str(i): t for i, t in enumerate(ask.answers(again))})
+    bench.same(
+        {str(i): t for i, t in enumerate(ask.answers(small))}, {str(i): t for i, t in enumerate(ask.answers(again))}
+    )
 
 
 def heard(found: narrowed.Prunable, gone: list[int]) -> Iterator[tuple[Any, Tensor]]:

@@ -149,7 +149,7 @@ def chosen(found: Prunable, share: float) -> list[int]:
         gone = total - left(found, [unit for _, unit in order[:middle]])
         low, high = (low, middle) if gone >= share * total else (middle + 1, high)
     gone = total - left(found, [unit for _, unit in order[:low]])
-    if gone < (share - 0.02) * total:
+    if gone < share * total:
         raise UserError(
             f"at most {gone / total:.0%} of this network's parameters lie in channels that can be removed; use --prune "
             f"{int(100 * gone / total) / 100:g} or less"
