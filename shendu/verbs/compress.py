@@ -680,7 +680,7 @@ def command(
     """
     usual = Wanted()
     engine = {name: options.pop(name) for name in ("device", "precision", "data_dir", "out")}
-    given = {name: value for name, value in options.items() if value != getattr(usual, name)}
+    given = {name: value for name, value in options.items() if value != vars(usual)[name]}
     if settings:
         given["student"] = config.parse_settings(settings)
     done = compress(run, resume=resume, quiet=quiet or as_json, **engine, **given)

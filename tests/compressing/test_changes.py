@@ -158,9 +158,13 @@ def test_weights_are_rounded_when_they_are_used_and_learn_as_if_not() -> None:
 )  # fmt: skip
 def test_a_file_that_says_something_else_gets_one_line(wrong: dict[str, Any], one_line: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
-    with pytest.raises(UserError) as caught:
+
+    def made() -> None:
         for change in compressing.from_file([wrong]):
             change.apply(model)
+
+    with pytest.raises(UserError) as caught:
+        made()
     one_line(caught.value)
 
 
