@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what `registry.public` finds, for type checkers
     from shendu.predictor import Predictor as Predictor
     from shendu.verbs.audit import audit as audit
     from shendu.verbs.compare import compare as compare
+    from shendu.verbs.compress import compress as compress
     from shendu.verbs.evaluate import evaluate as evaluate
     from shendu.verbs.export import export as export
     from shendu.verbs.judge import judge as judge

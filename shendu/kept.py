@@ -53,7 +53,15 @@ class Recipe(TypedDict, total=False):
     ema: float
     weights: dict[str, str] | None
     estimator: str
+    compressed: dict[str, Any]
     shendu: str
+
+
+class Packed(TypedDict, total=False):
+    """How a weight lies in model.safetensors."""
+
+    bits: int
+    sparse: bool
 
 
 class Network(TypedDict, total=False):
@@ -63,6 +71,8 @@ class Network(TypedDict, total=False):
     model_type: str
     config: dict[str, Any]
     aliases: dict[str, str]
+    changes: list[dict[str, Any]]
+    packing: dict[str, Packed]
     files: dict[str, str]
 
 
@@ -97,6 +107,7 @@ class Result(TypedDict, total=False):
     signatures: dict[str, str]
     weights: str
     """The hash of the weights that were measured."""
+    compressed: dict[str, Any]
 
 
 class Estimator(TypedDict, total=False):

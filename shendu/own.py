@@ -184,11 +184,11 @@ def opened(run: Path, kept: dict[str, str], file: str | Path | None = None, trus
     )
 
 
-def continued(run: Path, kept: dict[str, str] | None) -> str:
+def continued(run: Path, kept: dict[str, str] | None, compressed: bool = False) -> str:
     """What goes on with a run: a command, with the file where one made it, or a call where a module did."""
     if kept and "module" in kept:
         name = kept["module"].rpartition(".")[2]
         loss = f", loss={kept['loss']}" if "loss" in kept else ""
         return f'shendu.train({name}(…), DATA{loss}, out="{run}", resume=True)'
     more = f" --file {shlex.quote(kept['file'])}" if kept else ""
-    return f"shendu train --resume {shlex.quote(str(run))}{more}"
+    return f"shendu {'compress' if compressed else 'train'} --resume {shlex.quote(str(run))}{more}"

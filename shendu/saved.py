@@ -15,13 +15,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import shendu.run
-from shendu import config, kept, own, parallel, registry, tasks
+from shendu import compressing, config, kept, own, parallel, registry, tasks
+from shendu.compressing.packing import Packing, check_packing, outlined, packed, unpacked
 from shendu.errors import UserError, out_of_memory
 from shendu.nn.outline import bound, misfit, outline, shapes_of
 from shendu.predictor import Predictor
 from shendu.recipes.bare import Bare
 from shendu.run import Folder
 from shendu.tasks import Task
+
+SMALLER = 64
+"""How many times fewer numbers a file may have than the network that it was made of, before it was changed."""
 
 
 class Saved:
@@ -93,6 +97,21 @@ class Saved:
             return tasks.from_file(values)
 
     @cached_property
+    def net(self) -> Any:
+        """The network's description, as its system and what was changed in it make it."""
+        stored = self.folder.need("config.json")
+        code = self.code
+        with self.describing("config.json", f"a network of {stored['system']}"):
+            changes = compressing.from_file(stored.get("changes", []))
+            return compressing.changed(config.from_json(code.Config, stored["config"]), changes)
+
+    @property
+    def packing(self) -> Packing:
+        """Which weights lie rounded in the file, and how."""
+        found: Packing = self.folder.need("config.json").get("packing", {})
+        return found
+
+    @cached_property
     def model(self) -> nn.Module:
         """The trained network on the CPU, in eval mode."""
         stored = self.folder.read("config.json")
@@ -104,18 +123,20 @@ class Saved:
                 f"{self.path / 'config.json'} describes a network of {stored['system']}, recipe.json one of "
                 f"{self.recipe['system']}; restore the run's folder"
             )
-        shapes, code = self.shapes(weights, stored["aliases"]), self.code
+        shapes, packing = self.shapes(weights, stored["aliases"]), self.packing
         with self.describing("config.json", f"a network of {stored['system']}"):
-            net = config.from_json(code.Config, stored["config"])
-            wrong = misfit(shapes, outline(net, bound(shapes.values())))
+            net = self.net
+            most = bound(shapes.values()) * (SMALLER if packing or compressing.parts(net)[1] else 1)
+            whole = outline(net, most)
+            wrong = misfit(shapes, outlined(whole, shapes, check_packing(packing)))
         if wrong and self._module is not None:
             raise UserError(f"{self.path} holds the weights of another module than the one that was given ({wrong})")
         if wrong:
             raise self.damaged(weights, f"holds other weights than config.json describes ({wrong})")
         self.check_seals(stored["files"])
         try:
-            tensors = unaliased(load_file(weights), stored["aliases"])
-        except (SafetensorError, OSError) as error:
+            tensors = unpacked(unaliased(load_file(weights), stored["aliases"]), packing, whole)
+        except (SafetensorError, OSError, ValueError) as error:
             raise self.damaged(weights, f"cannot be read ({error})") from None
         if name := shendu.run.not_finite(tensors):
             raise self.damaged(weights, f"holds NaN or infinity in {name}")
@@ -170,7 +191,7 @@ class Saved:
     @property
     def continued(self) -> str:
         """The command that goes on with it."""
-        return own.continued(self.path, self.recipe.get("own"))
+        return own.continued(self.path, self.recipe.get("own"), "compressed" in self.recipe)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -239,9 +260,11 @@ def published_as(folder: Folder) -> str:
     return system if system in registry.systems() and registry.load(system).from_folder else ""
 
 
-def save_model(folder: Folder, system: str, net: Any, model: nn.Module, task: Task) -> None:
+def save_model(
+    folder: Folder, system: str, net: Any, model: nn.Module, task: Task, packing: Packing | None = None
+) -> None:
     """model.safetensors, task.json and config.json, which seals all three: what loads and shares a model. Raises UserError for
-    weights that are not finite."""
+    weights that are not finite. `packing` says which weights lie rounded in the file, as the network has them already."""
     tensors: dict[str, torch.Tensor] = {}
     tree = shendu.run.pack(dict(model.state_dict()), tensors)
     named = {key: value["$tensor"] for key, value in tree["$dict"]}
@@ -250,6 +273,7 @@ def save_model(folder: Folder, system: str, net: Any, model: nn.Module, task: Ta
     stored = {first[target]: tensors[target] for target in first}
     if name := shendu.run.not_finite(stored):
         raise UserError(f"the network's {name} holds NaN or infinity, so it is not saved; try a lower --lr")
+    stored = packed(stored, packing or {})
     path = folder.path / "model.safetensors"
     temporary = path.with_name(".model.safetensors")
     with shendu.run.writing(path):
@@ -258,8 +282,11 @@ def save_model(folder: Folder, system: str, net: Any, model: nn.Module, task: Ta
         temporary.replace(path)
     folder.write("task.json", task.to_json())
     files = {path.name: shendu.run.sha256(path), "task.json": kept.seal_of(folder.need("task.json"))}
-    about = {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(net)}
-    folder.write("config.json", {**about, "aliases": aliases, "files": files})
+    plain, changes = compressing.parts(net)
+    about = {"system": system, "model_type": f"shendu-{system}", "config": config.to_json(plain)}
+    more: dict[str, Any] = {"changes": [change.to_json() for change in changes]} if changes else {}
+    more |= {"packing": packing} if packing else {}
+    folder.write("config.json", {**about, "aliases": aliases, **more, "files": files})
 
 
 def unaliased(tensors: dict[str, torch.Tensor], aliases: dict[str, str]) -> dict[str, torch.Tensor]:

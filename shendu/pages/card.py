@@ -49,6 +49,8 @@ def _between(ends: list[float] | None) -> str:
 
 def command(made: dict[str, Any]) -> str:
     """The line that makes this run again."""
+    if "compressed" in made:
+        return str(made["compressed"]["command"])
     own = made.get("own") or {}
     if "module" in own:
         given = [

@@ -10,7 +10,7 @@ import numpy as np
 from shendu import parallel
 from shendu.core import Recipe
 from shendu.metrics.evaluation import Measured
-from shendu.pages import explanation
+from shendu.pages import compression, explanation
 from shendu.pages.card import command, plain
 from shendu.pages.drawing import (
     INK,
@@ -51,6 +51,7 @@ def write(folder: Folder, recipe: Recipe, predictor: Predictor, measured: Measur
     name = PARTS[part].lower()
     with parallel.evaluating(predictor.model):
         shown = task.sections(measured, again, predictor.model, name)
+    shown = [*compression.sections(result), *shown]
     shown += explanation.sections(predictor, measured, again, name)
     page = {
         "made": made, "result": result, "sure": result.get("intervals", {}), "part": part, "parts": PARTS,

@@ -235,6 +235,10 @@ class Task(nn.Module):
         """A Python expression of what is printed of `said`, the first output of an exported graph as an array [1, …]."""
         return "said.tolist()"
 
+    def distance(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """How far a network's outputs are from a teacher's, per row [B], or per place: here the squared error, averaged over a row."""
+        return (outputs - taught).square().flatten(1).mean(1)
+
     # ---- figures
 
     def metrics(self) -> dict[str, Metric]:

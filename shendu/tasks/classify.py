@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shendu.core import Batch, Json, Metric, Outputs
 from shendu.metrics.classes import AUC, CrossEntropy, Hits, Predictions
+from shendu.nn.softened import softened
 from shendu.tasks import Again, Section, Task, Told
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Classify(Task):
 
     def saying(self) -> str:
         return "labels[said[0].argmax()], said.tolist()"
+
+    def distance(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """[B]: Kullback-Leibler divergence of softened probabilities, times the temperature squared (Hinton et al. 2015)."""
+        return softened(outputs, taught, temperature)
 
     def metrics(self) -> dict[str, Metric]:
         ranked: dict[str, Metric] = {"auc": AUC()} if len(self.labels) == 2 else {}

@@ -21,6 +21,7 @@ from shendu.data.tokens import UNKNOWN, Characters
 from shendu.errors import UserError
 from shendu.field import Port, Size, Snippet
 from shendu.metrics.text import Nats
+from shendu.nn.softened import softened
 from shendu.parallel import device_of
 from shendu.sources.windows import Windows, fitting, windows_at
 from shendu.tasks import Again, Section, Task
@@ -221,6 +222,10 @@ class Language(Task):
             return {"logits": model(*self.taken(batch))}
         counted = (batch["y"] != MASKED).sum(1)
         return {"nats": self.surprise(model, batch).sum(1) / counted.clamp(min=1)}
+
+    def distance(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """[B, T]: Kullback-Leibler divergence of softened probabilities, times the temperature squared (Hinton et al. 2015)."""
+        return softened(outputs, taught, temperature)
 
     def metrics(self) -> dict[str, Metric]:
         return {"nats": Nats(self.characters)}

@@ -24,6 +24,7 @@ from shendu.data.fields.sentence import Sentence, text_of
 from shendu.data.ragged import Ragged
 from shendu.errors import UserError
 from shendu.metrics.text import BLEU
+from shendu.nn.softened import softened
 from shendu.parallel import device_of
 from shendu.sources.rows import Rows
 from shendu.tasks import Again, Section, Task
@@ -157,6 +158,10 @@ class Translate(Task):
             raise UserError("nothing to translate: give at least one sentence")
         stored = self.encoded({"x": self.input.parse(texts)[""]})
         return self.prepare({"x": torch.from_numpy(stored["x"])})
+
+    def distance(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """[B, T]: Kullback-Leibler divergence of softened probabilities, times the temperature squared (Hinton et al. 2015)."""
+        return softened(outputs, taught, temperature)
 
     def metrics(self) -> dict[str, Metric]:
         return {"bleu": BLEU(self.texts)}

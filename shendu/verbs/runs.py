@@ -30,7 +30,7 @@ def row_of(run: Path) -> dict[str, Any]:
         made, done = kept.load(run / "recipe.json"), kept.load(run / "result.json")
         row |= {"system": made["system"], "data": made["data"]["name"]}
         if done is None:
-            return row | {"state": f"unfinished: {continued(run, made.get('own'))}"}
+            return row | {"state": f"unfinished: {continued(run, made.get('own'), 'compressed' in made)}"}
         part = next((part for part in ("test", "validation", "train") if part in done["metrics"]), "")
         if not part:
             return row | {"state": "damaged: result.json has no figures"}

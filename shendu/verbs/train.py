@@ -16,6 +16,7 @@ import numpy as np
 from torch import nn
 
 from shendu import config, own, parallel, published, registry
+from shendu.compressing.packing import Packing
 from shendu.core import Recipe
 from shendu.data.audit import duplicates
 from shendu.data.dataset import Dataset
@@ -173,14 +174,17 @@ def finish(
     at: Progress,
     display: Display,
     deadline: float,
+    packing: Packing | None = None,
+    more: dict[str, Any] | None = None,
 ) -> None:
-    """The finished model, its final figures and the report; harmless to do twice."""
+    """The finished model, its final figures and the report; harmless to do twice. `packing` is `save_model`'s, `more` goes into
+    result.json."""
     if all((folder.path / name).exists() for name in FINISHED):
         display.say(f"{folder.path} is finished already; its figures are in result.json")
         return
     predictor = Predictor(recipe.task, model, str(setup.device), setup.precision)
     predictor.calibrate(recipe.splits.get("validation", recipe.splits["train"]), TRAIN_FIGURE_ROWS)
-    save_model(folder, system, recipe.model, model, recipe.task)
+    save_model(folder, system, recipe.model, model, recipe.task, packing)
     found: dict[str, Measured] = {}
     part = next(part for part in reversed(PARTS) if part in recipe.splits)
     began, rows = time.monotonic(), 0
@@ -201,6 +205,7 @@ def finish(
         "parameters": sum(p.numel() for p in model.parameters()), "device": str(setup.device), "precision": setup.precision,
         "compiled": bool(at.compiled), "skipped_steps": at.skips, "resume": setup.resume,
     }  # fmt: skip
+    result |= more or {}
     if warning := recipe.task.warning(found[part], part):
         result["warning"] = warning
     if signed := signatures(recipe.task):

@@ -32,15 +32,15 @@ ALLOWED = {
     "metrics": BASE | {"parallel", "metrics"}, "data": BASE | {"data", "reading"}, "objectives": PARTS | {"objectives"},
     "sources": BASE | {"sources", "data"}, "pages": PARTS | {"metrics", "parallel", "run", "pages"},
     "tasks": PARTS | {"data", "sources", "metrics", "parallel", "pages", "tasks"},
-    "recipes": LEARNS, "systems": LEARNS - {"parallel"}, "loop": BASE | {"parallel", "metrics", "run", "loop"},
+    "compressing": LEARNS | {"predictor", "compressing"}, "recipes": LEARNS, "systems": LEARNS - {"parallel"}, "loop": BASE | {"parallel", "metrics", "run", "loop"},
     "predictor": BASE | {"reading", "data", "metrics", "parallel", "tasks"}, "machine": {"parallel", "__init__"},
     "order": BASE | {"own", "reading", "registry", "data", "machine", "published", "recipes", "run", "saved", "__init__"},
-    "saved": PARTS | {"kept", "own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": PARTS | {"kept", "registry", "run", "saved", "tasks"},
+    "saved": PARTS | {"compressing", "kept", "own", "registry", "parallel", "recipes", "run", "tasks", "predictor"}, "published": PARTS | {"kept", "registry", "run", "saved", "tasks"},
     "composing": PARTS | {"parallel", "registry", "saved"}, "draw": PARTS | {"objectives", "optim", "parallel", "saved"},
     "estimator": BASE | {"own", "data", "registry", "parallel", "run", "loop", "saved", "predictor"},
     "serving": BASE | {"nn", "composing", "data", "machine", "own", "pages", "parallel", "predictor", "saved", "serving", "tasks", "__init__"},
     "exporting": BASE | FINISHED - {"composing", "draw", "published"} | {"data", "exporting", "pages", "parallel", "run", "tasks", "__init__"},
-    "verbs": BASE | FINISHED | {"kept", "own", "reading", "order", "machine", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "exporting", "pages", "serving", "verbs", "__init__"},
+    "verbs": BASE | FINISHED | {"compressing", "objectives", "kept", "own", "reading", "order", "machine", "data", "metrics", "tasks", "recipes", "registry", "parallel", "run", "loop", "options", "exporting", "pages", "serving", "verbs", "__init__"},
     "told": {"options", "registry"}, "cli": {"errors", "own", "registry", "shown", "told", "__init__"}, "__main__": {"cli"}, "__init__": {"errors", "registry", "data", "composing", "estimator", "verbs"},
 }  # fmt: skip
 """Top-level part -> the parts that it may import, lazily or not."""

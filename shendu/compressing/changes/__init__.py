@@ -1,0 +1,1 @@
+"""Kinds of change: one kind, one file."""
