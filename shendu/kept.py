@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any, TypedDict
 
 from shendu.errors import UserError
-from shendu.own import continued
 from shendu.untrusted import Unreadable, read
 
 SEAL = "seal"
@@ -176,8 +176,7 @@ def _check_measured(path: Path, result: Any) -> None:
     network = load(path.with_name("config.json"))
     if network is None or result["weights"] == network["files"].get("model.safetensors"):
         return
-    made = load(path.with_name("recipe.json"))
     raise UserError(
         f"{path} has the figures of other weights than those beside it; restore it, or remove it and have it made anew: "
-        f"{continued(path.parent, made and made.get('own'))}"
+        f"shendu train --resume {shlex.quote(str(path.parent))}"
     )

@@ -211,7 +211,9 @@ def wanted(
         raise UserError(f"{path} holds a run already; add --resume to continue it, or choose another --out")
     assert path
     if "compressed" in kept:
-        raise UserError(f"{path} is made of another run; continue it with: {own.continued(path, kept.get('own'), True)}")
+        raise UserError(
+            f"{path} is made of another run; continue it with: {own.continued(path, kept.get('own'), True)}"
+        )
     made = made_again(path, kept, system, loss)
     if made.name != kept["system"]:
         raise UserError(

@@ -75,7 +75,9 @@ def load_published(
     """
     file = file_of(path)
     if kept_with(file, "config.json").keys() & {"changes", "packing"}:
-        raise UserError(f"{file} is of a compressed run, whose network is another; give the weights of the run that it was made of")
+        raise UserError(
+            f"{file} is of a compressed run, whose network is another; give the weights of the run that it was made of"
+        )
     found = usable(module, file)
     match = matched(module, net, found)
     if match.wrong:
