@@ -567,7 +567,7 @@ def test_cells_that_cannot_be_read_are_counted(
         rows[i]["age"] = "old"
     rows[9]["age"] = "NA"
     path = table(tmp_path / "new.csv", rows)
-    line = "column age: 2 cells cannot be read, such as 'old', and count as missing"
+    line = "column age: 2 cells cannot be read, such as 'old', and count as missing; 1 cell, such as 'NA', taken as missing"
     said: list[str] = []
     assert len(run.predict(str(path), say=said.append)) == 30
     assert said == [line]
