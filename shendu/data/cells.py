@@ -375,7 +375,7 @@ def reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
         notes.append(f"column {column.name}: read with a decimal {'comma' if sign else 'point'}, unlike in training")
     if unit != learned:
         notes.append(f"column {column.name}: in {unit}, and training had no unit: read as the numbers that they are")
-    if learned and (cells.plain is not None or cells.written_numbers.without_unit(learned)):
+    if learned and (cells.plain is not None or cells.written_numbers.without_unit(now.form)):
         notes.append(f"column {column.name}: numbers without a unit are taken to be in '{learned}' as in training")
     if cells.plain is None and (bounds := cells.written_numbers.bounds(now.form)):
         notes.append(f"column {column.name}: {bounds}")

@@ -34,6 +34,10 @@ _NO_UNIT = r"(),+<>:;=?!#&\"\s−–\-"
 _AFTER = rf"[^\d{_NO_UNIT}.'’_~≈≤≥*/|\\][^{_NO_UNIT}]*(?: [^\d{_NO_UNIT}]+)?"
 """Cheap to match; what such words begin with, and how long they are, is asked of the few that are found."""
 _UNIT, LONGEST = r"^[\pL°%‰\p{Sc}]", 20
+_FIXED, _ORDINALS = r"\D+[23]?(?:/\d*\D+[23]?)?", ("st", "nd", "rd", "th")
+"""Units whose digits are their own (m2, mg/5ml), unlike those of 6ft02; what stands behind numbers that count."""
+_MARKS = r"[\p{No}\p{Nl}ʰ-ʸˠ-ˤᴬ-ᵪᶛ-ᶿⁱⁿₐ-ₜ⁺-⁾₊-₎㋀-㋋㍘-㍰㏠-㏾]"
+"""Signs that NFKC makes digits, signs or letters of (², ½, ①, Ⅳ, ⁻, ᵏ): they are no part of the number that they stand beside."""
 _TIMES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 _TWO = r"^(?P<a>\d{1,4}):(?P<b>[0-5]\d)(?P<c>(?::[0-5]\d)?(?:[.,]\d+)?)$"
 _HALVES = r"^(?P<a>\d{1,2})(?::(?P<b>[0-5]\d))?(?P<c>(?::[0-5]\d)?) ?(?P<p>[AaPp])\.?[Mm]\.?$"
@@ -140,11 +144,14 @@ class Written:
         if there.mean() < DISTINCT:
             return []
         units = [unit for unit in found.units.filter(pa.array(there)).unique().to_pylist() if unit]
-        return units if 2 <= len(units) <= UNITS_MOST and not any(re.search(r"\d", unit) for unit in units) else []
+        if not 2 <= len(units) <= UNITS_MOST or set(units) <= set(_ORDINALS):
+            return []
+        return units if all(re.fullmatch(_FIXED, unit) for unit in units) else []
 
-    def without_unit(self, unit: str) -> bool:
-        """Whether none of these texts has a unit."""
-        return not pc.any(pc.match_substring(self.values, unit)).as_py()
+    def without_unit(self, form: str) -> bool:
+        """Whether none of the numbers of this form has its unit."""
+        sign, unit = split(form)
+        return not pc.any(pc.equal(self.read(sign).units, unit)).as_py()
 
 
 _DRESS = {
@@ -170,16 +177,19 @@ def is_currency(unit: str) -> bool:
 
 
 def _taken_apart(values: pa.Array, sign: str) -> Numerals:
-    texts = values if pc.all(pc.string_is_ascii(values)).as_py() else pc.utf8_normalize(values, "NFKC")
+    texts = values if pc.all(pc.string_is_ascii(values)).as_py() else _normal(values)
     short = pc.less_equal(pc.binary_length(texts), _LONGEST)
     texts = (
         pc.if_else(short, texts, "").combine_chunks()
         if isinstance(texts, pa.ChunkedArray)
         else pc.if_else(short, texts, "")
     )
-    found = pa.concat_arrays([_shaped(texts.slice(i, _PIECE)) for i in range(0, len(texts), _PIECE)] or [texts])
-    shapes = found.dictionary_encode()
+    shapes = _shaped_all(texts, None)
     shape, at = _shapes(shapes.dictionary, sign), shapes.indices.to_numpy(zero_copy_only=False)
+    numbered = _flags(pc.match_substring_regex(shape.units, r"\d")) & shape.fits
+    if numbered.any():  # a unit is its own text: 6ft02 and 6ft11 are in two
+        shapes = _shaped_all(texts, np.where(numbered, shape.end, _LONGEST)[at])
+        shape, at = _shapes(shapes.dictionary, sign), shapes.indices.to_numpy(zero_copy_only=False)
     fits, sizes = shape.fits[at] if len(at) else np.zeros(0, bool), np.full(len(values), np.nan)
     rows = np.flatnonzero(fits)
     for i in range(0, len(rows), _PIECE):
@@ -189,7 +199,19 @@ def _taken_apart(values: pa.Array, sign: str) -> Numerals:
     return Numerals(np.where(shape.minus[at], -sizes, sizes), units, letters, shape.bounds[at])
 
 
-def _shaped(texts: pa.Array) -> pa.Array:
+def _normal(values: pa.Array) -> pa.Array:
+    """In NFKC (１２ is 12), but for texts with a sign that is no digit and would become one."""
+    return pc.if_else(pc.match_substring_regex(values, _MARKS), values, pc.utf8_normalize(values, "NFKC"))
+
+
+def _shaped_all(texts: pa.Array, end: np.ndarray | None) -> pa.DictionaryArray:
+    """The shapes of texts, which keep the digits from the byte `end` [D] on."""
+    ends = [None if end is None else end[i : i + _PIECE] for i in range(0, len(texts), _PIECE)]
+    pieces = [_shaped(texts.slice(i * _PIECE, _PIECE), end) for i, end in enumerate(ends)]
+    return pa.concat_arrays(pieces or [texts]).dictionary_encode()
+
+
+def _shaped(texts: pa.Array, end: np.ndarray | None) -> pa.Array:
     """Texts with 0 for every digit, but 1 for the first one where it is none."""
     starts, data = _bytes(texts)
     shape, digits = data.copy(), (data >= ord("0")) & (data <= ord("9"))
@@ -197,6 +219,9 @@ def _shaped(texts: pa.Array) -> pa.Array:
     before = np.concatenate([[0], np.cumsum(digits)])
     first = digits & (before[:-1] == np.repeat(before[starts[:-1]], np.diff(starts)))
     shape[first & (data != ord("0"))] = ord("1")
+    if end is not None:
+        own = np.arange(len(data)) >= np.repeat(starts[:-1] + end, np.diff(starts))
+        shape[own] = data[own]
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(starts), pa.py_buffer(shape))
 
 
@@ -242,7 +267,7 @@ def _shapes(values: pa.Array, sign: str) -> _Shapes:
     minus = np.sum([closed, *signs], axis=0)
     around = [part[name] for name in ("outer", "before", "after", "behind")]
     several = np.sum([_flags(pc.not_equal(unit, "")) for unit in around], axis=0) > 1
-    units = pc.binary_join_element_wise(*around, "")
+    units = pc.replace_substring(pc.replace_substring(pc.binary_join_element_wise(*around, ""), "²", "2"), "³", "3")
     long = pc.greater(pc.utf8_length(units), LONGEST)
     shaped = pc.or_(pc.equal(units, ""), pc.and_not(pc.match_substring_regex(units, _UNIT), long))
     fits = _flags(shaped) & ~several & (closed == _flags(pc.equal(part["close"], ")"))) & (minus < 2)

@@ -99,7 +99,7 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
 
 def _with_units(column: Cells, found: Judged) -> Judged:
     """Says of what are numbers in several units why they are none."""
-    mine = not found.field or found.field.kind == "category"
+    mine = not found.field or found.field.kind in ("category", "text")
     units = column.written_numbers.several_units() if mine and pa.types.is_string(column.column.type) else []
     why = (
         f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one"
