@@ -149,12 +149,16 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
 def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
     """How numbers are written, and what among them counts as missing."""
     told = column.written_numbers.told(form) if column.plain is None or form else []
-    words = [f"numbers: {', '.join(told)}"] if told else []
+    return "; ".join([*([f"numbers: {', '.join(told)}"] if told else []), *_missing_told(column, "numbers", bad)])
+
+
+def _missing_told(column: Cells, kind: str, bad: np.ndarray) -> list[str]:
+    """What among numbers or dates counts as missing: words for nothing, and cells `bad` that cannot be read."""
     absent = column.word_for_nothing()
-    words += [f"{absent.cells:,} times '{absent.example}' counts as missing among numbers"] if absent else []
+    words = [f"{absent.cells:,} times '{absent.example}' counts as missing among {kind}"] if absent else []
     if len(bad):
-        words.append(f"numbers, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
-    return "; ".join(words)
+        words.append(f"{kind}, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
+    return words
 
 
 def whole(values: np.ndarray) -> bool:
@@ -183,8 +187,8 @@ def _as_words(column: Cells) -> Judged:
     if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
         return Judged(field=Column(name=column.name, kind="boolean", names=("false", "true")))
     forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
-    form, share = times.form_of(column.sayings.slice(0, 1000), forms)
-    if share >= SURE and times.form_of(column.sayings, (form,))[1] >= SURE:
+    form, share = times.form_of(column.sayings.slice(0, 1000), forms, guessed=True)
+    if share >= SURE and times.form_of(column.sayings, (form,), guessed=True)[1] >= SURE:
         return _date(column, form, _ambiguous(column.sayings, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
@@ -199,15 +203,17 @@ def _as_words(column: Cells) -> Judged:
 
 
 def _date(column: Cells, form: str, why: str = "") -> Judged:
-    """A date, with what is said of its zone."""
-    if not times.zoned(column, form):
-        return Judged(field=Column(name=column.name, kind="date", form=form), why=why)
-    found = None if column.times is not None else times.of_cells(column, form)
-    without = int((~np.isnat(found.wall) & ~found.zoned).sum()) if found else 0
-    note = f"times with their offset from UTC, read in UTC{f' ({without:,} without one count as missing)' if without else ''}"
-    return Judged(
-        field=Column(name=column.name, kind="date", form=form, zoned=True), why=f"{why}; {note}" if why else note
-    )
+    """A date, with what is said of its zone, and of what is none."""
+    zoned, iso = times.zoned(column, form), form == "Y-m-d" and column.times is not None
+    found = None if iso or column.is_time else times.of_cells(column, form)
+    bad = np.flatnonzero(np.isnat(found.wall) & column.says) if found else np.empty(0, int)
+    words = [why] if why else []
+    if zoned:
+        without = int((~np.isnat(found.wall) & ~found.zoned).sum()) if found else 0
+        lacking = f" ({without:,} without one count as missing)" if without else ""
+        words.append(f"times with their offset from UTC, read in UTC{lacking}")
+    words += _missing_told(column, "dates", bad)
+    return Judged(field=Column(name=column.name, kind="date", form=form, zoned=zoned), why="; ".join(words))
 
 
 def _ambiguous(values: pa.Array, form: str) -> str:

@@ -200,10 +200,13 @@ def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
         notes.append(
             f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})"
         )
-    if twice := labels.alike(names):
-        notes.append(
-            f"{few(twice)} of {train.name} are the same number, written in several ways, and classes of their own"
-        )
+    twice = labels.alike(names)
+    truths = [name for name in twice if labels.is_truth(name)]
+    for what, some in (("number", [name for name in twice if name not in truths]), ("truth value", truths)):
+        if some:
+            notes.append(
+                f"{few(some)} of {train.name} are the same {what}, written in several ways, and classes of their own"
+            )
     return notes
 
 
