@@ -19,10 +19,14 @@ import pyarrow.compute as pc
 
 CLOCKS = ("h:m:s", "m:s")
 """Times of day and durations: 8:30 is half past eight in the first, eight and a half minutes in the second."""
-_LONGEST, _PIECE = 64, 1 << 18
-"""Bytes of a text that may be a number; texts that are read at once."""
+_LONGEST, _PIECE, _HEAD = 64, 1 << 18, 1000
+"""Bytes of a text that may be a number; texts that are read at once; cells that are looked at first."""
 DISTINCT = 0.9
 """Bounds make of different texts the same number; at least so many numbers have to be left, or the texts are names."""
+BARE_LEAST, BARE_LARGE = 3, 100
+"""Different numbers without a sign that show what it does in others, and how large one of them is where it parts thousands."""
+SAY = "--type NAME=number:"
+"""What stands before the decimal sign that a person says."""
 UNITS_MOST = 5
 """More signs behind numbers are no units, but parts of names."""
 
@@ -98,15 +102,29 @@ class Written:
         """How many are numbers of this form."""
         return int(np.isfinite(self.parsed(form)).sum())
 
-    def form(self, hint: str = "") -> str:
-        """The form in which most are numbers; the hint decides between two signs that would both do."""
-        best, most = "", 0
-        for sign in (",", "") if hint else ("", ","):
-            unit, count = self.read(sign).usual()
-            if count > most:
-                best, most = sign + unit, count
+    def form(self, hint: str = "", sign: str = "") -> str:
+        """The form in which most are numbers, with this decimal sign (`.` or `,`) where one is said; where both signs would do as well,
+        what they part decides, and then the hint."""
+        found = {one: self.read(one).usual() for one in ("", ",") if not sign or one == sign.strip(".")}
+        most = max(count for _, count in found.values())
+        signs = [one for one in found if found[one][1] == most]
+        best = signs[0] if len(signs) == 1 else self._sign(hint)
+        form = best + found[best][0] if most else ""
         clock = _clock_form(self.values) if most < len(self.values) else ""
-        return clock if clock and self.count(clock) > most else best
+        return clock if clock and self.count(clock) > most else form
+
+    def _sign(self, hint: str) -> str:
+        parted = self.parted_by()
+        return hint if parted is None else parted
+
+    def parted_by(self) -> str | None:
+        """The decimal sign of numbers that show that the other sign parts thousands; None: they do not show it."""
+        return "," if self.parted(".") else "" if self.parted(",") else None
+
+    def parted(self, sign: str) -> bool | None:
+        """Whether a point or a comma parts thousands among numbers; None: it may be decimal as well; False: it is, or there is none."""
+        there = np.isfinite(self.read("").values) | np.isfinite(self.read(",").values)
+        return _parted(self.values.filter(pa.array(there)), sign)
 
     def blurred(self, form: str) -> bool:
         """Whether reading bounds as numbers makes one of what is several: <=50K and >50K are names."""
@@ -118,19 +136,29 @@ class Written:
             return False
         return bool(bounds[there].mean() > 0.5 or len(np.unique(numbers[there])) < DISTINCT * there.sum())
 
-    def told(self, form: str) -> list[str]:
-        """What of a form a person should know, in words."""
+    def told(self, form: str, said: bool = False) -> list[str]:
+        """What of a form a person should know, in words; `said`: they have said its decimal sign."""
         if form in CLOCKS:
             return ["times of a clock in seconds" if form == CLOCKS[0] else "minutes and seconds in seconds"]
         sign, unit = split(form)
         there = self.values.filter(pa.array(np.isfinite(self.parsed(form))))
-        words = ["written with a decimal comma"] if sign else []
+        words = [f"written {self.decimals(form)}"] if sign else []
         words += [f"in the unit '{unit}'"] if unit else []
         for what, pattern in _DRESS[sign].items():
             if pc.any(pc.match_substring_regex(there, pattern)).as_py() and not (unit in _TIMES and "k," in what):
                 words.append(f"with {what}")
+        if not said and sign and self.parted(".") is not False:
+            words.append(f"if the points are decimal: {SAY}.")
+        elif not said and self.parted(",") is None:
+            words.append(f"if the commas {f'part thousands: {SAY}.' if sign else f'are decimal: {SAY},'}")
         bounds = self.bounds(form)
         return words + ([bounds] if bounds else [])
+
+    def decimals(self, form: str) -> str:
+        """With which decimal sign they are read."""
+        if not split(form)[0]:
+            return "with a decimal point"
+        return "with points for thousands" if self.parted(".") is not False else "with a decimal comma"
 
     def bounds(self, form: str) -> str:
         """What is made of bounds, in words; empty: there are none."""
@@ -299,6 +327,44 @@ def _sizes(texts: pa.Array, begin: np.ndarray, end: np.ndarray, sign: str) -> np
 
 def _flags(found: pa.Array) -> np.ndarray:
     return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+
+
+# ---- a point or a comma before three digits
+
+
+def may_part(column: pa.ChunkedArray) -> bool:
+    """A cheap look: whether points in a column of plain numbers may part thousands, since three digits stand behind each."""
+    decimal = r"(?:^|\D)0\.\d|\.(?:\d{0,2}|\d{4,})(?:\D|$)|\d{4}\.|[eE]"
+    head = pc.match_substring_regex(column.slice(0, _HEAD), decimal)
+    return not pc.any(head).as_py() and bool(pc.any(pc.match_substring(column, ".")).as_py())
+
+
+def _parted(texts: pa.Array, sign: str) -> bool | None:
+    """Of texts [D] that are numbers: whether the sign parts thousands; None: nothing tells it from a decimal sign.
+
+    It is a decimal sign where other than three digits stand behind one. It parts thousands where one number has it twice; or where
+    numbers without it end below a thousand and reach into the hundreds, and those with it end in a zero, which is written only by
+    who writes all zeros, or are all smaller than those, were they read as decimals.
+    """
+    found = pc.extract_regex(texts, r"(?P<digits>[.,]?\d[\d.,]*)(?P<power>[eE][-+]?\d)?").drop_null()
+    digits = pc.struct_field(found, "digits")
+    has = pc.match_substring(digits, sign)
+    with_it, bare = digits.filter(has), digits.filter(pc.invert(has))
+    grouped = pc.match_substring_regex(with_it, rf"^[1-9]\d{{0,2}}(?:[{sign}]\d{{3}})+$")
+    odd = pc.or_(
+        pc.not_equal(pc.struct_field(found, "power"), ""), pc.and_not(pc.invert(has), pc.utf8_is_digit(digits))
+    )
+    if not len(with_it) or _flags(odd).any() or not _flags(grouped).all():
+        return False
+    if pc.max(pc.count_substring(with_it, sign)).as_py() > 1:
+        return True
+    sizes = np.unique(bare.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    sizes = sizes[sizes > 0]
+    if len(sizes) < BARE_LEAST or not BARE_LARGE <= sizes[-1] < 1000:
+        return None
+    decimals = pc.replace_substring(with_it, sign, ".").cast(pa.float64())
+    zeros = pc.any(pc.ends_with(with_it, "0")).as_py()
+    return True if zeros or sizes[0] > pc.max(decimals).as_py() else None
 
 
 # ---- clocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
 import math
 from pathlib import Path
@@ -20,6 +21,7 @@ from shendu.data.cells import Cells
 from shendu.data.column import Column
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
+from shendu.data.readers.series import SeriesReader
 from shendu.data.tables.kinds import Judged, judge
 from shendu.errors import UserError
 
@@ -134,6 +136,118 @@ def test_no_digit_of_a_number_is_thrown_away(both: list[tuple[int, int]]) -> Non
     for unit in {f"h{b:02d}" for _, b in both}:
         expected = [a if f"h{b:02d}" == unit else math.nan for a, b in both]
         np.testing.assert_array_equal(written.parsed(unit), expected)
+
+
+# ---- a point or a comma before three digits
+
+
+def parted(whole: int, sign: str = ".") -> str:
+    """16957 as 16.957."""
+    return f"{whole:,}".replace(",", sign)
+
+
+def table_of(tmp_path: Path, delimiter: str = ";", **columns: list[Any]) -> Path:
+    path = tmp_path / "parted.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([columns, *zip(*columns.values(), strict=True)])
+    return path
+
+
+LABELS = ["a", "b"] * 60
+SIZES = [int(10 ** (2 + i * 37 % 120 / 35)) for i in range(120)]
+"""From a hundred to a quarter of a million, which end in any digit."""
+THIRDS = ["1", "1.333", "1.667", "2", "2.333"] * 24
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+@pytest.mark.parametrize("dress", ["{}", "-{}", "{} €", "${}"])
+@pytest.mark.parametrize("sign", [".", ","])
+def test_a_sign_for_thousands_is_no_decimal_sign(delimiter: str, dress: str, sign: str, tmp_path: Path) -> None:
+    values = [dress.format(parted(size, sign)) for size in SIZES]
+    data = shendu.data.open(table_of(tmp_path, delimiter, v=values, y=LABELS))
+    expected = [-float(size) if dress == "-{}" else float(size) for size in SIZES]
+    assert data.splits["train"].column("row")[:, 0].tolist() == expected
+    if sign == ".":
+        (told,) = [note for note in data.notes if note.startswith("column v:")]
+        assert "written with points for thousands" in told
+        assert told.endswith("if the points are decimal: --type v=number:.")
+
+
+def test_a_target_with_points_for_thousands_is_in_its_own_unit(tmp_path: Path) -> None:
+    path = table_of(tmp_path, n=[i / 7 for i in range(120)], y=[parted(size) for size in SIZES])
+    data = shendu.data.open(path, task="numbers")
+    assert data.splits["train"].column("target").tolist() == SIZES
+    assert any(note.startswith("the numbers of y are read as they are written: written with points for thousands") for note in data.notes)  # fmt: skip
+    said = shendu.data.open(path, types=("y=number:.",)).splits["train"].column("target")
+    np.testing.assert_allclose(said, [float(parted(size)) for size in SIZES], rtol=1e-6)
+
+
+def test_a_series_with_points_for_thousands_is_read_so_when_it_is_short(tmp_path: Path) -> None:
+    values = [500 + 20 * i for i in range(100)]
+    days = [str(datetime.date(2024, 1, 1) + datetime.timedelta(days=i)) for i in range(100)]
+    data = shendu.data.open(table_of(tmp_path, t=days, v=[parted(v) for v in values]), time="t", target="v", horizon=2)
+    assert data.splits["test"].column("ahead")[-1].tolist() == values[-2:]
+    assert any("the numbers of v are read as they are written: written with points for thousands" in note for note in data.notes)  # fmt: skip
+    field = data.fields["window"]
+    end = table_of(tmp_path, t=days[-30:], v=[parted(v) for v in values[-30:]])
+    *_, (_, _, read_) = SeriesReader().items(end, {"x": field})
+    assert read_["x"].tolist() == values[-30:]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "values", "told"),
+    [
+        (",", THIRDS, True),
+        (";", THIRDS, True),
+        (";", [parted(250_000 + 500 * i) for i in range(120)], True),
+        (",", [f"{1 + i / 7:.3f}" for i in range(120)], False),
+        (";", [f"{i / 7:.3f}" for i in range(120)], False),
+        (",", [f"{1 + i / 7:.3f}" if i % 9 else "-999" for i in range(120)], True),
+        (",", [f"{i / 8:g}" for i in range(120)], False),
+    ],
+)
+def test_what_may_be_a_decimal_point_is_one_and_it_is_said(delimiter: str, values: list[str], told: bool, tmp_path: Path) -> None:  # fmt: skip
+    path = table_of(tmp_path, delimiter, v=values, n=[*range(120)], y=LABELS)
+    data = shendu.data.open(path)
+    np.testing.assert_allclose(data.splits["train"].column("row")[:, 0], [float(v) for v in values], rtol=1e-6)
+    like = next(v for v in values if "." in v)
+    note = f"v holds numbers such as '{like}', whose points are read as decimal points (if they part thousands: --type v=number:,)"
+    assert (note in data.notes) == told
+    if told:
+        said = shendu.data.open(path, types=("v=number:,",))
+        expected = [float(v.replace(".", "")) for v in values]
+        assert said.splits["train"].column("row")[:, 0].tolist() == expected
+        assert not any("--type v=number:" in note for note in said.notes)
+
+
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_one_table_has_one_decimal_sign(delimiter: str, tmp_path: Path) -> None:
+    """2,605 beside 0,14 is two and a half, and 2.605 there is two thousand."""
+    commas = [parted(2605 + 11 * i, ",") for i in range(120)]
+    points = [parted(2605 + 11 * i) for i in range(120)]
+    other = [f"{i / 7:.2f}".replace(".", ",") for i in range(120)]
+    rows = shendu.data.open(table_of(tmp_path, delimiter, u=commas, v=points, w=other, y=LABELS))
+    found = rows.splits["train"].column("row")
+    np.testing.assert_allclose(found[:, 0], [2.605 + 0.011 * i for i in range(120)], rtol=1e-5)
+    assert found[:, 1].tolist() == [2605 + 11 * i for i in range(120)]
+    told = [note for note in rows.notes if note.startswith(("column u", "column v"))]
+    assert told == [
+        "column u: numbers: written with a decimal comma, if the commas part thousands: --type u=number:.",
+        "column v: numbers: written with points for thousands, with thousands signs, if the points are decimal: --type v=number:.",
+    ]
+    alone = shendu.data.open(table_of(tmp_path, delimiter, u=commas, y=LABELS))
+    assert "column u: numbers: with thousands signs, if the commas are decimal: --type u=number:," in alone.notes
+    with pytest.raises(UserError, match="--type u=number:x names no decimal sign: write --type u=number"):
+        shendu.data.open(table_of(tmp_path, delimiter, u=commas, y=LABELS), types=("u=number:x",))
+
+
+def test_points_for_thousands_when_a_model_is_asked() -> None:
+    learned = [*map(parted, SIZES)]
+    assert asked(learned, form="") == (
+        [*map(float, SIZES)], "", ("column it: read with points for thousands, unlike in training",),
+    )  # fmt: skip
+    assert asked(["1.234", "879", "16957"], form=",") == ([1234, 879, 16957], "", ())
+    assert asked(["1.234"], form="")[0] == [pytest.approx(1.234)]
 
 
 def test_bounds_among_numbers_are_the_number_that_they_name() -> None:
