@@ -299,11 +299,16 @@ def less(cells: Cells, form: str, away: float) -> np.ndarray:
     return np.where(near, left.astype(np.float64), values - away)
 
 
-def numbers_form(cells: Cells, hint: str) -> str:
-    """How most of the distinct values are written; the hint (`,`) decides where both decimal signs would do."""
-    if cells.is_number or (cells.plain is not None and not hint):
+def numbers_form(cells: Cells, hint: str, sign: str = "") -> str:
+    """How most of the distinct values are written; the hint (`,`) decides where both decimal signs would do, if none is said."""
+    if cells.is_number or (cells.plain is not None and _is_decimal(cells, hint or sign.strip("."))):
         return ""
-    return cells.written_numbers.form(hint)
+    return cells.written_numbers.form(hint, sign)
+
+
+def _is_decimal(cells: Cells, hint: str) -> bool:
+    """Whether plain numbers are what they are: a column of a million different ones is not to be coded for it."""
+    return not hint and not numerals.may_part(cells.column)
 
 
 def blurred(cells: Cells, form: str) -> bool:
@@ -334,10 +339,12 @@ def reread(cells: Cells, column: Column, sign: str | None) -> str:
 
 def _renumbered(cells: Cells, form: str, sign: str | None) -> str:
     learned, unit = numerals.split(form)
-    if form in numerals.CLOCKS or (sign is None and cells.plain is not None and not learned):
+    if form in numerals.CLOCKS or (cells.plain is not None and not learned and _is_decimal(cells, sign or "")):
         return form
     count = {s: cells.written_numbers.count(s + unit) for s in ("", ",")}
     better = learned if sign is None else sign
+    parted = cells.written_numbers.parted_by() if count[better] == count[_other(better)] else None
+    better = better if parted is None else parted
     better = better if count[better] >= count[_other(better)] else _other(better)
     price = "" if unit else cells.written_numbers.read(better).usual()[0]
     signs = bool(pc.any(pc.match_substring_regex(cells.sayings, "[.,]")).as_py())
@@ -377,10 +384,10 @@ def reread_told(cells: Cells, column: Column, now: Column) -> list[str]:
         return notes
     (before, learned), (sign, unit) = numerals.split(column.form), numerals.split(now.form)
     if sign != before:
-        notes.append(f"column {column.name}: read with a decimal {'comma' if sign else 'point'}, unlike in training")
+        notes.append(f"column {column.name}: read {cells.written_numbers.decimals(now.form)}, unlike in training")
     if unit != learned:
         notes.append(f"column {column.name}: in {unit}, and training had no unit: read as the numbers that they are")
-    if learned and (cells.plain is not None or cells.written_numbers.without_unit(learned)):
+    if learned and (cells.plain is not None or cells.written_numbers.without_unit(now.form)):
         notes.append(f"column {column.name}: numbers without a unit are taken to be in '{learned}' as in training")
     if cells.plain is None and (bounds := cells.written_numbers.bounds(now.form)):
         notes.append(f"column {column.name}: {bounds}")

@@ -16,8 +16,8 @@ from shendu.reading import Reading
 from shendu.untrusted import DEPTH_MOST
 
 COLUMNS_MOST = 10_000
-COMMA = b"decimal"
-"""What a table's schema says that was read from a text whose numbers have a decimal comma."""
+COMMA, PARTED = b"decimal", b"delimiter"
+"""What a table's schema says that was read from a text: that its numbers have a decimal comma; what parts its cells."""
 
 
 def check_unique(names: list[str], path: Path | str) -> None:
@@ -67,6 +67,11 @@ def _is_dataset(raw: Any) -> bool:
 def comma(table: pa.Table) -> bool:
     """Whether a table comes from a text whose numbers have a decimal comma."""
     return COMMA in (table.schema.metadata or {})
+
+
+def semicolon(table: pa.Table) -> bool:
+    """Whether a table comes from a text whose cells are parted by semicolons."""
+    return (table.schema.metadata or {}).get(PARTED) == b";"
 
 
 def index_of(table: pa.Table) -> list[str]:

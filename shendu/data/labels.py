@@ -102,6 +102,10 @@ def alike(names: list[str]) -> list[str]:
     return [name for name, said in zip(names, pc.is_in(plain, twice).to_pylist(), strict=True) if said]
 
 
+def is_truth(name: str) -> bool:
+    return name.lower() in ("true", "false")
+
+
 def _plain(texts: pa.Array) -> pa.Array:
     """7 for 07, +7 and 7.0; true for True; null for what is neither a whole number nor a truth."""
     lower = pc.utf8_lower(texts)

@@ -19,10 +19,14 @@ import pyarrow.compute as pc
 
 CLOCKS = ("h:m:s", "m:s")
 """Times of day and durations: 8:30 is half past eight in the first, eight and a half minutes in the second."""
-_LONGEST, _PIECE = 64, 1 << 18
-"""Bytes of a text that may be a number; texts that are read at once."""
+_LONGEST, _PIECE, _HEAD = 64, 1 << 18, 1000
+"""Bytes of a text that may be a number; texts that are read at once; cells that are looked at first."""
 DISTINCT = 0.9
 """Bounds make of different texts the same number; at least so many numbers have to be left, or the texts are names."""
+BARE_LEAST, BARE_LARGE = 3, 100
+"""Different numbers without a sign that show what it does in others, and how large one of them is where it parts thousands."""
+SAY = "--type NAME=number:"
+"""What stands before the decimal sign that a person says."""
 UNITS_MOST = 5
 """More signs behind numbers are no units, but parts of names."""
 
@@ -34,6 +38,10 @@ _NO_UNIT = r"(),+<>:;=?!#&\"\s−–\-"
 _AFTER = rf"[^\d{_NO_UNIT}.'’_~≈≤≥*/|\\][^{_NO_UNIT}]*(?: [^\d{_NO_UNIT}]+)?"
 """Cheap to match; what such words begin with, and how long they are, is asked of the few that are found."""
 _UNIT, LONGEST = r"^[\pL°%‰\p{Sc}]", 20
+_FIXED, _ORDINALS = r"\D+[23]?(?:/\d*\D+[23]?)?", ("st", "nd", "rd", "th")
+"""Units whose digits are their own (m2, mg/5ml), unlike those of 6ft02; what stands behind numbers that count."""
+_MARKS = r"[\p{No}\p{Nl}ʰ-ʸˠ-ˤᴬ-ᵪᶛ-ᶿⁱⁿₐ-ₜ⁺-⁾₊-₎㋀-㋋㍘-㍰㏠-㏾]"
+"""Signs that NFKC makes digits, signs or letters of (², ½, ①, Ⅳ, ⁻, ᵏ): they are no part of the number that they stand beside."""
 _TIMES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 _TWO = r"^(?P<a>\d{1,4}):(?P<b>[0-5]\d)(?P<c>(?::[0-5]\d)?(?:[.,]\d+)?)$"
 _HALVES = r"^(?P<a>\d{1,2})(?::(?P<b>[0-5]\d))?(?P<c>(?::[0-5]\d)?) ?(?P<p>[AaPp])\.?[Mm]\.?$"
@@ -94,15 +102,29 @@ class Written:
         """How many are numbers of this form."""
         return int(np.isfinite(self.parsed(form)).sum())
 
-    def form(self, hint: str = "") -> str:
-        """The form in which most are numbers; the hint decides between two signs that would both do."""
-        best, most = "", 0
-        for sign in (",", "") if hint else ("", ","):
-            unit, count = self.read(sign).usual()
-            if count > most:
-                best, most = sign + unit, count
+    def form(self, hint: str = "", sign: str = "") -> str:
+        """The form in which most are numbers, with this decimal sign (`.` or `,`) where one is said; where both signs would do as well,
+        what they part decides, and then the hint."""
+        found = {one: self.read(one).usual() for one in ("", ",") if not sign or one == sign.strip(".")}
+        most = max(count for _, count in found.values())
+        signs = [one for one in found if found[one][1] == most]
+        best = signs[0] if len(signs) == 1 else self._sign(hint)
+        form = best + found[best][0] if most else ""
         clock = _clock_form(self.values) if most < len(self.values) else ""
-        return clock if clock and self.count(clock) > most else best
+        return clock if clock and self.count(clock) > most else form
+
+    def _sign(self, hint: str) -> str:
+        parted = self.parted_by()
+        return hint if parted is None else parted
+
+    def parted_by(self) -> str | None:
+        """The decimal sign of numbers that show that the other sign parts thousands; None: they do not show it."""
+        return "," if self.parted(".") else "" if self.parted(",") else None
+
+    def parted(self, sign: str) -> bool | None:
+        """Whether a point or a comma parts thousands among numbers; None: it may be decimal as well; False: it is, or there is none."""
+        there = np.isfinite(self.read("").values) | np.isfinite(self.read(",").values)
+        return _parted(self.values.filter(pa.array(there)), sign)
 
     def blurred(self, form: str) -> bool:
         """Whether reading bounds as numbers makes one of what is several: <=50K and >50K are names."""
@@ -114,19 +136,29 @@ class Written:
             return False
         return bool(bounds[there].mean() > 0.5 or len(np.unique(numbers[there])) < DISTINCT * there.sum())
 
-    def told(self, form: str) -> list[str]:
-        """What of a form a person should know, in words."""
+    def told(self, form: str, said: bool = False) -> list[str]:
+        """What of a form a person should know, in words; `said`: they have said its decimal sign."""
         if form in CLOCKS:
             return ["times of a clock in seconds" if form == CLOCKS[0] else "minutes and seconds in seconds"]
         sign, unit = split(form)
         there = self.values.filter(pa.array(np.isfinite(self.parsed(form))))
-        words = ["written with a decimal comma"] if sign else []
+        words = [f"written {self.decimals(form)}"] if sign else []
         words += [f"in the unit '{unit}'"] if unit else []
         for what, pattern in _DRESS[sign].items():
             if pc.any(pc.match_substring_regex(there, pattern)).as_py() and not (unit in _TIMES and "k," in what):
                 words.append(f"with {what}")
+        if not said and sign and self.parted(".") is not False:
+            words.append(f"if the points are decimal: {SAY}.")
+        elif not said and self.parted(",") is None:
+            words.append(f"if the commas {f'part thousands: {SAY}.' if sign else f'are decimal: {SAY},'}")
         bounds = self.bounds(form)
         return words + ([bounds] if bounds else [])
+
+    def decimals(self, form: str) -> str:
+        """With which decimal sign they are read."""
+        if not split(form)[0]:
+            return "with a decimal point"
+        return "with points for thousands" if self.parted(".") is not False else "with a decimal comma"
 
     def bounds(self, form: str) -> str:
         """What is made of bounds, in words; empty: there are none."""
@@ -140,11 +172,14 @@ class Written:
         if there.mean() < DISTINCT:
             return []
         units = [unit for unit in found.units.filter(pa.array(there)).unique().to_pylist() if unit]
-        return units if 2 <= len(units) <= UNITS_MOST and not any(re.search(r"\d", unit) for unit in units) else []
+        if not 2 <= len(units) <= UNITS_MOST or set(units) <= set(_ORDINALS):
+            return []
+        return units if all(re.fullmatch(_FIXED, unit) for unit in units) else []
 
-    def without_unit(self, unit: str) -> bool:
-        """Whether none of these texts has a unit."""
-        return not pc.any(pc.match_substring(self.values, unit)).as_py()
+    def without_unit(self, form: str) -> bool:
+        """Whether none of the numbers of this form has its unit."""
+        sign, unit = split(form)
+        return not pc.any(pc.equal(self.read(sign).units, unit)).as_py()
 
 
 _DRESS = {
@@ -170,16 +205,19 @@ def is_currency(unit: str) -> bool:
 
 
 def _taken_apart(values: pa.Array, sign: str) -> Numerals:
-    texts = values if pc.all(pc.string_is_ascii(values)).as_py() else pc.utf8_normalize(values, "NFKC")
+    texts = values if pc.all(pc.string_is_ascii(values)).as_py() else _normal(values)
     short = pc.less_equal(pc.binary_length(texts), _LONGEST)
     texts = (
         pc.if_else(short, texts, "").combine_chunks()
         if isinstance(texts, pa.ChunkedArray)
         else pc.if_else(short, texts, "")
     )
-    found = pa.concat_arrays([_shaped(texts.slice(i, _PIECE)) for i in range(0, len(texts), _PIECE)] or [texts])
-    shapes = found.dictionary_encode()
+    shapes = _shaped_all(texts, None)
     shape, at = _shapes(shapes.dictionary, sign), shapes.indices.to_numpy(zero_copy_only=False)
+    numbered = _flags(pc.match_substring_regex(shape.units, r"\d")) & shape.fits
+    if numbered.any():  # a unit is its own text: 6ft02 and 6ft11 are in two
+        shapes = _shaped_all(texts, np.where(numbered, shape.end, _LONGEST)[at])
+        shape, at = _shapes(shapes.dictionary, sign), shapes.indices.to_numpy(zero_copy_only=False)
     fits, sizes = shape.fits[at] if len(at) else np.zeros(0, bool), np.full(len(values), np.nan)
     rows = np.flatnonzero(fits)
     for i in range(0, len(rows), _PIECE):
@@ -189,7 +227,19 @@ def _taken_apart(values: pa.Array, sign: str) -> Numerals:
     return Numerals(np.where(shape.minus[at], -sizes, sizes), units, letters, shape.bounds[at])
 
 
-def _shaped(texts: pa.Array) -> pa.Array:
+def _normal(values: pa.Array) -> pa.Array:
+    """In NFKC (１２ is 12), but for texts with a sign that is no digit and would become one."""
+    return pc.if_else(pc.match_substring_regex(values, _MARKS), values, pc.utf8_normalize(values, "NFKC"))
+
+
+def _shaped_all(texts: pa.Array, end: np.ndarray | None) -> pa.DictionaryArray:
+    """The shapes of texts, which keep the digits from the byte `end` [D] on."""
+    ends = [None if end is None else end[i : i + _PIECE] for i in range(0, len(texts), _PIECE)]
+    pieces = [_shaped(texts.slice(i * _PIECE, _PIECE), end) for i, end in enumerate(ends)]
+    return pa.concat_arrays(pieces or [texts]).dictionary_encode()
+
+
+def _shaped(texts: pa.Array, end: np.ndarray | None) -> pa.Array:
     """Texts with 0 for every digit, but 1 for the first one where it is none."""
     starts, data = _bytes(texts)
     shape, digits = data.copy(), (data >= ord("0")) & (data <= ord("9"))
@@ -197,6 +247,9 @@ def _shaped(texts: pa.Array) -> pa.Array:
     before = np.concatenate([[0], np.cumsum(digits)])
     first = digits & (before[:-1] == np.repeat(before[starts[:-1]], np.diff(starts)))
     shape[first & (data != ord("0"))] = ord("1")
+    if end is not None:
+        own = np.arange(len(data)) >= np.repeat(starts[:-1] + end, np.diff(starts))
+        shape[own] = data[own]
     return pa.StringArray.from_buffers(len(texts), pa.py_buffer(starts), pa.py_buffer(shape))
 
 
@@ -242,7 +295,7 @@ def _shapes(values: pa.Array, sign: str) -> _Shapes:
     minus = np.sum([closed, *signs], axis=0)
     around = [part[name] for name in ("outer", "before", "after", "behind")]
     several = np.sum([_flags(pc.not_equal(unit, "")) for unit in around], axis=0) > 1
-    units = pc.binary_join_element_wise(*around, "")
+    units = pc.replace_substring(pc.replace_substring(pc.binary_join_element_wise(*around, ""), "²", "2"), "³", "3")
     long = pc.greater(pc.utf8_length(units), LONGEST)
     shaped = pc.or_(pc.equal(units, ""), pc.and_not(pc.match_substring_regex(units, _UNIT), long))
     fits = _flags(shaped) & ~several & (closed == _flags(pc.equal(part["close"], ")"))) & (minus < 2)
@@ -274,6 +327,44 @@ def _sizes(texts: pa.Array, begin: np.ndarray, end: np.ndarray, sign: str) -> np
 
 def _flags(found: pa.Array) -> np.ndarray:
     return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+
+
+# ---- a point or a comma before three digits
+
+
+def may_part(column: pa.ChunkedArray) -> bool:
+    """A cheap look: whether points in a column of plain numbers may part thousands, since three digits stand behind each."""
+    decimal = r"(?:^|\D)0\.\d|\.(?:\d{0,2}|\d{4,})(?:\D|$)|\d{4}\.|[eE]"
+    head = pc.match_substring_regex(column.slice(0, _HEAD), decimal)
+    return not pc.any(head).as_py() and bool(pc.any(pc.match_substring(column, ".")).as_py())
+
+
+def _parted(texts: pa.Array, sign: str) -> bool | None:
+    """Of texts [D] that are numbers: whether the sign parts thousands; None: nothing tells it from a decimal sign.
+
+    It is a decimal sign where other than three digits stand behind one. It parts thousands where one number has it twice; or where
+    numbers without it end below a thousand and reach into the hundreds, and those with it end in a zero, which is written only by
+    who writes all zeros, or are all smaller than those, were they read as decimals.
+    """
+    found = pc.extract_regex(texts, r"(?P<digits>[.,]?\d[\d.,]*)(?P<power>[eE][-+]?\d)?").drop_null()
+    digits = pc.struct_field(found, "digits")
+    has = pc.match_substring(digits, sign)
+    with_it, bare = digits.filter(has), digits.filter(pc.invert(has))
+    grouped = pc.match_substring_regex(with_it, rf"^[1-9]\d{{0,2}}(?:[{sign}]\d{{3}})+$")
+    odd = pc.or_(
+        pc.not_equal(pc.struct_field(found, "power"), ""), pc.and_not(pc.invert(has), pc.utf8_is_digit(digits))
+    )
+    if not len(with_it) or _flags(odd).any() or not _flags(grouped).all():
+        return False
+    if pc.max(pc.count_substring(with_it, sign)).as_py() > 1:
+        return True
+    sizes = np.unique(bare.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    sizes = sizes[sizes > 0]
+    if len(sizes) < BARE_LEAST or not BARE_LARGE <= sizes[-1] < 1000:
+        return None
+    decimals = pc.replace_substring(with_it, sign, ".").cast(pa.float64())
+    zeros = pc.any(pc.ends_with(with_it, "0")).as_py()
+    return True if zeros or sizes[0] > pc.max(decimals).as_py() else None
 
 
 # ---- clocks

@@ -62,6 +62,8 @@ EPOCHS = {
 """Unit of times since 1970 -> the least and the greatest number (1973 to 2103), and how many microseconds it is."""
 COMPACT = (1900, 2100)
 """Years that numbers such as 20240131 are taken for."""
+LIKELY = (1500, 2200)
+"""Years of what is guessed to be a date: 3605-2 and 1061/2 are codes. An ISO date with its day says what it is."""
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
@@ -184,13 +186,24 @@ def _offsets(texts: list[pa.Array], count: int) -> np.ndarray:
 # ---- a column --------------------------------------------------------------------------------------------------------
 
 
-def form_of(values: pa.Array, forms: Iterable[str]) -> tuple[str, float]:
-    """(the form that most of the distinct values are written in, its share of them)."""
+def form_of(values: pa.Array, forms: Iterable[str], guessed: bool = False) -> tuple[str, float]:
+    """(the form that most of the distinct values are written in, its share of them); `guessed`: in years that are likely."""
     if not len(values):
         return "", 0.0
-    shares = {form: float((~np.isnat(read(values, form).wall)).mean()) for form in forms}
+    taken = _likely if guessed else _there
+    shares = {form: float(taken(values, read(values, form).wall).mean()) for form in forms}
     best = max(shares, key=lambda form: shares[form])
     return best, shares[best]
+
+
+def _there(values: pa.Array, wall: np.ndarray) -> np.ndarray:
+    return ~np.isnat(wall)
+
+
+def _likely(values: pa.Array, wall: np.ndarray) -> np.ndarray:
+    years = wall.astype("datetime64[Y]").astype(np.int64) + 1970
+    iso = pc.match_substring_regex(values, r"^\d{4}-\d\d-\d\d(?:[T ]|$)").to_numpy(zero_copy_only=False)
+    return ~np.isnat(wall) & (iso | ((years >= LIKELY[0]) & (years <= LIKELY[1])))
 
 
 def of_cells(cells: Cells, form: str) -> Times:
@@ -243,4 +256,5 @@ def looks_like(cells: Cells) -> bool:
     """Whether most of a column's values are times that are not written as plain numbers."""
     if cells.is_time or not cells.is_plain or cells.is_number:
         return cells.is_time
-    return form_of(cells.sayings.slice(0, _HEAD), (form for form in DATES if form not in NUMBERS))[1] > 0.5
+    forms = (form for form in DATES if form not in NUMBERS)
+    return form_of(cells.sayings.slice(0, _HEAD), forms, guessed=True)[1] > 0.5

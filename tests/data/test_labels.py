@@ -124,6 +124,12 @@ def test_versions_are_classes_of_their_own(tmp_path: Path) -> None:
     assert from_csv(tmp_path, ["1.1", "1.10", "1.2"] * 10, task="classes").classes == ("1.1", "1.10", "1.2")
     data = from_csv(tmp_path, ["1", "01", "2"] * 10)
     assert "01, 1 of y are the same number, written in several ways, and classes of their own" in data.notes
+    data = from_csv(tmp_path, ["TRUE", "True", "true", "1.0", "1"] * 10)
+    assert (
+        "TRUE, True, true of y are the same truth value, written in several ways, and classes of their own"
+        in data.notes
+    )
+    assert "1, 1.0 of y are the same number, written in several ways, and classes of their own" in data.notes
 
 
 @pytest.mark.parametrize("values", [[1, "1", 2], [True, "True"], [1, True, "1"]], ids=str)

@@ -364,3 +364,54 @@ def test_times_without_an_offset_among_those_with_it_are_missing() -> None:
     assert np.isnan(rows[:, 0]).tolist() == [False] * 58 + [True] * 2
     again = data.fields["row"].parse({"when": written[57:]})[""]
     np.testing.assert_array_equal(again, rows[57:])
+
+
+CODES = {
+    "parts over a slash": [f"{1000 + k * 61 % 8999}/{k % 12 + 1}" for k in range(120)],
+    "parts over a line": [f"{1000 + k * 61 % 8999}-{k % 9 + 1}" for k in range(120)],
+    "three parts": [f"{1000 + k * 61 % 8999}.{k % 12 + 1}.{k % 28 + 1}" for k in range(120)],
+    "a year behind": [f"{k % 12 + 1}/{1000 + k * 61 % 8999}" for k in range(120)],
+    "a letter": [f"{1000 + k * 61 % 8999}Q{k % 4 + 1}" for k in range(120)],
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_codes_are_no_dates(name: str) -> None:
+    """Though each could be one of a year from 1000 to 9999."""
+    codes = CODES[name]
+    data = shendu.data.open(pa.table({"v": codes, "n": np.sin(np.arange(120)), "y": ["a", "b"] * 60}), target="y")
+    assert [column.kind for column in data.fields["row"].columns] == ["number"]  # type: ignore[attr-defined]
+    assert any(note.startswith("left out: v") for note in data.notes)
+    assert not times.looks_like(cell(codes))
+
+
+@pytest.mark.parametrize(
+    "written", [[f"{1600 + i * 7}-{i % 12 + 1:02}" for i in range(40)], [f"{850 + 37 * i:04}-01-15" for i in range(40)]]
+)
+def test_far_years_are_dates(written: list[str]) -> None:
+    """Of old books, and of any year in full ISO; where a person names the column, of any year in any form."""
+    data = shendu.data.open(pa.table({"v": written, "y": ["a", "b"] * 20}), target="y")
+    assert [column.kind for column in data.fields["row"].columns] == ["date"]  # type: ignore[attr-defined]
+    said = shendu.data.open(
+        pa.table({"v": ["2850/1", "3605/2"] * 20, "y": ["a", "b"] * 20}), target="y", types=("v=date:Y-m",)
+    )
+    assert not np.isnan(said.splits["train"].column("row")[:, 0]).any()
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ("0000-00-00", "dates, and 24 words such as '0000-00-00' that count as missing"),
+        ("31.11.2020", "dates, and 24 words such as '31.11.2020' that count as missing"),
+        ("NA", "24 times 'NA' counts as missing among dates"),
+    ],
+)
+def test_what_among_dates_is_unread_is_said(odd: str, told: str) -> None:
+    written = [odd if i % 5 == 0 else f"2020-01-{i % 28 + 1:02}" for i in range(120)]
+    table = pa.table({"v": written, "y": ["a", "b"] * 60})
+    data = shendu.data.open(table, target="y")
+    assert f"column v: {told}" in data.notes
+    assert np.isnan(data.splits["train"].column("row")[:, 0]).tolist() == [i % 5 == 0 for i in range(120)]
+    if odd != "NA":
+        with pytest.raises(UserError, match=f"24 cells cannot be read, such as '{odd}'"):
+            shendu.data.open(table, target="y", strict=True)

@@ -39,6 +39,8 @@ class Series(Field):
     """Of weekdays, which days of a week have rows, Monday first: 1111100."""
     form: str = field(default="", compare=False, repr=False, metadata={"rare": True})
     """How its times were written, where they can be read in two ways."""
+    numbers: str = field(default="", compare=False, repr=False, metadata={"rare": True})
+    """How its values were written (`shendu.data.numerals`)."""
     missing: tuple[str, ...] = field(default=(), compare=False, repr=False, metadata={"rare": True})
     """Words of its values that say that nothing is known."""
     season: int = 1

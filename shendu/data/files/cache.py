@@ -25,7 +25,7 @@ from shendu.errors import UserError
 from shendu.field import Field, Storage
 from shendu.reading import anew
 
-VERSION = 6
+VERSION = 7
 """Part of every hash: to be raised when the same bytes would decode to other columns."""
 _SETTLED_NS = 2 * 10**9
 """A file changed within the last two seconds may change again under the same time stamp, so it is not indexed."""

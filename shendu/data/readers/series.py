@@ -100,6 +100,7 @@ class SeriesReader(Reader):
             raise UserError(
                 f"{where} has {len(line.values):,} rows, and the model reads the last {field.window}: add earlier ones"
             )
+        yield from (("", [], note) for note in line.unlike)
         ahead = [int(line.grid.ticks[-1]) + field.every * (i + 1) for i in range(field.horizon)]
         yield field.time, [line.grid.written(tick) for tick in ahead], {name: line.values}
 
@@ -141,6 +142,10 @@ class Line:
     values: np.ndarray
     grid: Grid
     notes: tuple[str, ...] = ()
+    numbers: str = ""
+    """How the values are written."""
+    unlike: tuple[str, ...] = ()
+    """What of that is not as in training."""
 
 
 def line_of(
@@ -152,8 +157,11 @@ def line_of(
     known: Step | None = None,
     form: str = "",
     missing: tuple[str, ...] = (),
+    numbers: str | None = None,
+    sign: str = "",
 ) -> Line:
-    """On a known step where the times fit it; the words `missing` say that a value is not known.
+    """On a known step where the times fit it; the words `missing` say that a value is not known, `numbers` how values were written in
+    training, `sign` what a person says their decimal sign is.
 
     Raises UserError for times that are none, double or uneven, and for values that are no numbers.
     """
@@ -162,7 +170,7 @@ def line_of(
 
     ways = timeline.ways(Cells(time, found.column(time)), where, form)
     cells = Cells(value, found.column(value), missing)
-    values = _numbers(cells, where, comma)
+    values, written, told = _numbers(cells, where, comma, numbers, sign)
     said = (f"--missing {', '.join(missing)}: {cells.left:,} cells of {value}",) if missing else ()
     lines, refusals = [], []
     for way in ways:
@@ -173,7 +181,7 @@ def line_of(
     if not lines:
         raise refusals[0]
     line = min(lines, key=lambda line: len(line.values))
-    return replace(line, notes=(*said, *line.notes))
+    return replace(line, notes=(*said, *told, *line.notes), numbers=written, unlike=told if numbers is not None else ())
 
 
 def _line(way: Timeline, values: np.ndarray, time: str, value: str, where: str, known: Step | None) -> Line:
@@ -214,18 +222,29 @@ def _line(way: Timeline, values: np.ndarray, time: str, value: str, where: str, 
     return Line(values, grid, tuple(notes))
 
 
-def _numbers(cells: Cells, where: str, comma: bool) -> np.ndarray:
-    """float64 [T], NaN where a value is missing; raises UserError for what is no number."""
+def _numbers(
+    cells: Cells, where: str, comma: bool, known: str | None, sign: str
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """(float64 [T], NaN where a value is missing; how they are written; notes). Raises UserError for what is no number."""
     from shendu.data import cells as read
+    from shendu.data.column import Column
 
-    values = read.numbers(cells, read.numbers_form(cells, "," if comma else ""))
+    form = read.reread(cells, Column(name=cells.name, kind="number", form=known), None) if known else ""
+    form = form or read.numbers_form(cells, "," if comma else "", sign)
+    if known is not None:
+        learned = Column(name=cells.name, kind="number", form=known)
+        notes = read.reread_told(cells, learned, replace(learned, form=form))
+    else:
+        told = cells.written_numbers.told(form, bool(sign)) if cells.plain is None or form else []
+        notes = [f"the numbers of {cells.name} are read as they are written: {', '.join(told)}"] if told else []
+    values = read.numbers(cells, form)
     bad = np.flatnonzero(np.isnan(values) & cells.says)
     if len(bad):
         raise UserError(
             f"{cells.name} of {where} holds '{cells.written(int(bad[0]))}' in row {bad[0] + 1:,}, which is no number: "
             "correct it, or empty the cell"
         )
-    return values
+    return values, form, tuple(note.replace("NAME", cells.name) for note in notes)
 
 
 def _even(line: Timeline, time: str, where: str, known: Step | None) -> Grid:
@@ -285,7 +304,7 @@ def line_for(found: pa.Table, field: Series, where: str, comma: bool = False) ->
         if name not in found.column_names:
             raise UserError(f"{where} has no column '{name}', which the model reads{near(name, found.column_names)}")
     known = Step(field.unit, field.every, field.week)
-    line = line_of(found, field.time, field.value, where, comma, known, field.form, field.missing)
+    line = line_of(found, field.time, field.value, where, comma, known, field.form, field.missing, field.numbers)
     if line.grid.step != known:
         raise UserError(
             f"{where} has one row per {line.grid.step}, and the model was trained on one per {known}: give a series of the same step"
@@ -316,6 +335,8 @@ def encoded(found: Loaded, fields: dict[str, Field]) -> cache.Decoded:
 
 def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded:
     """Windows of the training table's series in splits. Raises UserError."""
+    from shendu.data.tables.kinds import parse_types, points_told
+
     found, where, notes, comma = loaded.tables["train"], loaded.where["train"], loaded.notes, loaded.comma
     if reading.task not in ("auto", "forecast"):
         raise UserError(
@@ -323,7 +344,11 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
         )
     time, value, why = _columns(found, reading, where)
     form = _said_form(found, reading, time, where)
-    line = line_of(found, time, value, where, comma, form=form, missing=reading.absent)
+    kind, sign = parse_types(reading.types, found.column_names).get(value, ("number", ""))
+    if kind != "number":
+        raise UserError(f"--type {value}={kind}: numbers are forecast; leave it out, or write --type {value}=number")
+    line = line_of(found, time, value, where, comma, form=form, missing=reading.absent, sign=sign)
+    why += points_told(found.select([value]), () if not sign else (f"{value}=number",), comma)
     if line.values.min() == line.values.max():
         raise UserError(
             f"{value} of {where} is always {line.values[0]:g}: there is nothing to forecast, name another column with --target"
@@ -419,7 +444,8 @@ def windowed(
     values = offsets.without(line.values, offset)
     column = Series(
         window=window, horizon=horizon, time=time, value=value, unit=step.unit, every=step.every, week=step.week,
-        season=season, form=line.grid.form, missing=reading.absent, naive=_naive(values[:before], season), offset=offset,
+        season=season, form=line.grid.form, numbers=line.numbers, missing=reading.absent, naive=_naive(values[:before], season),
+        offset=offset,
     )  # fmt: skip
     origins = {"train": (window, before - horizon + 1), "test": (before, rows - horizon + 1)}
     if origins["train"][1] - window >= ENOUGH:

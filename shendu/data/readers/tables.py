@@ -178,9 +178,12 @@ def decoded(found: Loaded, reading: Reading, room: cache.Room, published: Publis
     """Part -> table, as one input and one target; the tables are let go on the way. Raises UserError."""
     import pyarrow as pa
 
-    from shendu.data.tables import media, rows
+    from shendu.data.tables import kinds, media, rows
 
     tables, where, facts = found.tables, found.where, published or Published()
+    comma = found.comma or kinds.decimal_comma(tables["train"])
+    notes = (*found.notes, *kinds.points_told(tables["train"], reading.types, comma))
+    found = found._replace(notes=notes, comma=comma)
     if reading.task == "anomaly":
         return rows.unlabelled(tables, where, reading, room, notes=found.notes, comma=found.comma, published=facts)
     names = tables["train"].column_names

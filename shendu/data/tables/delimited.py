@@ -128,7 +128,11 @@ def _checked(table: pa.Table, path: Path, how: Layout) -> pa.Table:
                 f"{path} has a cell of {longest:,} bytes in column {name}: a quote may be open, or it is no table"
             )
     trimmed = [pc.utf8_trim_whitespace(column) for column in table.columns]
-    return pa.table(trimmed, names=table.column_names, metadata={frames.COMMA: b","} if how.comma else None)
+    return pa.table(trimmed, names=table.column_names, metadata=_metadata(how))
+
+
+def _metadata(how: Layout) -> dict[bytes, bytes]:
+    return {frames.PARTED: how.delimiter.encode()} | ({frames.COMMA: b","} if how.comma else {})
 
 
 def _options(how: Layout, on_ragged: Any) -> tuple[Any, Any, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shendu.data import cells, times
+from shendu.data import cells, frames, numerals, times
 from shendu.data.cells import Cells
 from shendu.data.column import LETTERS, Column
 from shendu.data.tables.delimited import few
@@ -22,6 +22,8 @@ from shendu.data.words import ALONE, cut_note, length_kept
 from shendu.errors import UserError, near, unknown
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
+SIGNS = ("", ".", ",")
+"""Decimal signs that a person may say of numbers."""
 NAMES_MOST, RAREST, NAME_LONGEST = 1000, 2, 200
 """A category keeps its most frequent names, none that occurs less often than that, and none of more characters."""
 NAMES_FEW = 100
@@ -68,6 +70,10 @@ def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str
             )
         if kind == "date" and detail and detail not in times.DATES:
             raise unknown(f"form of dates for --type {name}=date:", detail, times.DATES)
+        if kind == "number" and detail not in SIGNS:
+            raise UserError(
+                f"--type {word} names no decimal sign: write --type {name}=number:. or --type {name}=number:,"
+            )
         said[name] = (kind, detail)
     return said
 
@@ -99,7 +105,7 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
 
 def _with_units(column: Cells, found: Judged) -> Judged:
     """Says of what are numbers in several units why they are none."""
-    mine = not found.field or found.field.kind == "category"
+    mine = not found.field or found.field.kind in ("category", "text")
     units = column.written_numbers.several_units() if mine and pa.types.is_string(column.column.type) else []
     why = (
         f"numbers in several units ({', '.join(units)}) are no numbers together: write them in one"
@@ -146,15 +152,71 @@ def _as_number(column: Cells, comma: bool) -> Judged | None:
     return Judged(field=Column(name=column.name, kind="number", form=form), why=_numbers_told(column, form, bad))
 
 
-def _numbers_told(column: Cells, form: str, bad: np.ndarray) -> str:
+def _numbers_told(column: Cells, form: str, bad: np.ndarray, said: bool = False) -> str:
     """How numbers are written, and what among them counts as missing."""
-    told = column.written_numbers.told(form) if column.plain is None or form else []
-    words = [f"numbers: {', '.join(told)}"] if told else []
+    told = column.written_numbers.told(form, said) if column.plain is None or form else []
+    return "; ".join([*([f"numbers: {', '.join(told)}"] if told else []), *_missing_told(column, "numbers", bad)])
+
+
+def _missing_told(column: Cells, kind: str, bad: np.ndarray) -> list[str]:
+    """What among numbers or dates counts as missing: words for nothing, and cells `bad` that cannot be read."""
     absent = column.word_for_nothing()
-    words += [f"{absent.cells:,} times '{absent.example}' counts as missing among numbers"] if absent else []
+    words = [f"{absent.cells:,} times '{absent.example}' counts as missing among {kind}"] if absent else []
     if len(bad):
-        words.append(f"numbers, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
-    return "; ".join(words)
+        words.append(f"{kind}, and {len(bad):,} words such as '{column.written(int(bad[0]))}' that count as missing")
+    return words
+
+
+_SEPARATE = r"(?:\d+{0}(?:\d{{1,2}}|\d{{4,}})|0{0}\d+)\s?[%€]?$"
+_POINT, _COMMA = (r"^[-+]?" + _SEPARATE.format(sign) for sign in (r"\.", ","))
+"""Numbers whose sign is a decimal one, since other than three digits stand behind it."""
+_WITH_COMMA = r"^[-+]?\d[\d.]*(?:,\d+)?\s?[%€]?$"
+
+
+def decimal_comma(table: pa.Table) -> bool:
+    """Whether a column of texts holds numbers whose comma is a decimal sign, so that those of the others are too."""
+    for column in table.columns:
+        if _any_head(column, _COMMA):
+            said = Cells("", column.slice(0, _HEAD)).sayings
+            if pc.mean(pc.match_substring_regex(said, _WITH_COMMA).cast(pa.int8())).as_py() >= SURE:
+                return True
+    return False
+
+
+def _any_head(column: pa.ChunkedArray, pattern: str) -> bool:
+    """Whether one of the first cells is so written."""
+    if not pa.types.is_string(column.type):
+        return False
+    return bool(pc.any(pc.match_substring_regex(column.slice(0, _HEAD), pattern)).as_py())
+
+
+def points_told(table: pa.Table, types: tuple[str, ...], comma: bool) -> tuple[str, ...]:
+    """Says of what columns it cannot be told whether their points part thousands, where they are read as decimal points.
+
+    Where all numbers have one, thousands are unlikely but in tables whose cells are parted by semicolons, as where the comma is decimal.
+    """
+    said, notes = parse_types(types, table.column_names), []
+    comma_likely = frames.semicolon(table) and not any(_any_head(column, _POINT) for column in table.columns)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name in said or not pa.types.is_string(column.type) or not numerals.may_part(column):
+            continue
+        given = Cells(name, column)
+        form = cells.numbers_form(given, "," if comma else "")
+        there, bare = given.sayings, pc.invert(pc.match_substring(given.sayings, "."))
+        some = pc.any(pc.match_substring_regex(there.filter(bare), "[1-9]")).as_py()
+        numbers = given.written_numbers.count(form) >= SURE * max(1, len(there))
+        if (
+            numbers
+            and not form.startswith(",")
+            and (some or comma_likely)
+            and given.written_numbers.parted(".") is None
+        ):
+            like = given.written(int(pc.index(pc.match_substring(column, "."), True).as_py()))
+            notes.append(
+                f"{name} holds numbers such as '{like}', whose points are read as decimal points (if they part thousands: "
+                f"--type {name}=number:,)"
+            )
+    return tuple(notes)
 
 
 def whole(values: np.ndarray) -> bool:
@@ -183,8 +245,8 @@ def _as_words(column: Cells) -> Judged:
     if any(lower == {yes, no} for yes, no in zip(cells.YES, cells.NO, strict=True)):
         return Judged(field=Column(name=column.name, kind="boolean", names=("false", "true")))
     forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
-    form, share = times.form_of(column.sayings.slice(0, 1000), forms)
-    if share >= SURE and times.form_of(column.sayings, (form,))[1] >= SURE:
+    form, share = times.form_of(column.sayings.slice(0, 1000), forms, guessed=True)
+    if share >= SURE and times.form_of(column.sayings, (form,), guessed=True)[1] >= SURE:
         return _date(column, form, _ambiguous(column.sayings, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
@@ -199,15 +261,17 @@ def _as_words(column: Cells) -> Judged:
 
 
 def _date(column: Cells, form: str, why: str = "") -> Judged:
-    """A date, with what is said of its zone."""
-    if not times.zoned(column, form):
-        return Judged(field=Column(name=column.name, kind="date", form=form), why=why)
-    found = None if column.times is not None else times.of_cells(column, form)
-    without = int((~np.isnat(found.wall) & ~found.zoned).sum()) if found else 0
-    note = f"times with their offset from UTC, read in UTC{f' ({without:,} without one count as missing)' if without else ''}"
-    return Judged(
-        field=Column(name=column.name, kind="date", form=form, zoned=True), why=f"{why}; {note}" if why else note
-    )
+    """A date, with what is said of its zone, and of what is none."""
+    zoned, iso = times.zoned(column, form), form == "Y-m-d" and column.times is not None
+    found = None if iso or column.is_time else times.of_cells(column, form)
+    bad = np.flatnonzero(np.isnat(found.wall) & column.says) if found else np.empty(0, int)
+    words = [why] if why else []
+    if zoned:
+        without = int((~np.isnat(found.wall) & ~found.zoned).sum()) if found else 0
+        lacking = f" ({without:,} without one count as missing)" if without else ""
+        words.append(f"times with their offset from UTC, read in UTC{lacking}")
+    words += _missing_told(column, "dates", bad)
+    return Judged(field=Column(name=column.name, kind="date", form=form, zoned=zoned), why="; ".join(words))
 
 
 def _ambiguous(values: pa.Array, form: str) -> str:
@@ -285,10 +349,10 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
             f"column {name} holds {column.column.type}, which cannot be a {kind}: leave it out with --type {name}=ignore"
         )
     if kind == "number":
-        form = cells.numbers_form(column, "," if comma else "")
+        form = cells.numbers_form(column, "," if comma else "", detail)
         unread = np.isnan(cells.numbers(column, form))
         _check_said(column, unread, "number", "12.5")
-        why = _numbers_told(column, form, np.flatnonzero(unread & column.says))
+        why = _numbers_told(column, form, np.flatnonzero(unread & column.says), bool(detail))
         return Judged(field=Column(name=name, kind="number", form=form), why=why)
     if kind == "date":
         form = detail or times.form_of(column.sayings.slice(0, 1000), tuple(times.DATES))[0] or "Y-m-d"

@@ -55,7 +55,7 @@ def labelled(
     found = [note] if note and not facts.target else []
     found += _leave_unlabelled(tables, target, where)
     _check_parts(tables, names, said, where)
-    kind = said.pop(target, ("", ""))[0]
+    kind = said.pop(target, ("", ""))
     absent = (*reading.absent, *facts.missing)
     cells_of = {part: Cells(target, table.column(target), absent) for part, table in tables.items()}
     goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end, reading.strict)

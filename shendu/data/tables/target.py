@@ -48,8 +48,16 @@ def choose_target(names: list[str], wanted: str, where: str) -> tuple[str, str]:
 
 
 def prepared(
-    columns: dict[str, Cells], where: dict[str, str], task: str, kind: str, comma: bool, end: str, strict: bool = False
+    columns: dict[str, Cells],
+    where: dict[str, str],
+    task: str,
+    said: tuple[str, str],
+    comma: bool,
+    end: str,
+    strict: bool = False,
 ) -> Target:
+    """What the target becomes; `said`: what kind of column it is, and the decimal sign of its numbers. Raises UserError."""
+    kind, sign = said
     train = columns["train"]
     if not train.is_plain:
         raise UserError(
@@ -59,15 +67,15 @@ def prepared(
         raise UserError(
             f"the target {train.name} of {where['train']} has no values at all: name another column with --target"
         )
-    form = cells.numbers_form(train, "," if comma else "")
+    form = cells.numbers_form(train, "," if comma else "", sign if kind == "number" else "")
     values = cells.numbers(train, form)
     there = values[~np.isnan(values)]
     numeric = _is_numeric(train, there, form)
-    said = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
-    wanted, why = (said, "") if said not in ("auto", "") else _task_of(train, there, numeric)
+    asked = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
+    wanted, why = (asked, "") if asked not in ("auto", "") else _task_of(train, there, numeric)
     if wanted == "numbers":
         return _number_target(columns, where, form, numeric, why, strict)
-    return _class_target(columns, where, numeric and wanted != said, why, end)
+    return _class_target(columns, where, numeric and wanted != asked, why, end)
 
 
 def _is_numeric(train: Cells, there: np.ndarray, form: str) -> bool:
@@ -118,7 +126,9 @@ def _number_target(
     _check_digits(train, values, away, where["train"])
     stored = {part: cells.less(column, form, away)[~np.isnan(found[part])] for part, column in columns.items()}
     told = train.written_numbers.told(form) if train.plain is None or form else []
-    notes += [f"the numbers of {name} are read as they are written: {', '.join(told)}"] if told else []
+    notes += (
+        [f"the numbers of {name} are read as they are written: {', '.join(told).replace('NAME', name)}"] if told else []
+    )
     return Target(
         column=Number(offset=(away,) if away else (), form=form),
         values={part: offsets.without(less, ()) for part, less in stored.items()},
@@ -200,10 +210,13 @@ def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
         notes.append(
             f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})"
         )
-    if twice := labels.alike(names):
-        notes.append(
-            f"{few(twice)} of {train.name} are the same number, written in several ways, and classes of their own"
-        )
+    twice = labels.alike(names)
+    truths = [name for name in twice if labels.is_truth(name)]
+    for what, some in (("number", [name for name in twice if name not in truths]), ("truth value", truths)):
+        if some:
+            notes.append(
+                f"{few(some)} of {train.name} are the same {what}, written in several ways, and classes of their own"
+            )
     return notes
 
 
