@@ -39,6 +39,8 @@ class Reading:
     """Words with commas between them. Others are missing only among numbers and dates, where NA can be nothing else."""
     strict: bool = _asked(False, "--strict", None, "Table: a cell that cannot be read is an error.")
     """Else it counts as missing, and is said."""
+    encoding: str = _asked("", "--encoding", "NAME", "Table: how a text file's letters are written: cp1251, gb18030.")
+    sheet: str = _asked("", "--sheet", "NAME", "Table: which sheet of an Excel file, where several hold one.")
     task: str = _asked("auto", "--task", "|".join(TASKS[1:]), "What is to be learned, where it is inferred wrongly.")
     """classes, numbers, forecast, anomaly (labels, if there are any, are left out), or text: a .txt file is no table."""
     split: str = _asked(

@@ -97,12 +97,14 @@ def check_table(subject: Subject) -> Iterator[Finding]:
     for part, (path, facts) in tables_of(subject).items():
         comma = False
         if (files.recognised(path) or "csv") == "csv":
-            how = delimited.layout(path, names=facts.names, skip=int(part in facts.skip))
+            how = delimited.layout(
+                path, names=facts.names, skip=int(part in facts.skip), encoding=subject.reading.encoding
+            )
             cells_of, ragged = delimited.read(path, how, True)
             comma = how.comma
             yield from _of_file(path, how.encoding, ragged)
         else:
-            cells_of = formats.read(path, True)[0]
+            cells_of = formats.read(path, subject.reading)[0]
         if part == "train":
             said = kinds.parse_types(subject.reading.types, cells_of.column_names)
             target = choose_target(cells_of.column_names, subject.reading.target or facts.target, str(path))[0]

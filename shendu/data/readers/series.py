@@ -92,7 +92,7 @@ class SeriesReader(Reader):
                 raise UserError(
                     f"{path} is a folder: name the table in it" if path.is_dir() else f"no such file: {path}"
                 )
-            found, notes, comma = formats.read(path, reading.skip_bad)
+            found, notes, comma = formats.read(path, reading)
             yield from (("", [], note) for note in notes)
             line = line_for(found, field, where, comma)
         if len(line.values) < field.window:

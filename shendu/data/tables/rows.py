@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from shendu.data.column import Column
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.files import cache
+from shendu.data.tables import files
 from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import ID, Judged, as_text, explained, judge, parse_types
 from shendu.data.tables.target import Target, choose_target, prepared
@@ -44,10 +46,13 @@ def labelled(
     """The target of a table's parts, which keep the rows that have one. Raises UserError."""
     names = tables["train"].column_names
     if len(names) < 2:
-        raise UserError(
-            f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): "
+        text = Path(where["train"]).suffix and files.SUFFIXES.get(files.ending(where["train"]), "csv") == "csv"
+        cure = (
             "its cells must be parted by commas, semicolons, tabs or bars"
+            if text
+            else "give one to learn from and one to predict"
         )
+        raise UserError(f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): {cure}")
     if not tables["train"].num_rows:
         raise UserError(f"{where['train']} has only a header ({few(names)}): add rows below it")
     said = parse_types(reading.types, names)
