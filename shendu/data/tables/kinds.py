@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 from shendu.data import cells, times
 from shendu.data.cells import Cells
 from shendu.data.column import LETTERS, Column
+from shendu.data.files.layout import PICTURES, RECORDINGS
 from shendu.data.tables.delimited import few
 from shendu.data.words import ALONE, cut_note, length_kept
 from shendu.errors import UserError, near, unknown
+from shendu.shown import option
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
 NAMES_MOST, RAREST, NAME_LONGEST = 1000, 2, 200
@@ -82,6 +84,8 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return Judged(left="empty")
     if column.is_time:
         return _date(column, "")
+    if media := _media(column):
+        return _names_of_files(column, media)
     if _is_iso(column):
         same = pc.min_max(column.column.drop_null())
         alike = same["min"] == same["max"] and not column.column.null_count
@@ -95,6 +99,35 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
     if len(column.coded.values) == 1 and column.coded.codes.min() >= 0:
         return Judged(left="constant")
     return _with_units(column, _as_words(column))
+
+
+def _media(column: Cells) -> str:
+    """`picture` or `recording` where the values are names of such files; empty: they are something else."""
+    if not pa.types.is_string(column.column.type):
+        return ""
+    for of in (PICTURES, RECORDINGS):
+        ends = rf"(?i)[^/\\]({'|'.join(re.escape(end) for end in sorted(of.suffixes))})\s*$"
+        head = pc.match_substring_regex(column.column.slice(0, 100).drop_null(), ends)
+        if len(head) and not pc.any(head).as_py():
+            continue  # a column of a million distinct values is not to be coded for this
+        if len(column.sayings) and pc.mean(pc.match_substring_regex(column.sayings, ends)).as_py() >= SURE:
+            return of.word
+    return ""
+
+
+def _names_of_files(column: Cells, kind: str) -> Judged:
+    """Of names that recur, a category; links are left out; raises UserError for files that are the data themselves."""
+    rows, distinct = int((column.coded.codes >= 0).sum()), len(column.coded.values)
+    if distinct * 2 <= rows:
+        field = _category(column)
+        return Judged(field=field, why=f"names of {kind} files are categories, what is in the files is not read")
+    if pc.any(pc.match_substring(column.sayings, "://")).as_py():
+        return Judged(left=f"links to {kind}s")
+    raise UserError(
+        f"column {column.name} holds names of {kind} files, such as '{column.written(0)}', and a table does not read what is in "
+        f"them: put the {kind}s into class folders, or the files themselves into the cells (Parquet, as `datasets` writes it); "
+        f"or leave the column out with {option('--type', f'{column.name}=ignore')}"
+    )
 
 
 def _with_units(column: Cells, found: Judged) -> Judged:
