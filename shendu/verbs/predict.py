@@ -26,7 +26,7 @@ from shendu.pages.display import aside
 from shendu.predictor import Answered
 from shendu.reading import Reading
 from shendu.saved import Saved, opened
-from shendu.shown import cell, line
+from shendu.shown import cell, line, plain
 
 ORDER = 60
 PUBLIC = ("predict",)
@@ -70,9 +70,10 @@ def predict(
 
     An input is what the run's kind of data is made of, in any form that training takes: a picture, recording or text file, a
     folder or an archive of them, a table (its columns are found by name; its cells may be pictures), a text, an array, an open
-    file, a list of these, a known set's name. A label is the text that it was in a file, or the Python value that it was. A file
-    among others that cannot be read is an entry with `error`, why; with `skip_bad` it is left out. `say` is told of these, of
-    what is left aside, once a warning about the answers, and how many cells of each column cannot be read and count as missing;
+    file, a list of these, a known set's name. A label is the text that it was in a file, or the Python value that it was: a text,
+    number, truth, Decimal, date, time, timedelta or datetime (which pandas' Timestamps and the beginnings of Periods become). A
+    file among others that cannot be read is an entry with `error`, why; with `skip_bad` it is left out. `say` is told of these,
+    of what is left aside, once a warning about the answers, and how many cells of each column cannot be read and count as missing;
     `strict`: such cells are an error. `encoding` and `sheet` are those of text and Excel tables, where they are others than in
     training. Raises UserError, also where nothing can be read.
     """
@@ -192,7 +193,7 @@ def _jsonl(path: Path) -> Iterator[Put]:
     with path.open("w", encoding="utf-8") as file:
 
         def put(piece: Answered) -> None:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in piece.rows())
+            file.writelines(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in piece.rows())
 
         yield put
 

@@ -632,7 +632,7 @@ def test_names_of_pictures_are_no_numbers(name: str, tmp_path: Path) -> None:
 
 
 def test_other_names_of_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="column it holds names of recording files, such as '0.wav'"):
+    with pytest.raises(UserError, match=r"column it holds names of recording files, such as '0\.wav'"):
         column_of(tmp_path, [f"{i}.wav" for i in range(40)])
     data, field, _ = column_of(tmp_path, [f"{i % 4}.png" for i in range(40)])
     assert field is not None

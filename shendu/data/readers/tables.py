@@ -297,10 +297,12 @@ def _targets(
     """(targets as they are stored, which rows have one, notes). Raises UserError for a class that the run has not."""
     from shendu.data import cells, offsets
     from shendu.data.column import Column
-    from shendu.data.tables.target import class_codes, unread_target
+    from shendu.data.tables.target import class_codes, dates_told, unread_target
 
     column = cells.Cells(name, read.column(name), reading.absent)
     if isinstance(target, Number):
+        if column.is_time:
+            raise dates_told(name, where)
         form = cells.reread(column, Column(name=name, kind="number", form=target.form), "," if comma else None)
         (away,) = target.offset or (0.0,)
         values = cells.less(column, form, away)
