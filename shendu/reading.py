@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from shendu.errors import UserError, unknown
+from shendu.shown import option
 
 anew: ContextVar[bool] = ContextVar("anew", default=False)
 """Whether files are read and decoded although the cache has them (--no-cache): it changes no outcome, so it is no part of `Reading`."""
@@ -72,12 +73,14 @@ class Reading:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
-        for option, steps in (("horizon", self.horizon), ("season", self.season)):
+        for asked, steps in (("horizon", self.horizon), ("season", self.season)):
             if steps < 0:
-                raise UserError(f"{option}={steps} is no number of steps; write it like --{option} 12")
+                raise UserError(f"{asked}={steps} is no number of steps; write it like --{asked} 12")
         for word in self.types:
             if not re.fullmatch(r".+=\w+(:.+)?", word):
-                raise UserError(f"--type {word} does not say what the column is; write it like --type zip=category")
+                raise UserError(
+                    f"{option('--type', word)} does not say what the column is; write it like --type zip=category"
+                )
         if self.split and not re.fullmatch(r"(classes:)?0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
             raise UserError(
                 f"--split {self.split} is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5, last:24 or classes:0.25"

@@ -28,7 +28,7 @@ from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
-from shendu.shown import plain
+from shendu.shown import option, plain
 from shendu.tasks import from_file
 from shendu.tasks.classify import Classify
 
@@ -59,16 +59,17 @@ def test_a_word_is_a_class(word: str, tmp_path: Path) -> None:
         assert set(data.classes) == {word, "crack", "dent"}
         assert len(data.splits["train"]) == 30
         assert (
-            f"'{word}' is one of the classes of y (if it means that nothing is known: --missing {word})" in data.notes
+            f"'{word}' is one of the classes of y (if it means that nothing is known: {option('--missing', word)})"
+            in data.notes
         )
 
 
 def test_a_word_is_missing_where_it_is_said(tmp_path: Path) -> None:
     data = from_csv(tmp_path, ["NA", "crack", "?", "dent"] * 10, missing="NA,?")
     assert data.classes == ("crack", "dent")
-    assert "--missing NA, ?: 20 cells of y" in data.notes
+    assert "--missing 'NA,?': 20 cells of y" in data.notes
     assert "20 of 40 rows of the train part have no y and are left out" in data.notes
-    assert "--missing NA,?: no cell of the columns to learn from says so" in data.notes
+    assert "--missing 'NA,?': no cell of the columns to learn from says so" in data.notes
     frame = pa.table({"it": ["NA", "red", "blue"] * 10, "m": [-999, 1, 2] * 10, "y": ["p", "q"] * 15})
     data = shendu.data.open(frame, target="y", missing="NA,-999")
     assert "--missing NA,-999: 10 cells of it, 10 cells of m" in data.notes

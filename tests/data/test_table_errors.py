@@ -292,7 +292,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.csv",
         GOOD,
         {"types": ("b=ordered",)},
-        "--type b=ordered does not say the order: write it like --type b=ordered:low|middle|high",
+        "--type b=ordered does not say the order: write it like --type 'b=ordered:low|middle|high'",
     ),
     "type of no column": (
         "a.csv",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from shendu.data.tables.files import recognised
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.recipes import labelled
+from shendu.shown import option
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -656,3 +658,25 @@ def test_a_folder_of_pictures_and_a_table_of_their_classes(tmp_path: Path) -> No
         f"{tmp_path} has only one class (images), and labels.csv (may name the classes, but is not read beside pictures): there is "
         "nothing to tell apart, add a folder for a second class"
     )
+
+
+# ---- advice that can be followed as it stands
+
+
+@pytest.mark.parametrize(
+    "name", ["house price", "a<b", "price $", "it's", "a|b", "größe", "a=b", "% a", "#1", "a;b", "*"]
+)
+def test_advice_works_in_a_shell(name: str, tmp_path: Path) -> None:
+    quoted = '"' + name + '"'
+    lines = [f"{quoted},id,y", *(f"{i % 7}.5,{i},{'ab'[i % 2]}" for i in range(60))]
+    data = opened(tmp_path / "a.csv", "\n".join(lines) + "\n", target="y")
+    (note,) = (note for note in data.notes if f": {name} (another: " in note)
+    words = shlex.split(note.split("(another: ")[1].removesuffix(")"))
+    assert words == ["--type", f"{name}=category"]
+    again = opened(tmp_path / "a.csv", "\n".join(lines) + "\n", target="y", types=(words[1],))
+    assert fields_of(again)[name].kind == "category"
+
+
+@pytest.mark.parametrize("word", ["<NA>", "?", "none", "#N/A", "a b", "größe=1", ""])
+def test_an_option_is_one_word_of_a_shell(word: str) -> None:
+    assert shlex.split(option("--missing", word), comments=True) == ["--missing", word]

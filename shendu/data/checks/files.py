@@ -22,6 +22,7 @@ from shendu.data.tables.target import choose_target
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Published, Reading
+from shendu.shown import option
 
 GARBLED = r"\x{FFFD}|Ã[\x{80}-\x{BF}]|â€|Â[\x{A0}-\x{BF}]"
 """UTF-8 that was once read as cp1252, or signs that were lost."""
@@ -168,7 +169,8 @@ def _mixed(columns: list[Cells], comma: bool) -> Iterator[Finding]:
                 "mixed types",
                 other,
                 f"column {column.name}: {numbers:,} numbers and {other:,} words among them",
-                f"correct the words, or say what the column is: --type {column.name}=number (words count as missing) or category",
+                f"correct the words, or say what the column is: {option('--type', f'{column.name}=number')} (words count as "
+                "missing) or category",
                 tuple(Example(f"'{word[:60]}' {times:,} times") for word, times in some),
             )
         yield from _written(column)

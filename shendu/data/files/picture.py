@@ -85,7 +85,8 @@ def probe(data: bytes) -> Size:
 def _is_several(picture: Picture) -> bool:
     """Whether a file holds more than one picture, as animations and documents of several pages do."""
     try:
-        return picture.n_frames > 1 if picture.format == "TIFF" else bool(getattr(picture, "is_animated", False))
+        pages = picture.format == "TIFF"
+        return getattr(picture, "n_frames", 1) > 1 if pages else bool(getattr(picture, "is_animated", False))
     except Exception:  # Pillow's plugins raise anything on damaged bytes: the first picture is there
         return False
 

@@ -18,6 +18,7 @@ from shendu.data.reader import USUAL, Items, Reader
 from shendu.errors import UserError, near
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.shown import option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,7 +161,7 @@ def decoded(
     what = f"column {names[0]} is" if len(names) == 1 else f"{len(names)} columns of single letters ({names[0]}, …) are"
     notes = [
         f"{what} read as sequences of {''.join(letters)}, {lengths.min()} to {column.length} letters long "
-        f"(another: --type {names[0]}=category)"
+        f"(another: {option('--type', f'{names[0]}=category')})"
     ]
     unread = [name for name in tables["train"].column_names if name not in (*names, target)]
     if unread:

@@ -28,6 +28,7 @@ from shendu.data.tables.target import Target, choose_target, prepared
 from shendu.errors import UserError, near
 from shendu.field import Unread, strictly
 from shendu.reading import Published, Reading
+from shendu.shown import option
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def labelled(
     goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end, reading.strict)
     found += goal.notes
     if count := sum(one.left for one in cells_of.values()):
-        found.append(f"--missing {', '.join(absent)}: {count:,} cells of {target}")
+        found.append(f"{option('--missing', ','.join(absent))}: {count:,} cells of {target}")
     for part, kept in goal.kept.items():
         if kept is not None:
             found.append(
@@ -100,7 +101,7 @@ def unlabelled(
         choose_target(names, label, where["train"])
     else:
         label = next((name for name in names if name.lower() in LABELS and name not in said), "")
-        why = f"by its name (else: --type {label}=number, or what it is)"
+        why = f"by its name (else: {option('--type', f'{label}=number')}, or what it is)"
     inputs = [name for name in names if name != label]
     tables.update({part: table.drop_columns([label]) for part, table in tables.items() if label in table.column_names})
     said.pop(label, None)
@@ -209,12 +210,14 @@ def _nothing(words: Counter[str], names: dict[str, Unread], reading: Reading) ->
     notes = []
     if reading.missing:
         each = [f"{count:,} cells of {name}" for name, count in words.items() if count]
-        notes.append(f"--missing {reading.missing}: {few(each) or 'no cell of the columns to learn from says so'}")
+        notes.append(
+            f"{option('--missing', reading.missing)}: {few(each) or 'no cell of the columns to learn from says so'}"
+        )
     if names:
         each = [f"'{word.example}' of {name} ({word.cells:,} rows)" for name, word in names.items()]
         first = next(iter(names.values())).example
         notes.append(
-            f"read as values like any other: {few(each)} (if they mean that nothing is known: --missing {first})"
+            f"read as values like any other: {few(each)} (if they mean that nothing is known: {option('--missing', first)})"
         )
     return notes
 

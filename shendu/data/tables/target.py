@@ -216,7 +216,8 @@ def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
                      "(else: --task classes)")  # fmt: skip
     elif absent and absent.example in names:
         notes.append(
-            f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})"
+            f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: "
+            f"{option('--missing', absent.example)})"
         )
     if twice := labels.alike(names):
         notes.append(
