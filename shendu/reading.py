@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from shendu.errors import UserError, unknown
-from shendu.shown import option
 
 anew: ContextVar[bool] = ContextVar("anew", default=False)
 """Whether files are read and decoded although the cache has them (--no-cache): it changes no outcome, so it is no part of `Reading`."""
@@ -79,7 +79,7 @@ class Reading:
         for word in self.types:
             if not re.fullmatch(r".+=\w+(:.+)?", word):
                 raise UserError(
-                    f"{option('--type', word)} does not say what the column is; write it like --type zip=category"
+                    f"--type {shlex.quote(word)} does not say what the column is; write it like --type zip=category"
                 )
         if self.split and not re.fullmatch(r"(classes:)?0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
             raise UserError(
