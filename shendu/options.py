@@ -79,7 +79,7 @@ def echo(words: object = "", *, newline: bool = True, aside: bool = False) -> No
 
 def emit(value: Any) -> None:
     """JSON, which has escapes of its own for what a terminal would obey."""
-    echo(json.dumps(value, indent=2, ensure_ascii=False))
+    echo(json.dumps(shown.plain(value), indent=2, ensure_ascii=False))
 
 
 def table(rows: list[list[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -39,6 +40,8 @@ class Reading:
     """Words with commas between them. Others are missing only among numbers and dates, where NA can be nothing else."""
     strict: bool = _asked(False, "--strict", None, "Table: a cell that cannot be read is an error.")
     """Else it counts as missing, and is said."""
+    encoding: str = _asked("", "--encoding", "NAME", "Table: how a text file's letters are written: cp1251, gb18030.")
+    sheet: str = _asked("", "--sheet", "NAME", "Table: which sheet of an Excel file, where several hold one.")
     task: str = _asked("auto", "--task", "|".join(TASKS[1:]), "What is to be learned, where it is inferred wrongly.")
     """classes, numbers, forecast, anomaly (labels, if there are any, are left out), or text: a .txt file is no table."""
     split: str = _asked(
@@ -70,12 +73,14 @@ class Reading:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
-        for option, steps in (("horizon", self.horizon), ("season", self.season)):
+        for asked, steps in (("horizon", self.horizon), ("season", self.season)):
             if steps < 0:
-                raise UserError(f"{option}={steps} is no number of steps; write it like --{option} 12")
+                raise UserError(f"{asked}={steps} is no number of steps; write it like --{asked} 12")
         for word in self.types:
             if not re.fullmatch(r".+=\w+(:.+)?", word):
-                raise UserError(f"--type {word} does not say what the column is; write it like --type zip=category")
+                raise UserError(
+                    f"--type {shlex.quote(word)} does not say what the column is; write it like --type zip=category"
+                )
         if self.split and not re.fullmatch(r"(classes:)?0?\.\d+(@\d+)?|\d+/\d+|last:\d+", self.split):
             raise UserError(
                 f"--split {self.split} is no share, fold or number of last rows; write it like 0.2, 0.2@3, 2/5, last:24 or classes:0.25"

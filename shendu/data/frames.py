@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from shendu.errors import UserError
 from shendu.reading import Reading
+from shendu.shown import option
 from shendu.untrusted import DEPTH_MOST
 
 COLUMNS_MOST = 10_000
@@ -94,7 +95,7 @@ def without_index(table: pa.Table, reading: Reading | None = None) -> tuple[pa.T
 
 
 def index_note(names: list[str]) -> str:
-    return f"the index {', '.join(names)} is no column (to read it: --type {names[0]}=number, or what it is)"
+    return f"the index {', '.join(names)} is no column (to read it: {option('--type', f'{names[0]}=number')}, or what it is)"
 
 
 def with_targets(rows: Any, targets: Any) -> pa.Table:

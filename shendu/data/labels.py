@@ -6,17 +6,39 @@ A label is its own text, and one from Python its own value, whose type is kept b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Type = Literal["text", "int", "float", "bool"]
-TYPES: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": lambda text: text == "True", "text": str}
+Type = Literal["text", "int", "float", "bool", "decimal", "date", "time", "datetime", "duration"]
+_LENGTH = re.compile(r"(?:(-?\d+) days?,? )?(\d+):(\d\d):(\d\d)(?:\.(\d{6}))?")
+
+
+def _duration(text: str) -> timedelta:
+    found = _LENGTH.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text} is no duration")
+    days, hours, minutes, seconds, parts = (int(part or 0) for part in found.groups())
+    return timedelta(days, seconds, parts, 0, minutes, hours)
+
+
+TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int, "float": float, "bool": lambda text: text == "True", "text": str, "decimal": Decimal, "date": date.fromisoformat,
+    "time": time.fromisoformat, "datetime": datetime.fromisoformat, "duration": _duration,
+}  # fmt: skip
 """Type of a label -> what makes it of its text."""
+TOLD = {
+    "datetime": "moments, and come back as datetime.datetime",
+    "duration": "durations, and come back as datetime.timedelta",
+}
+"""Of types that pandas has its own for, what is said."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +69,23 @@ def of(column: pa.ChunkedArray) -> Labels:
     found = found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
     codes = pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     values = found.dictionary.to_pylist()
+    type = _type(kind)
+    if type in TOLD:
+        values, type = _to_microseconds(values, type)
     texts = [None if value is None or value != value or not str(value).strip() else str(value) for value in values]
     if None in texts:
         places = np.cumsum([text is not None for text in texts]) - 1
         codes = np.append(np.where([text is None for text in texts], -1, places), -1)[codes]
-    return Labels(pa.array([text for text in texts if text is not None], pa.string()), codes, _type(kind))
+    return Labels(pa.array([text for text in texts if text is not None], pa.string()), codes, type)
+
+
+def _to_microseconds(values: list[Any], type: Type) -> tuple[list[Any], Type]:
+    """(moments or durations as those of Python, their type); texts where one has digits behind microseconds."""
+    kept = [value for value in values if value is not None and value == value]
+    if any(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0) for value in kept):
+        return values, "text"
+    plain = {"datetime": "to_pydatetime", "duration": "to_pytimedelta"}[type]
+    return [getattr(v, plain)() if hasattr(v, plain) and v == v else v for v in values], type
 
 
 def _type(kind: pa.DataType) -> Type:
@@ -59,7 +93,13 @@ def _type(kind: pa.DataType) -> Type:
         return "bool"
     if pa.types.is_integer(kind):
         return "int"
-    return "float" if pa.types.is_floating(kind) else "text"
+    if pa.types.is_floating(kind):
+        return "float"
+    others: dict[Type, Callable[[Any], bool]] = {
+        "decimal": pa.types.is_decimal, "date": pa.types.is_date, "time": pa.types.is_time, "datetime": pa.types.is_timestamp,
+        "duration": pa.types.is_duration,
+    }  # fmt: skip
+    return next((type for type, fits in others.items() if fits(kind)), "text")
 
 
 def of_values(values: np.ndarray) -> tuple[tuple[str, ...], Type]:

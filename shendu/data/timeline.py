@@ -16,6 +16,7 @@ from shendu.data import cells as columns
 from shendu.data import times
 from shendu.data.times import AMBIGUOUS, COMPACT, DATES, EPOCHS, FIRST, NUMBERS, Times
 from shendu.errors import UserError
+from shendu.shown import option
 
 if TYPE_CHECKING:
     from shendu.data.cells import Cells
@@ -89,7 +90,7 @@ def _of_words(cells: Cells, where: str) -> list[Timeline]:
 
 def _guessed(cells: Cells, form: str) -> str:
     other = AMBIGUOUS[form]
-    return f"times such as '{cells.written(0)}' begin with the {FIRST[form]} (else: --type {cells.name}=date:{other})"
+    return f"times such as '{cells.written(0)}' begin with the {FIRST[form]} (else: {option('--type', f'{cells.name}=date:{other}')})"
 
 
 def _check_years(cells: Cells, found: Times, where: str) -> None:

@@ -21,6 +21,7 @@ from shendu.data.ragged import tensors
 from shendu.errors import UserError, unknown
 from shendu.field import Field, Port, Snippet
 from shendu.pages.sections import Section, Told
+from shendu.shown import plain
 from shendu.sources.rows import Rows
 
 if TYPE_CHECKING:
@@ -319,7 +320,7 @@ class Task(nn.Module):
 
     def tell(self, outputs: Outputs, batch: Batch, stored: Batch) -> list[Told]:
         """Each measured row in words: what is said of it, what is true."""
-        said = [json.dumps(answer, ensure_ascii=False, default=str) for answer in self.decode(outputs, stored)]
+        said = [json.dumps(plain(answer), ensure_ascii=False, default=str) for answer in self.decode(outputs, stored)]
         return [
             Told(words, "", f"{bad:.4g}", bad == 0)
             for words, bad in zip(said, self.badness(outputs, batch).tolist(), strict=True)

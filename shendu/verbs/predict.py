@@ -19,13 +19,14 @@ from typing import Any
 import click
 import numpy as np
 
+from shendu import config
 from shendu.errors import UserError, near
 from shendu.options import AS_JSON, DEVICE, OPENS, PRECISION, echo, emit, table
 from shendu.pages.display import aside
 from shendu.predictor import Answered
 from shendu.reading import Reading
 from shendu.saved import Saved, opened
-from shendu.shown import cell, line
+from shendu.shown import cell, line, plain
 
 ORDER = 60
 PUBLIC = ("predict",)
@@ -62,18 +63,32 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
     strict: bool = False,
+    encoding: str = "",
+    sheet: str = "",
     say: Callable[[str], None] = aside,
 ) -> list[dict[str, Any]]:
     """One entry per row: `input`, and `label`, `probability`, `probabilities` (or `value`, or several `values`).
 
     An input is what the run's kind of data is made of, in any form that training takes: a picture, recording or text file, a
     folder or an archive of them, a table (its columns are found by name; its cells may be pictures), a text, an array, an open
-    file, a list of these, a known set's name. A label is the text that it was in a file, or the Python value that it was. A file
-    among others that cannot be read is an entry with `error`, why; with `skip_bad` it is left out. `say` is told of these, of
-    what is left aside, once a warning about the answers, and how many cells of each column cannot be read and count as missing;
-    `strict`: such cells are an error. Raises UserError, also where nothing can be read.
+    file, a list of these, a known set's name. A label is the text that it was in a file, or the Python value that it was: a text,
+    number, truth, Decimal, date, time, timedelta or datetime (which pandas' Timestamps and the beginnings of Periods become). A
+    file among others that cannot be read is an entry with `error`, why; with `skip_bad` it is left out. `say` is told of these,
+    of what is left aside, once a warning about the answers, and how many cells of each column cannot be read and count as missing;
+    `strict`: such cells are an error. `encoding` and `sheet` are those of text and Excel tables, where they are others than in
+    training. Raises UserError, also where nothing can be read.
     """
-    parts = predictions(run, *inputs, skip_bad=skip_bad, device=device, precision=precision, strict=strict, say=say)
+    parts = predictions(
+        run,
+        *inputs,
+        skip_bad=skip_bad,
+        device=device,
+        precision=precision,
+        strict=strict,
+        encoding=encoding,
+        sheet=sheet,
+        say=say,
+    )
     return list(itertools.chain.from_iterable(parts))
 
 
@@ -84,11 +99,13 @@ def predictions(
     device: str = "auto",
     precision: str = "auto",
     strict: bool = False,
+    encoding: str = "",
+    sheet: str = "",
     say: Callable[[str], None] = aside,
     unread: Unread | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """The same as `predict`, in lists of some rows: for what does not fit into memory. Raises UserError on the way."""
-    for piece in pieces(run, inputs, skip_bad, device, precision, strict, say, unread):
+    for piece in pieces(run, inputs, skip_bad, device, precision, strict, encoding, sheet, say, unread):
         yield piece.rows()
 
 
@@ -100,6 +117,8 @@ def write(
     device: str = "auto",
     precision: str = "auto",
     strict: bool = False,
+    encoding: str = "",
+    sheet: str = "",
     say: Callable[[str], None] = aside,
     unread: Unread | None = None,
 ) -> tuple[Path, int]:
@@ -113,7 +132,7 @@ def write(
     kind = check_out(path, inputs)
     rows = 0
     with whole(path) as temporary, WRITERS[kind](temporary) as put:
-        for piece in pieces(run, inputs, skip_bad, device, precision, strict, say, unread):
+        for piece in pieces(run, inputs, skip_bad, device, precision, strict, encoding, sheet, say, unread):
             put(piece)
             rows += len(piece.names)
     return path, rows
@@ -126,6 +145,8 @@ def pieces(
     device: str,
     precision: str,
     strict: bool,
+    encoding: str,
+    sheet: str,
     say: Callable[[str], None],
     unread: Unread | None = None,
 ) -> Iterator[Answered]:
@@ -133,8 +154,10 @@ def pieces(
     found = opened(run)
     if not inputs:
         raise UserError(f"nothing to predict: shendu predict {found.path} INPUT")
+    kept = config.from_json(Reading, found.recipe["data"]["reading"])
+    reading = Reading(skip_bad=skip_bad, encoding=encoding or kept.encoding, sheet=sheet or kept.sheet)
     predictor, nothing, bad = found.predictor(device, precision), True, unread or Unread()
-    for answered in predictor.answers(*inputs, reading=Reading(skip_bad=skip_bad), say=say, strict=strict):
+    for answered in predictor.answers(*inputs, reading=reading, say=say, strict=strict):
         nothing = False
         bad.add(answered)
         yield answered.readable() if skip_bad else answered
@@ -171,7 +194,7 @@ def _jsonl(path: Path) -> Iterator[Put]:
     with path.open("w", encoding="utf-8") as file:
 
         def put(piece: Answered) -> None:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in piece.rows())
+            file.writelines(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in piece.rows())
 
         yield put
 
@@ -264,6 +287,10 @@ def whole(path: Path) -> Iterator[Path]:
 @DEVICE
 @PRECISION
 @click.option("--strict", is_flag=True, help="Table: a cell that cannot be read is an error.")
+@click.option(
+    "--encoding", metavar="NAME", default="", help="Table: how a text file's letters are written (as in training)."
+)
+@click.option("--sheet", metavar="NAME", default="", help="Table: which sheet of an Excel file (as in training).")
 @AS_JSON
 @OPENS
 def command(run: str, inputs: tuple[str, ...], out: str | None, as_json: bool, **options: Any) -> None:

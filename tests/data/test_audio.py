@@ -376,9 +376,7 @@ def test_nothing_left(tmp_path: Path, make: SimpleNamespace) -> None:
     assert refused(silent) == f"{silent} holds nothing but silence, a/1.wav to begin with: record it again"
     one = make.write(tmp_path / "one", {"a/1.wav": wav(tone()), "a/2.wav": wav(tone())})
     assert (
-        refused(one)
-        == f"{one} has only one class (a): there is nothing to tell apart, add a folder for a second class, "
-        "or say where names hold the class with --label-from '{label}_*'"
+        refused(one) == f"{one} has only one class (a): there is nothing to tell apart, add a folder for a second class"
     )
     flat = make.write(tmp_path / "flat", {"1.wav": wav(tone()), "2.wav": wav(tone())})
     assert refused(flat) == (
@@ -463,3 +461,14 @@ def test_a_batch_prepared_in_slices_is_the_batch() -> None:
     whole = task.prepare({"x": rows})["x"]
     parts = torch.cat([task.prepare({"x": part})["x"] for part in rows.split(4)])
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("between", [b"", b"LIST" + struct.pack("<I", 3) + b"abc\0"])
+def test_samples_in_two_parts_are_refused(between: bytes, tmp_path: Path, make: SimpleNamespace) -> None:
+    whole = wav(tone())
+    second = between + b"data" + struct.pack("<I", 200) + bytes(200)
+    twice = b"RIFF" + struct.pack("<I", len(whole) - 8 + len(second)) + whole[8:] + second
+    root = make.write(tmp_path, few(a__3_wav=twice))
+    assert "the first is a/3.wav (samples in two parts ('data' twice): save it anew as one)" in refused(root)
+    with pytest.raises(ValueError, match="samples in two parts"):
+        recording.probe(twice)

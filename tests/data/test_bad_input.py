@@ -96,9 +96,13 @@ def test_folder_of_archives(tmp_path: Path, make: SimpleNamespace) -> None:
 
 def test_only_one_class(tmp_path: Path, make: SimpleNamespace) -> None:
     root = make.write(tmp_path / "x", make.pictures(["cat/1.png", "cat/2.png"]))
-    assert refused(root) == (
-        f"{root} has only one class (cat): there is nothing to tell apart, add a folder for a second class, "
-        "or say where names hold the class with --label-from '{label}_*'"
+    only = f"{root} has only one class (cat): there is nothing to tell apart, add a folder for a second class"
+    assert refused(root) == only
+    assert refused(make.write(root, make.pictures(["cat/dog_1.png"]))) == only
+    told = make.write(tmp_path / "y", make.pictures([f"all/{name}_{i}.png" for name in ("cat", "dog") for i in "12"]))
+    assert refused(told) == (
+        f"{told} has only one class (all): there is nothing to tell apart, add a folder for a second class, or say where "
+        "names hold the class with --label-from '{label}_*'"
     )
     assert refused((X, ["a"] * 4)) == "data has only one class (a): there is nothing to tell apart, add a second class"
 

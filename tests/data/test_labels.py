@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
+import shendu
 import shendu.data
 from shendu.data import Dataset, labels
 from shendu.data.cells import ABSENT
@@ -24,6 +28,7 @@ from shendu.data.fields.row import Row
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.shown import option, plain
 from shendu.tasks import from_file
 from shendu.tasks.classify import Classify
 
@@ -54,16 +59,17 @@ def test_a_word_is_a_class(word: str, tmp_path: Path) -> None:
         assert set(data.classes) == {word, "crack", "dent"}
         assert len(data.splits["train"]) == 30
         assert (
-            f"'{word}' is one of the classes of y (if it means that nothing is known: --missing {word})" in data.notes
+            f"'{word}' is one of the classes of y (if it means that nothing is known: {option('--missing', word)})"
+            in data.notes
         )
 
 
 def test_a_word_is_missing_where_it_is_said(tmp_path: Path) -> None:
     data = from_csv(tmp_path, ["NA", "crack", "?", "dent"] * 10, missing="NA,?")
     assert data.classes == ("crack", "dent")
-    assert "--missing NA, ?: 20 cells of y" in data.notes
+    assert "--missing 'NA,?': 20 cells of y" in data.notes
     assert "20 of 40 rows of the train part have no y and are left out" in data.notes
-    assert "--missing NA,?: no cell of the columns to learn from says so" in data.notes
+    assert "--missing 'NA,?': no cell of the columns to learn from says so" in data.notes
     frame = pa.table({"it": ["NA", "red", "blue"] * 10, "m": [-999, 1, 2] * 10, "y": ["p", "q"] * 15})
     data = shendu.data.open(frame, target="y", missing="NA,-999")
     assert "--missing NA,-999: 10 cells of it, 10 cells of m" in data.notes
@@ -264,3 +270,65 @@ def test_an_index_that_is_asked_for() -> None:
     assert row.parse(frame.head(2))[""][:, 1].tolist() == [0, 7]  # type: ignore[attr-defined]
     series = pd.DataFrame({"v": np.arange(60) % 7.0}, index=pd.date_range("2020-01-01", periods=60, name="when"))
     assert shendu.data.open(series, horizon=3).input == shendu.data.open(series, time="when").input
+
+
+# ---- dates, decimals and what else Python has
+
+
+@pytest.mark.parametrize(
+    ("targets", "values"),
+    [
+        ([Decimal("1.10"), Decimal("2.20")], (Decimal("1.10"), Decimal("2.20"))),
+        ([dt.time(1), dt.time(2, 3, 4, 5)], (dt.time(1), dt.time(2, 3, 4, 5))),
+        ([dt.date(2024, 1, 1), dt.date(2024, 1, 2)], (dt.date(2024, 1, 1), dt.date(2024, 1, 2))),
+        ([pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02 03:04:05.678")], None),
+        ([pd.Timestamp("2024-01-01", tz="Europe/Berlin"), pd.Timestamp("2024-06-01", tz="Europe/Berlin")], None),
+        ([pd.Timedelta(days=1), pd.Timedelta(days=-2, seconds=5, microseconds=7)], None),
+        ([dt.timedelta(hours=30), dt.timedelta(seconds=1)], None),
+        ([pd.Timestamp(1), pd.Timestamp(2)], ("1970-01-01 00:00:00.000000001", "1970-01-01 00:00:00.000000002")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_labels_from_python(targets: list[Any], values: tuple[Any, ...] | None, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": np.arange(30) / 2, "y": targets * 15})
+    frame.to_parquet(tmp_path / "a.parquet")
+    for given_ in (frame, tmp_path / "a.parquet"):
+        field = shendu.data.open(given_, target="y", task="classes").fields["target"]
+        assert isinstance(field, Category)
+        assert set(field.values) == set(values or targets)
+        assert Field.from_json(field.to_json()).values == field.values  # type: ignore[attr-defined]
+        assert json.loads(json.dumps(plain(list(field.values)))) == list(field.names)
+
+
+def test_moments_and_periods_say_what_they_come_back_as() -> None:
+    frame = pd.DataFrame({"n": np.arange(30) / 2, "y": pd.PeriodIndex(["2024-01", "2024-02"] * 15, freq="M")})
+    data = shendu.data.open(frame, target="y")
+    assert data.fields["target"].values == (dt.datetime(2024, 1, 1), dt.datetime(2024, 2, 1))  # type: ignore[attr-defined]
+    assert "the classes of y are moments, and come back as datetime.datetime" in data.notes
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64(), pa.timestamp("s"), pa.timestamp("ns", "UTC")], ids=str)
+def test_dates_as_the_target(kind: pa.DataType, tmp_path: Path) -> None:
+    days = pa.array([dt.datetime(2024, 1, 1 + i % 2) for i in range(40)], pa.timestamp("ms")).cast(kind)
+    parquet.write_table(pa.table({"n": [i / 2 for i in range(40)], "y": days}), tmp_path / "a.parquet")
+    data = shendu.data.open(tmp_path / "a.parquet", target="y")
+    assert len(data.classes) == 2
+    assert "y is learned as 2 classes, since it holds dates" in data.notes
+    with pytest.raises(
+        UserError, match=r"the target y of .* holds dates, and a number is learned: .*; to forecast .*: --time y"
+    ):
+        shendu.data.open(tmp_path / "a.parquet", target="y", task="numbers")
+
+
+def test_answers_of_such_labels_are_json(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": np.arange(40) % 2.0, "y": [Decimal("1.10"), Decimal("2.20")] * 20})
+    run = shendu.train("tabm", frame, target="y", task="classes", steps=5, quiet=True, out=tmp_path / "run")
+    (row,) = run.predict({"n": 0.0})
+    assert isinstance(row["label"], Decimal)
+    from shendu.verbs.predict import write
+
+    frame.to_parquet(tmp_path / "a.parquet")
+    for suffix in ("jsonl", "csv", "parquet"):
+        assert write(run.path, tmp_path / "a.parquet", out=tmp_path / f"out.{suffix}")[1] == 40
+    first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert first["label"] in ("1.10", "2.20")

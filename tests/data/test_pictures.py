@@ -613,3 +613,22 @@ def test_mutated_pictures_give_pixels_or_one_line(
 def test_bytes_behind_a_jpegs_beginning(data: bytes) -> None:
     size = picture_file._plain_jpeg(b"\xff\xd8\xff\xe0" + data)
     assert size is None or size[0] * size[1] <= picture_file.PIXELS_MOST
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("gif", "gif"), ("tiff", "tif"), ("webp", "webp"), ("png", "png")])
+@pytest.mark.parametrize("where", [0, 3])
+def test_only_the_first_of_several_frames_is_read(
+    kind: str, suffix: str, where: int, tmp_path: Path, make: SimpleNamespace
+) -> None:
+    first, second = photo(16, 16, 1), photo(16, 16, 2)
+    one = saved(first, kind)
+    more = saved(Pillow.fromarray(first), kind, save_all=True, append_images=[Pillow.fromarray(second)])
+    files = {f"{'ab'[i % 2]}/{i}.{suffix}": more if i == where else one for i in range(6)}
+    data = shendu.data.open(make.write(tmp_path, files))
+    assert data.notes == (
+        f"1 picture of several frames or pages: the first is read, as of {'ab'[where % 2]}/{where}.{suffix}",
+    )
+    images = data.splits["train"].column("image").astype(int)
+    assert np.abs(images - images[1]).max() <= 16, "WebP is lossy"
+    assert picture_file.several(more)
+    assert not picture_file.several(one)

@@ -178,7 +178,7 @@ def test_words_that_say_that_nothing_is_known(tmp_path: Path) -> None:
     data = opened(tmp_path / "a", months(60), said, missing="-999,lost")
     wanted = opened(tmp_path / "b", months(60), [*values[:30], "", "", *values[32:]])
     np.testing.assert_array_equal(data.splits["train"].column("window"), wanted.splits["train"].column("window"))
-    assert "--missing -999, lost: 2 cells of sales" in data.notes
+    assert "--missing -999,lost: 2 cells of sales" in data.notes
     column = data.fields["window"]
     ((_, _, read),) = items(column, tmp_path / "a" / "s.csv")
     assert read["x"][30] == read["x"][31] == values[29]

@@ -163,7 +163,8 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.csv",
         GOOD.encode() + b"1,\x81\x8d,u\n",
         {},
-        "{} is neither UTF-8, UTF-16 nor cp1252 text (byte 0x81): save it as UTF-8",
+        "{} is neither UTF-8, UTF-16 nor cp1252 text (byte 0x81): name its encoding with --encoding "
+        "(cp1251, koi8-r, cp1250, shift_jis, gb18030, big5, euc-kr, …), or save it as UTF-8",
     ),
     "gz cut": (
         "a.csv.gz",
@@ -291,7 +292,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.csv",
         GOOD,
         {"types": ("b=ordered",)},
-        "--type b=ordered does not say the order: write it like --type b=ordered:low|middle|high",
+        "--type b=ordered does not say the order: write it like --type 'b=ordered:low|middle|high'",
     ),
     "type of no column": (
         "a.csv",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from shendu.data.tables.files import recognised
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.recipes import labelled
+from shendu.shown import option
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -612,3 +614,69 @@ def test_tables_that_lie_deeper_are_named(tmp_path: Path) -> None:
         UserError, match=f"the tables of {tmp_path} lie deeper: name their folder, such as {tmp_path}/data"
     ):
         shendu.data.open(tmp_path, target="bought")
+
+
+# ---- names of files
+
+
+@pytest.mark.parametrize("name", ["{}.png", "images/{}.JPG", "C:\\a\\{}.tiff", "/data/{}.jpeg", "IMG_{}.webp"])
+def test_names_of_pictures_are_no_numbers(name: str, tmp_path: Path) -> None:
+    lines = ["filename,size,label", *(f"{name.format(i)},{i % 7},{'ab'[i % 2]}" for i in range(60))]
+    with pytest.raises(UserError) as found:
+        opened(tmp_path / "labels.csv", "\n".join(lines) + "\n", target="label")
+    assert str(found.value) == (
+        f"column filename holds names of picture files, such as '{name.format(0)}', and a table does not read what is in them: "
+        "put the pictures into class folders, or the files themselves into the cells (Parquet, as `datasets` writes it); or "
+        "leave the column out with --type filename=ignore"
+    )
+    data = opened(tmp_path / "labels.csv", "\n".join(lines) + "\n", target="label", types=("filename=ignore",))
+    assert list(fields_of(data)) == ["size"]
+
+
+def test_other_names_of_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"column it holds names of recording files, such as '0\.wav'"):
+        column_of(tmp_path, [f"{i}.wav" for i in range(40)])
+    data, field, _ = column_of(tmp_path, [f"{i % 4}.png" for i in range(40)])
+    assert field is not None
+    assert (field.kind, set(field.names)) == ("category", {"0.png", "1.png", "2.png", "3.png"})
+    assert "column it: names of picture files are categories, what is in the files is not read" in data.notes
+    data, field, _ = column_of(tmp_path, [f"https://a.b/{i}.jpg" for i in range(40)])
+    assert field is None
+    assert "left out: it (links to pictures)" in data.notes
+
+
+def test_a_folder_of_pictures_and_a_table_of_their_classes(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        Image.new("L", (8, 8), i).save(tmp_path / "images" / f"{i}.png")
+    (tmp_path / "labels.csv").write_text("filename,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(6)))
+    with pytest.raises(UserError) as found:
+        shendu.data.open(tmp_path)
+    assert str(found.value) == (
+        f"{tmp_path} has only one class (images), and labels.csv (may name the classes, but is not read beside pictures): there is "
+        "nothing to tell apart, add a folder for a second class"
+    )
+
+
+# ---- advice that can be followed as it stands
+
+
+@pytest.mark.parametrize(
+    "name", ["house price", "a<b", "price $", "it's", "a|b", "größe", "a=b", "% a", "#1", "a;b", "*"]
+)
+def test_advice_works_in_a_shell(name: str, tmp_path: Path) -> None:
+    quoted = '"' + name + '"'
+    lines = [f"{quoted},id,y", *(f"{i % 7}.5,{i},{'ab'[i % 2]}" for i in range(60))]
+    data = opened(tmp_path / "a.csv", "\n".join(lines) + "\n", target="y")
+    (note,) = (note for note in data.notes if f": {name} (another: " in note)
+    words = shlex.split(note.split("(another: ")[1].removesuffix(")"))
+    assert words == ["--type", f"{name}=category"]
+    again = opened(tmp_path / "a.csv", "\n".join(lines) + "\n", target="y", types=(words[1],))
+    assert fields_of(again)[name].kind == "category"
+
+
+@pytest.mark.parametrize("word", ["<NA>", "?", "none", "#N/A", "a b", "größe=1", ""])
+def test_an_option_is_one_word_of_a_shell(word: str) -> None:
+    assert shlex.split(option("--missing", word), comments=True) == ["--missing", word]

@@ -388,7 +388,7 @@ def test_of_a_huge_file_the_beginning_is_read(tmp_path: Path, make: SimpleNamesp
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "not a text but binary data"),
         (bytes(100), "not a text but binary data"),
         (b"\x7fELF\x01\x02\x01\0\0\0\0\0\0\0\0\0\x03", "not a text but binary data"),
-        (b"\xff\xd8\xff\xe0 \x81\x8d", "neither UTF-8 nor Windows-1252 text"),
+        (b"\xff\xd8\xff\xe0 \x81\x8d", "neither UTF-8 nor, by its letters, Windows-1252 text"),
         (b"\xff\xfea\0\0\xd8b\0", "no valid UTF-16"),
         (b"\xff\xfe\0\0\xff\xff\xff\xff", "no valid UTF-32"),
     ],

@@ -22,6 +22,7 @@ from shendu.data.tables.target import choose_target
 from shendu.errors import UserError
 from shendu.field import Field
 from shendu.reading import Published, Reading
+from shendu.shown import option
 
 GARBLED = r"\x{FFFD}|Ã[\x{80}-\x{BF}]|â€|Â[\x{A0}-\x{BF}]"
 """UTF-8 that was once read as cp1252, or signs that were lost."""
@@ -97,12 +98,14 @@ def check_table(subject: Subject) -> Iterator[Finding]:
     for part, (path, facts) in tables_of(subject).items():
         comma = False
         if (files.recognised(path) or "csv") == "csv":
-            how = delimited.layout(path, names=facts.names, skip=int(part in facts.skip))
+            how = delimited.layout(
+                path, names=facts.names, skip=int(part in facts.skip), encoding=subject.reading.encoding
+            )
             cells_of, ragged = delimited.read(path, how, True)
             comma = how.comma
             yield from _of_file(path, how.encoding, ragged)
         else:
-            cells_of = formats.read(path, True)[0]
+            cells_of = formats.read(path, subject.reading)[0]
         if part == "train":
             said = kinds.parse_types(subject.reading.types, cells_of.column_names)
             target = choose_target(cells_of.column_names, subject.reading.target or facts.target, str(path))[0]
@@ -166,7 +169,8 @@ def _mixed(columns: list[Cells], comma: bool) -> Iterator[Finding]:
                 "mixed types",
                 other,
                 f"column {column.name}: {numbers:,} numbers and {other:,} words among them",
-                f"correct the words, or say what the column is: --type {column.name}=number (words count as missing) or category",
+                f"correct the words, or say what the column is: {option('--type', f'{column.name}=number')} (words count as "
+                "missing) or category",
                 tuple(Example(f"'{word[:60]}' {times:,} times") for word, times in some),
             )
         yield from _written(column)

@@ -28,7 +28,7 @@ class Category(Field):
     dtype: ClassVar[str] = "int64"
 
     names: tuple[str, ...]
-    type: Literal["text", "int", "float", "bool"] = field(
+    type: Literal["text", "int", "float", "bool", "decimal", "date", "time", "datetime", "duration"] = field(
         default="text", compare=False, repr=False, metadata={"rare": True}
     )
     """Of the labels, as they came from Python; the names are their texts."""

@@ -115,9 +115,10 @@ class Plan:
                 )
         if len(found) < 2:
             beside = f", and {self.hint}" if self.hint else ""
+            more = ", or say where names hold the class with --label-from '{label}_*'"
             raise UserError(
-                f"{place} has only one class ({found[0]}){beside}: there is nothing to tell apart, "
-                "add a folder for a second class, or say where names hold the class with --label-from '{label}_*'"
+                f"{place} has only one class ({found[0]}){beside}: there is nothing to tell apart, add a folder for a second "
+                f"class{more if hold_labels(self.names()) else ''}"
             )
         return found
 
@@ -283,6 +284,15 @@ def labels_of(rows: Rows, pattern: str) -> dict[str, str]:
         if found:
             return found
     return {name: match[1] for name, folders in rows if (match := fits.search("/".join(folders))) and match[1]}
+
+
+def hold_labels(names: list[str]) -> bool:
+    """Whether files are called as by a label and what tells them apart: cat_1.png, cat_2.png, dog_1.png."""
+    found = [match[1] for name in names if (match := _LABELLED.match(name[name.rfind("/") + 1 :]))]
+    return len(found) == len(names) and 1 < len(set(found)) <= len(found) / 2
+
+
+_LABELLED = re.compile(r"([^_]*[^\W\d_][^_]*)_.")
 
 
 def label_pattern(pattern: str) -> re.Pattern[str] | None:

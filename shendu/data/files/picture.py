@@ -32,6 +32,8 @@ class Size(NamedTuple):
     """Gray of more than 8 bits, so that its black and white have to be known."""
     cut: bool = False
     """Colours of 16 bits, of which the upper 8 are read."""
+    several: bool = False
+    """Frames or pages, of which the first is read."""
 
 
 _FORMATS = ("PNG", "JPEG", "PPM", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000")
@@ -77,7 +79,25 @@ def probe(data: bytes) -> Size:
     turned = told and orientation(picture) >= 5
     height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
     deep = is_deep(picture)
-    return Size(height, width, picture.mode in _GRAY, deep, not deep and _is_cut(picture, data))
+    return Size(height, width, picture.mode in _GRAY, deep, not deep and _is_cut(picture, data), _is_several(picture))
+
+
+def _is_several(picture: Picture) -> bool:
+    """Whether a file holds more than one picture, as animations and documents of several pages do."""
+    try:
+        pages = picture.format == "TIFF"
+        return getattr(picture, "n_frames", 1) > 1 if pages else bool(getattr(picture, "is_animated", False))
+    except Exception:  # Pillow's plugins raise anything on damaged bytes: the first picture is there
+        return False
+
+
+def several(data: bytes) -> bool:
+    """The same of a file's bytes; formats that hold one picture only are told by their first ones."""
+    return not data.startswith(_ONE) and _is_several(_open(data))
+
+
+SEVERAL = "of several frames or pages: the first is read"
+_ONE = (b"\xff\xd8", b"BM", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 
 
 def _is_cut(picture: Picture, data: bytes) -> bool:
@@ -165,7 +185,7 @@ def alike(data: bytes, field: Image) -> np.ndarray | None:
     """The pixels of a picture of 8 bits that has the field's size, and is gray where the field is; None for another one."""
     plain = _plain_jpeg(data)
     size = plain or probe(data)
-    if (size.height, size.width, 1 if size.gray else 3) != field.stored or size.deep or size.cut:
+    if (size.height, size.width, 1 if size.gray else 3) != field.stored or size.deep or size.cut or size.several:
         return None
     picture = _decoded_jpeg(data, field) if plain else None
     return pixels(data, field) if picture is None else _stored(picture, field)

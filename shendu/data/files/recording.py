@@ -153,6 +153,7 @@ class Wave:
             if name == b"fmt ":
                 form = data[at : at + min(size, 40)]
             elif name == b"data":
+                _check_alone(data, at + size + size % 2)
                 return cls._of_form(form, data, at, size)
             at += size + size % 2
         raise ValueError("a WAV file without samples")
@@ -187,6 +188,17 @@ class Wave:
         else:
             kind = self.kind
         return sound.scaled(raw.view(kind)).reshape(-1, self.channels)
+
+
+def _check_alone(data: bytes, at: int) -> None:
+    """Raises ValueError for a second part of samples behind the first: libsndfile refuses such a file, and half of it is no recording."""
+    for _ in range(CHUNKS_MOST):
+        if at + 8 > len(data) or not _is_name(data[at : at + 4]):
+            return
+        if data[at : at + 4] == b"data":
+            raise ValueError("samples in two parts ('data' twice): save it anew as one")
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
 
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE

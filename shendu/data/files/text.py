@@ -6,6 +6,7 @@ import codecs
 import re
 from pathlib import Path
 
+from shendu.data.files import encodings
 from shendu.errors import UserError
 
 BYTES_MOST = 1 << 20
@@ -25,7 +26,7 @@ def read_text(path: Path) -> str:
 def decoded(data: bytes) -> tuple[str, str]:
     """(the text, its encoding) of a file's bytes, the last character of which may be cut; raises ValueError for no text.
 
-    UTF-8, UTF-16 and UTF-32 by their mark or by where their zeros are; what is none of them is Windows-1252.
+    UTF-8, UTF-16 and UTF-32 by their mark or by where their zeros are; what is none of them is Windows-1252 if its letters are so.
     """
     if not data:
         raise ValueError("an empty file")
@@ -36,10 +37,9 @@ def decoded(data: bytes) -> tuple[str, str]:
         if encoding:
             raise ValueError(f"no valid {_CALLED[encoding]}") from None
         encoding = "cp1252"
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            raise ValueError("neither UTF-8 nor Windows-1252 text") from None
+        if not encodings.western(data):
+            raise ValueError("neither UTF-8 nor, by its letters, Windows-1252 text") from None
+        text = data.decode(encoding)
     text = text.removeprefix("\ufeff")
     if len(_CONTROL.findall(text[:_LOOKED_AT])) > len(text[:_LOOKED_AT]) / 100:
         raise ValueError("not a text but binary data")

@@ -50,7 +50,9 @@ class Pictures(ClassFolders):
 
     def noted(self, data: bytes, field: Image) -> tuple[np.ndarray, str]:
         beyond = field.levels and pixels.beyond(picture.deep(data), field.levels)
-        return self.row(data, field), pixels.beyond_told(field.levels) if beyond else ""
+        told = [pixels.beyond_told(field.levels)] if beyond else []
+        told += [f"pictures {picture.SEVERAL}"] if picture.several(data) else []
+        return self.row(data, field), "; ".join(told)
 
     def reason(self, error: Exception) -> str:
         return picture.reason(error)
@@ -94,6 +96,9 @@ def _read(tree: Tree, laid: Plan, name: str, room: Room, skip_bad: bool, classes
     if len(bad) == len(laid.names()):
         raise UserError(f"{name} has no readable picture: {first(bad)}")
     notes += _cut(images, sizes, name)
+    several = [entry for entry in sizes if sizes[entry].several and entry not in bad]
+    if several:
+        notes.append(f"{count(len(several), 'picture')} {picture.SEVERAL}, as of {line(min(several))}")
     number = {label: i for i, label in enumerate(classes)}
     splits = {}
     for split, array in images.items():
@@ -118,7 +123,7 @@ def _first(tree: Tree, names: list[str]) -> Image | None:
         size = picture.probe(next(read() for _, read in tree.each(names[:1])))
     except Exception:  # Pillow's plugins raise anything on damaged bytes
         return None
-    if max(size.height, size.width) > SIDE_MOST or size.deep or size.cut:
+    if max(size.height, size.width) > SIDE_MOST or size.deep or size.cut or size.several:
         return None
     return Image(height=size.height, width=size.width, channels=1 if size.gray else 3)
 

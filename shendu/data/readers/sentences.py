@@ -23,6 +23,7 @@ from shendu.data.reader import USUAL, Claim, Items, Key, Place, Reader, short, t
 from shendu.errors import UserError, unknown
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.shown import option
 
 SOURCE, TARGET = "source", "target"
 FILE_MOST = 4 << 30
@@ -116,7 +117,7 @@ def parallel(path: Path, parts: Parts, left_out: list[str], reading: Reading) ->
             there = next(iter(files.values()))
             raise UserError(f"{path} has {there} but no {part} file of {lacks[0]} beside it; add it, or remove {there}")
     paths = {f"{part}.{language}": path / parts[part][language] for part in parts for language in (source, target)}
-    notes = [f"sentences are translated from {source} to {target}; --target {source} turns it round"]
+    notes = [f"sentences are translated from {source} to {target}; {option('--target', source)} turns it round"]
     if left_out:
         notes.append(f"further test files, left out: {', '.join(left_out)}")
     return Found(paths, source, target, reading, tuple(notes))

@@ -18,6 +18,7 @@ from shendu.data.reader import USUAL, Items, Reader
 from shendu.errors import UserError, near
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.shown import option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -167,7 +168,8 @@ def decoded(
     least, most = int(lengths.min()), column.length
     span = f"{most}" if least == most else f"{least} to {most}"
     notes = [
-        f"{what} read as sequences of {''.join(letters)}, {span} letters long (another: --type {names[0]}=category)"
+        f"{what} read as sequences of {''.join(letters)}, {span} letters long "
+        f"(another: {option('--type', f'{names[0]}=category')})"
     ]
     unread = [name for name in tables["train"].column_names if name not in (*names, target)]
     if unread:

@@ -30,6 +30,7 @@ from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
 from shendu.field import Field
 from shendu.reading import Reading
+from shendu.shown import option
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +94,7 @@ class SeriesReader(Reader):
                 raise UserError(
                     f"{path} is a folder: name the table in it" if path.is_dir() else f"no such file: {path}"
                 )
-            found, notes, comma = formats.read(path, reading.skip_bad)
+            found, notes, comma = formats.read(path, reading)
             yield from (("", [], note) for note in notes)
             line = line_for(found, field, where, comma)
         if len(line.values) < field.window:
@@ -171,7 +172,7 @@ def line_of(
     ways = timeline.ways(Cells(time, found.column(time)), where, form)
     cells = Cells(value, found.column(value), missing)
     values, written, told = _numbers(cells, where, comma, numbers, sign)
-    said = (f"--missing {', '.join(missing)}: {cells.left:,} cells of {value}",) if missing else ()
+    said = (f"{option('--missing', ','.join(missing))}: {cells.left:,} cells of {value}",) if missing else ()
     lines, refusals = [], []
     for way in ways:
         try:
@@ -359,9 +360,9 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
 def _columns(found: pa.Table, reading: Reading, where: str) -> tuple[str, str, list[str]]:
     """(the column of times, the column to forecast, notes). Raises UserError."""
     names, notes = found.column_names, []
-    for option, name in (("time", reading.time), ("target", reading.target)):
+    for asked, name in (("time", reading.time), ("target", reading.target)):
         if name and name not in names:
-            raise UserError(f"{where} has no column '{name}' for --{option}{near(name, names)}")
+            raise UserError(f"{where} has no column '{name}' for --{asked}{near(name, names)}")
     if reading.time and reading.time == reading.target:
         raise UserError(
             f"--time and --target are both {reading.time}: name the column that is to be forecast with --target"
@@ -397,13 +398,15 @@ def _said_form(found: pa.Table, reading: Reading, time: str, where: str) -> str:
 
     kind, form = parse_types(reading.types, found.column_names).get(time, ("date", ""))
     if kind != "date":
-        raise UserError(f"--type {time}={kind}: rows are ordered by times; leave it out, or write --type {time}=date")
+        raise UserError(
+            f"{option('--type', f'{time}={kind}')}: rows are ordered by times; leave it out, or write {option('--type', f'{time}=date')}"
+        )
     column = Cells(time, found.column(time))
     unread = np.isnat(times.of_cells(column, form).wall) if form and not column.is_time else np.zeros(0, bool)
     if unread.any():
         raise UserError(
-            f"--type {time}=date:{form}: {where} holds '{column.written(int(unread.argmax()))}' in row {unread.argmax() + 1:,}, "
-            "which is not written so: correct it, or leave the form out"
+            f"{option('--type', f'{time}=date:{form}')}: {where} holds '{column.written(int(unread.argmax()))}' in row "
+            f"{unread.argmax() + 1:,}, which is not written so: correct it, or leave the form out"
         )
     return form
 

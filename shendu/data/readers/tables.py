@@ -19,7 +19,7 @@ from shendu.data.files import cache, layout
 from shendu.data.reader import LAST, USUAL, Claim, Items, Key, Place, Reader, is_path
 from shendu.data.readers import pictures, recordings, sequences, series, texts
 from shendu.data.tables import files, loading
-from shendu.data.tables.files import SUFFIXES
+from shendu.data.tables.files import ALONE, SUFFIXES
 from shendu.data.tables.loading import Loaded
 from shendu.errors import UserError, near
 from shendu.field import Field, check_strict
@@ -38,7 +38,7 @@ FILES = "text"
 
 
 class Tables(Reader):
-    """CSV and its kin, Parquet, JSONL, Arrow, Excel, ARFF: a file, train.csv and test.csv, or what `datasets` saved."""
+    """CSV and its kin, Parquet, JSON, Arrow, Excel, ARFF: a file, train.csv and test.csv, or what `datasets` saved."""
 
     name = "tables"
 
@@ -74,7 +74,8 @@ class Tables(Reader):
         if len(fields) != 1 or (kind := next(iter(fields.values())).kind) not in KINDS:
             return 0.0
         if isinstance(given, str | Path):
-            spelled = Path(given).suffix.lower() in SUFFIXES and is_path(str(given), frozenset(SUFFIXES))
+            known = frozenset((*SUFFIXES, *ALONE))
+            spelled = Path(given).suffix.lower() in known and is_path(str(given), known)
             if spelled or kind == Text.kind:
                 return 0.95 if spelled or files.packed(given) else 0.0
             return 0.5 if is_path(str(given)) else LAST
@@ -99,8 +100,11 @@ class Tables(Reader):
                 yield from _rows(iter([table]), name, field, f"{part} " if len(found) > 1 else "", [])
             return
         ragged: list[int] = []
-        tables = formats.pieces(given, read_by(field), ragged=ragged if reading.skip_bad else None)
+        told: list[str] = []
+        bad = ragged if reading.skip_bad else None
+        tables = formats.pieces(given, read_by(field), ragged=bad, reading=reading, told=told)
         yield from _rows(tables, name, field, "", ragged)
+        yield from (("", [], note) for note in told)
         if ragged:
             yield (
                 "",
@@ -167,6 +171,7 @@ def options(reading: Reading, facts: Published | None = None) -> dict[str, Any]:
     return {
         "kind": "table", "target": reading.target, "types": list(reading.types), "task": reading.task,
         "skip_bad": reading.skip_bad, "missing": [*reading.absent, *facts.missing], "strict": reading.strict,
+        "encoding": reading.encoding, "sheet": reading.sheet,
         "published": [facts.target, list(facts.names), list(facts.skip), facts.label_end],
     }  # fmt: skip
 
@@ -322,10 +327,12 @@ def _targets(
     """(targets as they are stored, which rows have one, notes). Raises UserError for a class that the run has not."""
     from shendu.data import cells, labels, offsets
     from shendu.data.column import Column
-    from shendu.data.tables.target import class_codes, unread_target
+    from shendu.data.tables.target import class_codes, dates_told, unread_target
 
     column = cells.Cells(name, read.column(name), reading.absent)
     if isinstance(target, Number):
+        if column.is_time:
+            raise dates_told(name, where)
         form = cells.reread(column, Column(name=name, kind="number", form=target.form), "," if comma else None)
         (away,) = target.offset or (0.0,)
         values = cells.less(column, form, away)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv
 
+from shendu.data.files import encodings
 from shendu.errors import UserError, near
 
 SIZE_MOST = 1 << 30
@@ -26,7 +27,9 @@ def read(path: Path) -> pa.Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        text = path.read_text(encoding="cp1252", errors="replace")
+        if not encodings.western(path.read_bytes()):
+            raise UserError(f"{path} is neither UTF-8 nor, by its letters, cp1252 text: save it as UTF-8") from None
+        text = path.read_text(encoding="cp1252")
     names, start, first = _header(text, path)
     body = "\n".join(line for line in text[start:].splitlines() if line.strip() and not line.startswith("%"))
     if not body:

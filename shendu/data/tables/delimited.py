@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from shendu.data import frames
+from shendu.data.files import encodings
 from shendu.data.frames import COLUMNS_MOST, one_line
 from shendu.data.tables.files import DELIMITERS
 from shendu.errors import UserError
@@ -54,12 +55,15 @@ class Layout:
     """Numbers have a decimal comma."""
 
 
-def layout(path: Path, *, names: tuple[str, ...] = (), known: tuple[str, ...] = (), skip: int = 0) -> Layout:
+def layout(
+    path: Path, *, names: tuple[str, ...] = (), known: tuple[str, ...] = (), skip: int = 0, encoding: str = ""
+) -> Layout:
     """Found out from the whole file (encoding, quotes) and from its first rows (delimiter, header).
 
-    `names`: the columns of a file without header; `known`: the columns that a header is recognised by. Raises UserError.
+    `names`: the columns of a file without header; `known`: the columns that a header is recognised by; `encoding`: as it is said.
+    Raises UserError.
     """
-    encoding, quotes = _survey(path)
+    encoding, quotes = _survey(path, encoding)
     text, whole = _head(path, encoding, skip)
     delimiter, rows = _delimiter(text, whole)
     if not any(cell.strip() for row in rows for cell in row):
@@ -206,33 +210,51 @@ def _stream(path: Path, encoding: str) -> Any:
     return stream if encoding == "utf-8" else pa.transcoding_input_stream(stream, encoding, "utf-8")
 
 
-def _survey(path: Path) -> tuple[str, int]:
-    """(encoding, number of quotes) of the whole file; raises UserError for what is no text."""
+def _survey(path: Path, said: str = "") -> tuple[str, int]:
+    """(encoding, number of quotes) of the whole file, which is in the encoding that is `said`; raises UserError for what is no text."""
     with raw(path) as file:
         start = file.read(4096)
-        encoding = _encoding(start, path)
-        decoder, valid, quotes = codecs.getincrementaldecoder(encoding)(), True, 0
+        encoding = encodings.known(said) if said else _encoding(start, path)
+        valid, unicode, quotes = _Valid(encoding), _Valid("utf-8"), 0
         piece = start
         while piece:
             quotes += piece.count(b'"')
-            if encoding == "utf-8" and b"\0" in piece:
+            if b"\0" in piece and not encoding.startswith(("utf-16", "utf-32", "utf_")):
                 raise UserError(f"{path} holds NUL bytes, so it is no text: export the table as CSV again")
-            try:
-                decoder.decode(piece)
-            except UnicodeDecodeError:
-                valid = False
+            valid.add(piece)
+            if said:
+                unicode.add(piece)
             piece = file.read(1 << 20)
-        try:
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            valid = False
-    if valid:
+    if said and encoding != "utf-8" and unicode.is_so() and not unicode.plain:
+        raise UserError(f"{path} is UTF-8 text, and --encoding {said} is said: write --encoding utf-8")
+    if valid.is_so():
         return encoding, quotes
+    if said:
+        raise UserError(f"{path} is no text in {said}: {encodings.REFUSED}")
     if encoding != "utf-8":
         raise UserError(
             f"{path} is damaged {encoding.upper()} text (it may have been cut): copy it again, or save it as UTF-8"
         )
     return _western(path), quotes
+
+
+class _Valid:
+    """Whether the pieces of a text are all of an encoding, and of ASCII alone."""
+
+    def __init__(self, encoding: str) -> None:
+        self.decoder, self.valid, self.plain = codecs.getincrementaldecoder(encoding)(), True, True
+
+    def add(self, piece: bytes, final: bool = False) -> None:
+        self.plain = self.plain and piece.isascii()
+        try:
+            self.decoder.decode(piece, final=final)
+        except UnicodeError:
+            self.valid = False
+
+    def is_so(self) -> bool:
+        """At the text's end."""
+        self.add(b"", final=True)
+        return self.valid
 
 
 def _encoding(start: bytes, path: Path) -> str:
@@ -262,13 +284,19 @@ _BINARY = {
 
 
 def _western(path: Path) -> str:
-    """cp1252 where every byte means something in it."""
+    """cp1252 where every byte means something in it, and its words are those of a Western language; raises UserError."""
+    letters = encodings.Letters()
     with raw(path) as file:
         while piece := file.read(1 << 20):
+            letters.add(piece)
             if bad := re.search(rb"[\x81\x8d\x8f\x90\x9d]", piece):
                 raise UserError(
-                    f"{path} is neither UTF-8, UTF-16 nor cp1252 text (byte 0x{bad[0].hex()}): save it as UTF-8"
+                    f"{path} is neither UTF-8, UTF-16 nor cp1252 text (byte 0x{bad[0].hex()}): {encodings.REFUSED}"
                 )
+    if not letters.are_western:
+        raise UserError(
+            f"{path} is no UTF-8 text, and by its letters no Western European text (cp1252): {encodings.REFUSED}"
+        )
     return "cp1252"
 
 

@@ -25,6 +25,8 @@ SUFFIXES = {
 }
 SENT = frozenset(end for end, kind in SUFFIXES.items() if kind in ("csv", "jsonl", "parquet", "arrow"))
 """Endings of tables that a client may send."""
+ALONE = {".json": "json"}
+"""Those that are tables where they are named; beside other data they tell of it."""
 _MAYBE = ("", ".data", ".dat", ".txt", ".test", ".train", ".asc")
 """Endings of files that are tables where their lines have the same number of cells."""
 DELIMITERS = "\t;|,"
@@ -126,7 +128,7 @@ def ending(name: str) -> str:
 
 
 def recognised(path: Path) -> str:
-    """`csv`, `jsonl`, `parquet`, `arrow` or `excel`, by content and ending; empty: no table."""
+    """`csv`, `jsonl`, `json`, `parquet`, `arrow` or `excel`, by content and ending; empty: no table."""
     with path.open("rb") as file:
         head = file.read(4096)
     if head[:4] == b"PAR1":
@@ -135,7 +137,7 @@ def recognised(path: Path) -> str:
         return "arrow"
     packed = head[:2] == b"\x1f\x8b"
     ending = (path.with_suffix("") if packed and path.suffix.lower() == ".gz" else path).suffix.lower()
-    kind = SUFFIXES.get(ending, "")
+    kind = SUFFIXES.get(ending) or ALONE.get(ending, "")
     if head[:2] == b"PK" or head[257:262] == b"ustar":
         return "excel" if kind == "excel" else ""
     if kind or packed or ending not in _MAYBE:

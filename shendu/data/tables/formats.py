@@ -1,8 +1,7 @@
-"""Tables as they lie on a disk (CSV and its kin, Parquet, JSONL, Arrow, Excel, ARFF), as pyarrow tables."""
+"""Tables as they lie on a disk (CSV and its kin, Parquet, JSON, Arrow, Excel, ARFF), as pyarrow tables."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,35 +10,46 @@ import pyarrow as pa
 
 from shendu import untrusted
 from shendu.data import frames
-from shendu.data.tables import arff, delimited
+from shendu.data.reader import USUAL
+from shendu.data.tables import arff, delimited, excel, json_rows
 from shendu.data.tables.files import recognised
-from shendu.data.tables.nesting import Shallow
 from shendu.errors import UserError
+from shendu.reading import Reading
 
 _CELLS_PER_BYTE = 10_000
 _PIECE = 1 << 16
 
 
 def read(
-    path: Path, skip_bad: bool = False, *, names: tuple[str, ...] = (), skip: int = 0
+    path: Path, reading: Reading = USUAL, *, names: tuple[str, ...] = (), skip: int = 0
 ) -> tuple[pa.Table, list[str], bool]:
     """(the table, what was decided, whether its numbers have a decimal comma); text tables come as text cells.
 
     `names`: columns of a file without header; `skip`: lines that come first and are none of it. Raises UserError.
     """
     kind = recognised(path) or "csv"
+    notes: list[str] = []
+    if kind == "excel":
+        table, notes = excel.read(path, reading.sheet)
+        return frames.named(table, path), notes, False
     if kind != "csv":
         return frames.named(_READERS[kind](path), path), [], False
-    how = delimited.layout(path, names=names, skip=skip)
-    table, ragged = delimited.read(path, how, skip_bad)
-    notes = []
+    how = delimited.layout(path, names=names, skip=skip, encoding=reading.encoding)
+    table, ragged = delimited.read(path, how, reading.skip_bad)
     if ragged:
         notes.append(f"{ragged:,} rows of {path.name} with too few or too many cells left out (--skip-bad)")
     if not how.header and not names:
         notes.append(f"{path.name} has no header, so its columns are named {how.names[0]} to {how.names[-1]}")
-    if how.encoding != "utf-8":
-        notes.append(f"{path.name} read as {how.encoding} text")
+    notes += _encoding_told(path, how, reading)
     return table, notes, how.comma
+
+
+def _encoding_told(path: Path, how: delimited.Layout, reading: Reading) -> list[str]:
+    if how.encoding == "utf-8":
+        return []
+    guess = how.encoding == "cp1252" and not reading.encoding
+    more = ", since it is no UTF-8 and its words look Western European (another: --encoding NAME)" if guess else ""
+    return [f"{path.name} read as {how.encoding} text{more}"]
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -79,78 +89,11 @@ def _damaged(path: Path, what: str) -> UserError:
     return UserError(f"{path} is a damaged or truncated {what} file: download or copy it again")
 
 
-def _read_jsonl(path: Path) -> pa.Table:
-    from pyarrow import json as arrow_json
-
-    try:
-        with delimited.raw(path) as file:
-            options = arrow_json.ReadOptions(block_size=delimited.LINE_MOST)
-            table = arrow_json.read_json(pa.PythonFile(Shallow(file, path), mode="r"), options)
-    except (pa.ArrowException, UnicodeError) as error:
-        raise _json_fault(path, error) from error
-    return table
-
-
-def _json_fault(path: Path, error: Exception) -> UserError:
-    """The first line that is no flat object, or whose value is of another type than before."""
-    seen: dict[str, tuple[str, int]] = {}
-    with delimited.raw(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            if len(line) > delimited.LINE_MOST:
-                return UserError(
-                    f"{path} has line {number:,} longer than {delimited.LINE_MOST >> 20} MiB: one object a line is expected"
-                )
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                return UserError(f'{path} has no JSON in line {number:,}: write one object a line, like {{"a": 1}}')
-            if not isinstance(row, dict):
-                return UserError(f'{path} has no object in line {number:,}: write one object a line, like {{"a": 1}}')
-            for key, value in row.items():
-                kind = _json_kind(value)
-                before, at = seen.setdefault(key, (kind, number)) if kind else (kind, number)
-                if before != kind:
-                    return UserError(
-                        f"{path} has a {before} as '{key}' in line {at:,} and a {kind} in line {number:,}: make them alike"
-                    )
-    return UserError(
-        f"{path} cannot be read as JSON lines ({str(error).splitlines()[0][:120]}): write one flat object a line"
-    )
-
-
-def _json_kind(value: Any) -> str:
-    return {bool: "boolean", int: "number", float: "number", str: "text", list: "list", dict: "object"}.get(
-        type(value), ""
-    )
-
-
-def _read_excel(path: Path) -> pa.Table:
-    try:
-        import openpyxl
-    except ImportError:
-        raise UserError(f"{path} needs openpyxl: pip install 'shendu[excel]', or save the sheet as CSV") from None
-    try:
-        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
-        rows = [row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)]
-    except Exception as error:  # openpyxl raises whatever the damaged part made it raise
-        raise _damaged(path, "Excel") from error
-    if len(rows) < 2:
-        raise UserError(f"{path} has no rows below the header of its first sheet: add some")
-    names = [str(name).strip() if name is not None else f"column_{i + 1}" for i, name in enumerate(rows[0])]
-    width = max(map(len, rows))
-    names += [f"column_{i + 1}" for i in range(len(names), width)]
-    frames.check_unique(names, path)
-    columns = [[row[i] if i < len(row) else None for row in rows[1:]] for i in range(width)]
-    return pa.table([frames.typed(values) for values in columns], names=names)
-
-
 _READERS = {
     "parquet": _read_parquet,
     "arrow": read_arrow,
-    "jsonl": _read_jsonl,
-    "excel": _read_excel,
+    "jsonl": json_rows.read_lines,
+    "json": json_rows.read,
     "arff": arff.read,
 }
 
@@ -168,11 +111,21 @@ def _own_features(table: pa.Table) -> Any:
         return None
 
 
-def pieces(given: Any, known: tuple[str, ...], *, rows: int = 0, ragged: list[int] | None = None) -> Iterator[pa.Table]:
+def pieces(
+    given: Any,
+    known: tuple[str, ...],
+    *,
+    rows: int = 0,
+    ragged: list[int] | None = None,
+    reading: Reading = USUAL,
+    told: list[str] | None = None,
+) -> Iterator[pa.Table]:
     """A table's file, or an object, in pieces of some thousand `rows`; `known`: columns that a header is recognised by.
 
-    The numbers of rows with too few or too many cells go to `ragged`, where it is given. Raises UserError.
+    The numbers of rows with too few or too many cells go to `ragged`, where it is given, and what was decided to `told`. Raises
+    UserError.
     """
+    told = [] if told is None else told
     if not isinstance(given, str | Path):
         table = frames.from_object(given)
         yield from (
@@ -186,12 +139,15 @@ def pieces(given: Any, known: tuple[str, ...], *, rows: int = 0, ragged: list[in
         raise UserError(f"{path} is a folder: name the table in it")
     kind = recognised(path) or "csv"
     if kind == "csv":
-        how = delimited.layout(path, known=known)
+        how = delimited.layout(path, known=known, encoding=reading.encoding)
+        told += _encoding_told(path, how, reading)
         yield from delimited.pieces(path, how, ragged)
     elif kind == "parquet":
         yield from _parquet_pieces(path, rows or _PIECE)
     else:
-        for batch in read(path)[0].to_batches(max_chunksize=rows or _PIECE):
+        table, notes, _ = read(path, reading)
+        told += notes
+        for batch in table.to_batches(max_chunksize=rows or _PIECE):
             yield pa.Table.from_batches([batch])
 
 

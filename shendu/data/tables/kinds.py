@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 from shendu.data import cells, frames, numerals, times
 from shendu.data.cells import Cells
 from shendu.data.column import LETTERS, Column
+from shendu.data.files.layout import PICTURES, RECORDINGS
 from shendu.data.tables.delimited import few
 from shendu.data.words import ALONE, cut_note, length_kept
 from shendu.errors import UserError, near, unknown
+from shendu.shown import option
 
 KINDS = ("number", "category", "ordered", "boolean", "date", "text", "sequence", "ignore")
 SIGNS = ("", ".", ",")
@@ -61,18 +63,19 @@ def parse_types(words: tuple[str, ...], names: list[str]) -> dict[str, tuple[str
     for word in words:
         name, kind, detail = re.fullmatch(r"(.+)=(\w+)(?::(.+))?", word).groups("")  # type: ignore[union-attr]
         if name not in names:
-            raise UserError(f"--type {word}: there is no column '{name}'{near(name, names)}")
+            raise UserError(f"{option('--type', word)}: there is no column '{name}'{near(name, names)}")
         if kind not in KINDS:
-            raise unknown(f"kind of column for --type {name}:", kind, KINDS)
+            raise unknown(f"kind of column for {option('--type', name)}:", kind, KINDS)
         if kind == "ordered" and len(detail.split("|")) < 2:
             raise UserError(
-                f"--type {word} does not say the order: write it like --type {name}=ordered:low|middle|high"
+                f"{option('--type', word)} does not say the order: write it like {option('--type', f'{name}=ordered:low|middle|high')}"
             )
         if kind == "date" and detail and detail not in times.DATES:
-            raise unknown(f"form of dates for --type {name}=date:", detail, times.DATES)
+            raise unknown(f"form of dates for {option('--type', f'{name}=date:')}", detail, times.DATES)
         if kind == "number" and detail not in SIGNS:
             raise UserError(
-                f"--type {word} names no decimal sign: write --type {name}=number:. or --type {name}=number:,"
+                f"{option('--type', word)} names no decimal sign: write {option('--type', f'{name}=number:.')} or "
+                f"{option('--type', f'{name}=number:,')}"
             )
         said[name] = (kind, detail)
     return said
@@ -88,6 +91,8 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
         return Judged(left="empty")
     if column.is_time:
         return _date(column, "")
+    if media := _media(column):
+        return _names_of_files(column, media)
     if _is_iso(column):
         same = pc.min_max(column.column.drop_null())
         alike = same["min"] == same["max"] and not column.column.null_count
@@ -101,6 +106,35 @@ def judge(column: Cells, said: tuple[str, str] | None, comma: bool) -> Judged:
     if len(column.coded.values) == 1 and column.coded.codes.min() >= 0:
         return Judged(left="constant")
     return _with_units(column, _as_words(column))
+
+
+def _media(column: Cells) -> str:
+    """`picture` or `recording` where the values are names of such files; empty: they are something else."""
+    if not pa.types.is_string(column.column.type):
+        return ""
+    for of in (PICTURES, RECORDINGS):
+        ends = rf"(?i)[^/\\]({'|'.join(re.escape(end) for end in sorted(of.suffixes))})\s*$"
+        head = pc.match_substring_regex(column.column.slice(0, 100).drop_null(), ends)
+        if len(head) and not pc.any(head).as_py():
+            continue  # a column of a million distinct values is not to be coded for this
+        if len(column.sayings) and pc.mean(pc.match_substring_regex(column.sayings, ends)).as_py() >= SURE:
+            return of.word
+    return ""
+
+
+def _names_of_files(column: Cells, kind: str) -> Judged:
+    """Of names that recur, a category; links are left out; raises UserError for files that are the data themselves."""
+    rows, distinct = int((column.coded.codes >= 0).sum()), len(column.coded.values)
+    if distinct * 2 <= rows:
+        field = _category(column)
+        return Judged(field=field, why=f"names of {kind} files are categories, what is in the files is not read")
+    if pc.any(pc.match_substring(column.sayings, "://")).as_py():
+        return Judged(left=f"links to {kind}s")
+    raise UserError(
+        f"column {column.name} holds names of {kind} files, such as '{column.written(0)}', and a table does not read what is in "
+        f"them: put the {kind}s into class folders, or the files themselves into the cells (Parquet, as `datasets` writes it); "
+        f"or leave the column out with {option('--type', f'{column.name}=ignore')}"
+    )
 
 
 def _with_units(column: Cells, found: Judged) -> Judged:
@@ -247,7 +281,7 @@ def _as_words(column: Cells) -> Judged:
     forms = tuple(form for form in times.DATES if form not in times.NUMBERS)
     form, share = times.form_of(column.sayings.slice(0, 1000), forms, guessed=True)
     if share >= SURE and times.form_of(column.sayings, (form,), guessed=True)[1] >= SURE:
-        return _date(column, form, _ambiguous(column.sayings, form))
+        return _date(column, form, _ambiguous(column, form))
     rows, distinct = int((coded.codes >= 0).sum()), len(coded.values)
     spaces = pc.mean(pc.count_substring(coded.values, " ")).as_py()
     recurring = _recurring(column, by_row=False) if distinct > min(NAMES_FEW, rows / 2) else 0.0
@@ -274,11 +308,11 @@ def _date(column: Cells, form: str, why: str = "") -> Judged:
     return Judged(field=Column(name=column.name, kind="date", form=form, zoned=zoned), why="; ".join(words))
 
 
-def _ambiguous(values: pa.Array, form: str) -> str:
+def _ambiguous(column: Cells, form: str) -> str:
     """Says so where day and month could be the other way round."""
     other = times.AMBIGUOUS.get(form)
-    if other and times.form_of(values, (other,))[1] >= SURE:
-        return f"dates, the {times.FIRST[form]} first; else --type NAME=date:{other}"
+    if other and times.form_of(column.sayings, (other,))[1] >= SURE:
+        return f"dates, the {times.FIRST[form]} first; else {option('--type', f'{column.name}=date:{other}')}"
     return ""
 
 
@@ -346,7 +380,7 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
         return Judged(left="ignored")
     if not column.is_plain:
         raise UserError(
-            f"column {name} holds {column.column.type}, which cannot be a {kind}: leave it out with --type {name}=ignore"
+            f"column {name} holds {column.column.type}, which cannot be a {kind}: leave it out with {option('--type', f'{name}=ignore')}"
         )
     if kind == "number":
         form = cells.numbers_form(column, "," if comma else "", detail)
@@ -363,7 +397,9 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
     if kind == "boolean":
         odd = sorted(set(cells.truths(column.sayings).to_pylist()) - {"true", "false"})
         if odd:
-            raise UserError(f"column {name} is no boolean: it holds '{few(odd[:1])}'; leave --type {name}=boolean out")
+            raise UserError(
+                f"column {name} is no boolean: it holds '{few(odd[:1])}'; leave {option('--type', f'{name}=boolean')} out"
+            )
         return Judged(field=Column(name=name, kind="boolean", names=("false", "true")))
     if kind == "ordered":
         names = tuple(word.strip() for word in detail.split("|"))
@@ -375,7 +411,7 @@ def _as_said(column: Cells, kind: str, detail: str, comma: bool) -> Judged:
     field = _category(column)
     if not field.names:
         raise UserError(
-            f"column {name} is no category: hardly a value occurs twice; read its words with --type {name}=text"
+            f"column {name} is no category: hardly a value occurs twice; read its words with {option('--type', f'{name}=text')}"
         )
     return Judged(field=field)
 
@@ -385,7 +421,7 @@ def _check_said(column: Cells, unread: np.ndarray, kind: str, like: str) -> None
     if len(bad) * 2 > column.says.sum():
         raise UserError(
             f"column {column.name} holds no {kind} in row {bad[0] + 1:,}: '{column.written(int(bad[0]))}'; "
-            f"write it like {like}, or leave --type {column.name}={kind} out"
+            f"write it like {like}, or leave {option('--type', f'{column.name}={kind}')} out"
         )
 
 
@@ -417,12 +453,14 @@ def explained(judged: Mapping[str, Judged]) -> list[str]:
         names = [name for name, j in judged.items() if j.field and j.field.kind == kind]
         if names:
             what = f"1 column is {_ONE[kind]}" if len(names) == 1 else f"{len(names)} columns are {plural}"
-            notes.append(f"{what}: {few(names)} (another: --type {names[0]}={_OTHERWISE[kind]})")
-    notes += [f"column {name}: {j.why.replace('NAME', name)}" for name, j in judged.items() if j.why]
+            notes.append(f"{what}: {few(names)} (another: {option('--type', f'{names[0]}={_OTHERWISE[kind]}')})")
+    notes += [f"column {name}: {j.why}" for name, j in judged.items() if j.why]
     if sum(j.field is not None for j in judged.values()) > 1:  # else it is no row, and its reader says where it is cut
         notes += [f"column {name}: {j.cut}" for name, j in judged.items() if j.cut]
     left = [f"{name} ({_LEFT.get(j.left, j.left)})" for name, j in judged.items() if not j.field]
     if left:
         first, kind = next(((name, j.cure) for name, j in judged.items() if j.cure), ("", ""))
-        notes.append(f"left out: {few(left)}" + (f" (to keep one: --type {first}={kind})" if first else ""))
+        notes.append(
+            f"left out: {few(left)}" + (f" (to keep one: {option('--type', f'{first}={kind}')})" if first else "")
+        )
     return notes

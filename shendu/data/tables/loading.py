@@ -62,7 +62,7 @@ def of_files(
         skip = int(part in facts.skip)
         each = []
         for file in files.shards(path) if whole else [path]:
-            table, said, with_comma = formats.read(file, reading.skip_bad, names=facts.names, skip=skip)
+            table, said, with_comma = formats.read(file, reading, names=facts.names, skip=skip)
             each.append(table)
             notes += said
             comma = comma or with_comma

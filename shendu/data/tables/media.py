@@ -106,7 +106,7 @@ def _tables(given: Any, reading: Reading, rows: int) -> Iterator[tuple[str, pa.T
     """(part, some rows) of a table; the part is empty where there is one only. Raises UserError."""
     place = Place.within(given) if isinstance(given, str | Path) else None
     if place is None or place.file:
-        yield from (("", table) for table in formats.pieces(given, (), rows=rows))
+        yield from (("", table) for table in formats.pieces(given, (), rows=rows, reading=reading))
         return
     found = loading.loaded(place, reading).tables
     for part, table in found.items():

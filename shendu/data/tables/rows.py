@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from shendu.data.column import Column
 from shendu.data.fields.number import Number
 from shendu.data.fields.row import Row
 from shendu.data.files import cache
+from shendu.data.tables import files
 from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import ID, Judged, as_text, explained, judge, parse_types
 from shendu.data.tables.target import Target, choose_target, prepared
 from shendu.errors import UserError, near
 from shendu.field import Some, check_strict
 from shendu.reading import Published, Reading
+from shendu.shown import option
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,13 @@ def labelled(
     """The target of a table's parts, which keep the rows that have one. Raises UserError."""
     names = tables["train"].column_names
     if len(names) < 2:
-        raise UserError(
-            f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): "
+        text = Path(where["train"]).suffix and files.SUFFIXES.get(files.ending(where["train"]), "csv") == "csv"
+        cure = (
             "its cells must be parted by commas, semicolons, tabs or bars"
+            if text
+            else "give one to learn from and one to predict"
         )
+        raise UserError(f"{where['train']} has only one column ({names[0][:60] if names else 'none'}): {cure}")
     if not tables["train"].num_rows:
         raise UserError(f"{where['train']} has only a header ({few(names)}): add rows below it")
     said = parse_types(reading.types, names)
@@ -61,7 +67,7 @@ def labelled(
     goal = prepared(cells_of, where, reading.task, kind, comma, facts.label_end, reading.strict)
     found += goal.notes
     if count := sum(one.left for one in cells_of.values()):
-        found.append(f"--missing {', '.join(absent)}: {count:,} cells of {target}")
+        found.append(f"{option('--missing', ','.join(absent))}: {count:,} cells of {target}")
     for part, kept in goal.kept.items():
         if kept is not None:
             found.append(
@@ -95,7 +101,7 @@ def unlabelled(
         choose_target(names, label, where["train"])
     else:
         label = next((name for name in names if name.lower() in LABELS and name not in said), "")
-        why = f"by its name (else: --type {label}=number, or what it is)"
+        why = f"by its name (else: {option('--type', f'{label}=number')}, or what it is)"
     inputs = [name for name in names if name != label]
     tables.update({part: table.drop_columns([label]) for part, table in tables.items() if label in table.column_names})
     said.pop(label, None)
@@ -208,12 +214,14 @@ def _nothing(words: Counter[str], names: dict[str, Some], reading: Reading) -> l
     notes = []
     if reading.missing:
         each = [f"{count:,} cells of {name}" for name, count in words.items() if count]
-        notes.append(f"--missing {reading.missing}: {few(each) or 'no cell of the columns to learn from says so'}")
+        notes.append(
+            f"{option('--missing', reading.missing)}: {few(each) or 'no cell of the columns to learn from says so'}"
+        )
     if names:
         each = [f"'{word.example}' of {name} ({word.cells:,} rows)" for name, word in names.items()]
         first = next(iter(names.values())).example
         notes.append(
-            f"read as values like any other: {few(each)} (if they mean that nothing is known: --missing {first})"
+            f"read as values like any other: {few(each)} (if they mean that nothing is known: {option('--missing', first)})"
         )
     return notes
 

@@ -17,6 +17,7 @@ from shendu.data.tables.delimited import few
 from shendu.data.tables.kinds import SURE, short_type, whole, zero_padded
 from shendu.errors import UserError, near
 from shendu.field import Field
+from shendu.shown import option
 
 TARGETS = ("target", "label", "labels", "class", "y", "outcome", "income", "survived", "species")
 """Names of columns that are usually what is to be predicted."""
@@ -67,11 +68,15 @@ def prepared(
         raise UserError(
             f"the target {train.name} of {where['train']} has no values at all: name another column with --target"
         )
+    asked = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
+    if train.is_time:
+        if asked == "numbers":
+            raise dates_told(train.name, where["train"])
+        return _class_target(columns, where, False, "" if asked == "classes" else "it holds dates", end)
     form = cells.numbers_form(train, "," if comma else "", sign if kind == "number" else "")
     values = cells.numbers(train, form)
     there = values[~np.isnan(values)]
     numeric = _is_numeric(train, there, form)
-    asked = {"number": "numbers", "category": "classes", "boolean": "classes", "ordered": "classes"}.get(kind, task)
     wanted, why = (asked, "") if asked not in ("auto", "") else _task_of(train, there, numeric)
     if wanted == "numbers":
         return _number_target(columns, where, form, numeric, why, strict)
@@ -80,7 +85,7 @@ def prepared(
 
 def _is_numeric(train: Cells, there: np.ndarray, form: str) -> bool:
     """Whether it holds numbers: words for nothing among them are missing."""
-    if train.order or train.is_time or len(there) < SURE * max(1, int(train.says.sum())) or cells.blurred(train, form):
+    if train.order or len(there) < SURE * max(1, int(train.says.sum())) or cells.blurred(train, form):
         return False
     if there.min() == there.max() and train.exact is None:
         return not train.word_for_nothing()  # what is left would be nothing to learn: the word is a class
@@ -102,6 +107,9 @@ def _number_target(
     columns: dict[str, Cells], where: dict[str, str], form: str, numeric: bool, why: str, strict: bool
 ) -> Target:
     name, train, kept, notes = columns["train"].name, columns["train"], {}, []
+    for part, column in columns.items():
+        if column.is_time:
+            raise dates_told(name, where[part])
     found = {part: cells.numbers(column, form) for part, column in columns.items()}
     for part, column in columns.items():
         if column.plain is not None and np.isinf(column.plain).any():
@@ -134,6 +142,13 @@ def _number_target(
         values={part: offsets.without(less, ()) for part, less in stored.items()},
         kept=kept,
         notes=(*([f"{name} is learned as a number, since {why} (else: --task classes)"] if why else []), *notes),
+    )
+
+
+def dates_told(name: str, where: str) -> UserError:
+    return UserError(
+        f"the target {name} of {where} holds dates, and a number is learned: give the days since one of them as a column of numbers, "
+        f"or learn them as classes with --task classes; to forecast a series in the order of time: {option('--time', name)}"
     )
 
 
@@ -190,7 +205,8 @@ def _class_target(columns: dict[str, Cells], where: dict[str, str], numeric: boo
         there_are = found >= 0
         kept[part] = None if there_are.all() else there_are
         values[part] = found[there_are]
-    note = f"{train.name} is learned as {len(names)} classes, since {why} (else: --task numbers)" if why else ""
+    other = "" if train.is_time else " (else: --task numbers)"
+    note = f"{train.name} is learned as {len(names)} classes, since {why}{other}" if why else ""
     return Target(
         column=Category(names=tuple(names), type=train.labels.type),
         values=values,
@@ -202,13 +218,16 @@ def _class_target(columns: dict[str, Cells], where: dict[str, str], numeric: boo
 def _told(train: Cells, names: list[str], numeric: bool) -> list[str]:
     """What was made of words for nothing, and of numbers that are written in several ways."""
     notes = []
+    if told := labels.TOLD.get(train.labels.type):
+        notes.append(f"the classes of {train.name} are {told}")
     absent = train.word_for_nothing()
     if absent and numeric:
         notes.append(f"{absent.cells:,} rows say '{absent.example}' among the numbers of {train.name}, which counts as missing "
                      "(else: --task classes)")  # fmt: skip
     elif absent and absent.example in names:
         notes.append(
-            f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: --missing {absent.example})"
+            f"'{absent.example}' is one of the classes of {train.name} (if it means that nothing is known: "
+            f"{option('--missing', absent.example)})"
         )
     twice = labels.alike(names)
     truths = [name for name in twice if labels.is_truth(name)]
