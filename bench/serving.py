@@ -168,7 +168,7 @@ async def asking(port: int, request: bytes, clients: int, seconds: float) -> dic
             done = time.perf_counter()
             if not head.startswith(b"HTTP/1.1 200"):
                 failed += 1
-            elif begin <= now and done <= end:
+            elif begin <= done <= end:
                 times.append(done - now)
         writer.close()
 
@@ -228,7 +228,7 @@ def compared(sides: tuple[str, str], folder: Path, options: argparse.Namespace, 
     for side, some in found.items():
         p99 = statistics.median(each["p99_ms"] or float("nan") for each in some)
         print(f"{side}: {middle[side] * unit:,.0f} per second, p99 {p99:.1f} ms")
-    print(f"{middle[sides[0]] / middle[sides[1]]:.2f} times as many")
+    print(f"{middle[sides[0]] / max(middle[sides[1]], 1e-9):.2f} times as many")
 
 
 def main() -> None:

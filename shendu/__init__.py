@@ -29,10 +29,12 @@ if TYPE_CHECKING:  # what `registry.public` finds, for type checkers
     from shendu.verbs.judge import judge as judge
     from shendu.verbs.list import list_systems as list_systems
     from shendu.verbs.predict import predict as predict
+    from shendu.verbs.replay import replay as replay
     from shendu.verbs.report import report as report
     from shendu.verbs.reproduce import reproduce as reproduce
     from shendu.verbs.runs import list_runs as list_runs
     from shendu.verbs.sample import sample as sample
+    from shendu.verbs.serve import serve as serve
     from shendu.verbs.train import Run as Run
     from shendu.verbs.train import train as train
 

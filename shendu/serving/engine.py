@@ -163,7 +163,12 @@ class Engine:
                 self._perform(*called)
             if jobs:
                 self._began = time.monotonic()
-                self._answer(jobs)
+                try:
+                    self._answer(jobs)
+                except Exception as error:  # of what is done with answers: this thread is to go on
+                    for job in jobs:
+                        if not job.done.done():
+                            job.done.set_exception(error)
                 self._seconds.append(time.monotonic() - self._began)
                 self._began = 0.0
             self.writer.step()

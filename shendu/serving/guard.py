@@ -36,7 +36,6 @@ FACTS = "shendu.facts"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PROCESS, _NUMBERS = secrets.token_hex(10), itertools.count(1)
 """A request's id is the process's own, and its number."""
-LOCAL = ("localhost", "127.0.0.1", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

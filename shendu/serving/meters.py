@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -51,5 +52,15 @@ class Meters:
         registry = self.registry
         if os.environ.get(FOLDER):
             registry = CollectorRegistry()
+            forget_the_dead(Path(os.environ[FOLDER]))
             MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def forget_the_dead(folder: Path) -> None:
+    """What waited in a process that is no more does not wait."""
+    for path in folder.glob("gauge_live*_*.db"):
+        try:
+            os.kill(int(path.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)

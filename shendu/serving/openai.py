@@ -127,10 +127,8 @@ class Writing:
         """What is counted and kept of texts that came to their end."""
         facts(request).tokens = self.written
         self.state.meters.tokens(self.loaded.name, self.written)
-        if self.state.recorder:
-            for choice in self.choices:
-                if choice.end:
-                    self.state.recorder.text(facts(request).id, choice.text, choice.said)
+        for choice in (one for one in self.choices if one.end):
+            self.state.record(lambda recorder, one=choice: recorder.text(facts(request).id, one.text, one.said))  # type: ignore[misc]
 
 
 def routes(state: State) -> dict[tuple[str, str], Callable[..., Awaitable[Response]]]:

@@ -77,8 +77,17 @@ class State:
     def kept(self, jobs: list[Job], answers: list[Answer]) -> None:
         """Told of each batch, in a model's thread."""
         self.meters.batch(answers[0].loaded.name, answers[0].batch)
-        if self.recorder:
-            self.recorder.batch(jobs, answers)
+        self.record(lambda recorder: recorder.batch(jobs, answers))
+
+    def record(self, work: Callable[[Recorder], None]) -> None:
+        """Keeps what was answered, where that is wanted; a record that cannot be written any more ends, and the answers go on."""
+        if not self.recorder:
+            return
+        try:
+            work(self.recorder)
+        except OSError as error:
+            log.error(f"{self.recorder.path} cannot be written ({error.strerror}): the record ends here")
+            self.recorder = None
 
     async def watch(self) -> None:
         """Looks at the models' folders from time to time."""
@@ -88,8 +97,8 @@ class State:
 
     def swapped(self, level: str, line: str, new: Loaded | None) -> None:
         self.meters.swap("taken" if new else "refused")
-        if new and self.recorder:
-            self.recorder.loaded(new)
+        if new:
+            self.record(lambda recorder: recorder.loaded(new))
         log.log(logging.getLevelNamesMapping()[level.upper()], line)
 
     def close(self) -> None:

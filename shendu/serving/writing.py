@@ -183,8 +183,14 @@ class Writer:
         """One token more of each text; those that wait come first, as far as there is room."""
         while self._waiting and self.writing < self.most:
             text = self._waiting.popleft()
-            if not text.gone:
-                self._guarded(self._group(text.loaded), text)
+            if text.gone:
+                continue
+            try:
+                group = self._group(text.loaded)
+            except Exception as error:
+                self._failed([text], error)
+            else:
+                self._guarded(group, text)
         for group in list(self._groups):
             self._guarded(group)
         self._groups = [group for group in self._groups if group.texts]
@@ -202,9 +208,13 @@ class Writer:
         try:
             group.join(text) if text else group.step()
         except Exception as error:
-            failed = [text] if text and len(group.texts) == before else group.texts
-            for one in failed:
-                if one:
-                    one.put(Piece("", "error", error))
-            if failed is group.texts:
+            if text and len(group.texts) == before:
+                self._failed([text], error)
+            else:
+                self._failed(group.texts, error)
                 group.texts = []
+
+    def _failed(self, texts: list[Text], error: Exception) -> None:
+        for text in texts:
+            with contextlib.suppress(Exception):  # whoever reads it may be gone, and the others are to go on
+                text.put(Piece("", "error", error))

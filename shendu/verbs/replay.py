@@ -14,6 +14,7 @@ from shendu.options import DEVICE, OPENS, PRECISION, echo, only_given
 from shendu.verbs.serve import serving
 
 ORDER = 66
+PUBLIC = ("replay",)
 DIFFERS = 1
 """The exit code where an answer is another one now."""
 

@@ -22,12 +22,21 @@ from shendu.errors import UserError
 from shendu.options import DEVICE, PRECISION, echo
 
 ORDER = 65
+PUBLIC = ("serve",)
 TOKEN = "SHENDU_TOKEN"
 TOKEN_LEAST = 16
 """Letters of a token."""
 NEEDED = "serve needs more packages: pip install 'shendu[serve]'"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0}
+
+
+def serve(*runs: str | Path, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, **how: Any) -> None:
+    """Serves runs (folders, or "NAME=FOLDER") until a signal comes; `how` as for `settled`. Port 0 is any that is free.
+
+    With several workers it is to be called under `if __name__ == "__main__":`, since they are new processes. Raises UserError.
+    """
+    run(settled(tuple(map(str, runs)), host=host, workers=workers, **how), host, port, workers)
 
 
 def settled(

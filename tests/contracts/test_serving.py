@@ -14,6 +14,7 @@ import torch
 from forms import REPRESENTATIVES
 
 from shendu import registry, serving
+from shendu.pages.single import explained
 from shendu.predictor import Predictor
 from shendu.serving import tensors
 from shendu.serving.engine import Job, ask
@@ -51,6 +52,10 @@ def test_a_system_is_served(bench: SimpleNamespace, name: str) -> None:
         return
     request = tensors.request_of(model, json.dumps({"inputs": given}).encode(), None)
     answer = ask([Job(model, request.read.stored)])[0]
+    why = explained(model.predictor, request.read.stored)
+    assert set(why) <= set(model.task.inputs)
+    assert all(re.search(rf"^  {one['form']}\(one", PAGE, re.MULTILINE) for one in why.values()), "the page shows it"
+    assert json.dumps(finite(why))
     body, size = tensors.answer_of(request, answer)
     assert size is None
     told = {each["name"]: each for each in json.loads(body)["outputs"]}

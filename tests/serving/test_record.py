@@ -97,6 +97,24 @@ def test_what_is_no_record_is_told(tmp_path: Path, one_line: Callable[[BaseExcep
         list(replaying.replay(tmp_path / "none"))
 
 
+def test_a_record_that_cannot_be_written_ends_and_answers_go_on(
+    starting: Callable[..., Any], pictures: np.ndarray, tmp_path: Path
+) -> None:
+    server = starting("digits", "counting", record=tmp_path / "kept.jsonl")
+    body = {"model": "digits", "inputs": [pictures[0].tolist()]}
+    assert server.ask("/predict", body).status == 200
+
+    def full(line: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    server.state.recorder._write = full
+    for _ in range(3):
+        assert server.ask("/predict", body).status == 200
+    assert server.state.recorder is None
+    assert server.ask("/v1/completions", {"model": "counting", "prompt": "one"}).status == 200
+    assert (tmp_path / "kept.jsonl").read_text().count('"batch"') == 1
+
+
 # ---- what serve is told ----------------------------------------------------------------------------------------------
 
 WRONG: list[tuple[dict[str, Any], str]] = [

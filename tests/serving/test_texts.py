@@ -147,6 +147,20 @@ def test_texts_have_vectors(server: Server) -> None:
     assert server.ask("/v1/embeddings", {"model": "digits", "input": "one"}).status == 400
 
 
+def test_a_text_that_fails_ends_alone_and_others_go_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that cannot be read, and a step that fails: each text gets an error, and the next one is written."""
+    body = {"model": "counting", "prompt": "one", "max_tokens": 5}
+    for method in ("join", "step"):
+        with monkeypatch.context() as broken:
+            broken.setattr(Together, method, lambda self, tokens: 1 / 0)
+            said = server.ask("/v1/completions", body)
+            assert said.status == 500
+            assert said.json["error"]["type"] == "server_error"
+            streamed = server.ask("/v1/completions", {**body, "stream": True})
+            assert b"server_error" in streamed.body
+        assert server.ask("/v1/completions", body).status == 200
+
+
 WRONG: list[dict[str, Any]] = [
     {}, {"prompt": None}, {"prompt": []}, {"prompt": [[]]}, {"prompt": [-1]}, {"prompt": [10**9]}, {"prompt": {"a": 1}},
     {"prompt": "one", "max_tokens": 0}, {"prompt": "one", "max_tokens": 10**9}, {"prompt": "one", "n": 0},
