@@ -43,7 +43,9 @@ def exported(run: Saved, tmp_path_factory: pytest.TempPathFactory) -> SimpleName
 
 def asked(script: Path, *words: str) -> str:
     """What a snippet prints, run in its folder by a Python that cannot import this package."""
-    code = f"import sys; sys.modules['shendu'] = None; sys.argv = {[script.name, *words]}; exec(open({script.name!r}).read())"
+    shim = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); import torchvision_shim; "
+    shim = shim if "transformers" in script.read_text(encoding="utf-8") else ""
+    code = f"{shim}import sys; sys.modules['shendu'] = None; sys.argv = {[script.name, *words]}; exec(open({script.name!r}).read())"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=script.parent, env=environment, capture_output=True, text=True, timeout=120
@@ -264,6 +266,7 @@ def test_a_language_models_tokenizer_lies_beside_it(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_gguf_is_read_by_another_library_to_the_same_logits(system: str, more: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
     (tmp_path / "play.txt").write_text("to be or not to be, that is the question. " * 60, encoding="utf-8")
     small = {"layers": 2, "heads": 2, "width": 16, "context": 16, "steps": 10, "quiet": True, "compile": "off"}
     shendu.train(system, tmp_path / "play.txt", **small, **more, out=tmp_path / "run")
