@@ -316,3 +316,39 @@ def exact(made: graph.Made) -> Any:
             }
 
     return run
+
+
+# ---- llama.cpp, where node-llama-cpp is installed: the folder with its node_modules is named by $SHENDU_LLAMA
+
+ASKING = """
+import { getLlama } from "node-llama-cpp";
+const model = await (await getLlama({ gpu: false, build: "never" })).loadModel({ modelPath: process.argv[2] });
+const sequence = (await model.createContext({ contextSize: 16 })).getSequence(), ids = model.tokenize(process.argv[3]);
+const last = [ids.at(-1), { generateNext: { probabilities: true } }];
+const said = (await sequence.controlledEvaluate([...ids.slice(0, -1), last])).at(-1);
+console.log(JSON.stringify([ids, [...said.next.probabilities]]));
+process.exit(0);
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SHENDU_LLAMA" not in os.environ, reason="node-llama-cpp is not installed")
+@pytest.mark.parametrize(("system", "more"), [("gpt2", {}), ("gpt", {"norm": "rms", "feedforward": "swiglu"})])
+def test_llama_cpp_gives_the_models_own_probabilities(system: str, more: dict[str, Any], tmp_path: Path) -> None:
+    text = "to be or not to be, that is the question. " * 60
+    (tmp_path / "play.txt").write_text(text, encoding="utf-8")
+    small = {"layers": 2, "heads": 2, "width": 16, "context": 16, "steps": 10, "quiet": True, "compile": "off"}
+    shendu.train(system, tmp_path / "play.txt", tokenizer="characters", **small, **more, out=tmp_path / "run")
+    run = Saved(tmp_path / "run")
+    place, place_of_node = tmp_path / "play.gguf", Path(os.environ["SHENDU_LLAMA"])
+    made = graph.made(run.task, run.model, system, "a play", run.path, run.code.ggml)
+    formats.of("gguf").write(made, place)
+    (place_of_node / "asking.mjs").write_text(ASKING, encoding="utf-8")
+    command = ["node", str(place_of_node / "asking.mjs"), str(place), "to be or n"]
+    done = subprocess.run(command, cwd=place_of_node, capture_output=True, text=True, timeout=120, check=True)
+    ids, shares = json.loads(done.stdout.splitlines()[-1])
+    assert ids == run.task.tokens("to be or n").tolist()  # type: ignore[attr-defined]
+    with torch.no_grad():
+        wanted = run.model(torch.tensor([ids]))[0, -1].softmax(0)
+    found = torch.tensor([share for _, share in sorted(shares)])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)

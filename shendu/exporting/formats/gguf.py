@@ -109,4 +109,8 @@ def vocabulary(tokenizer: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"a tokenizer of characters with {far[0]!r} has no GGUF, whose tokens are made of bytes; train with --set tokenizer=bpe:1000"
         )
-    return {"tokens": ["[UNK]", *(SIGN[ord(letter)] for letter in letters)], "merges": [], "unknown": True}
+    return {
+        "tokens": ["[UNK]", *(SIGN[ord(letter)] for letter in letters)],
+        "merges": [f"{NEVER} {NEVER}"],
+        "unknown": True,
+    }  # llama.cpp wants one
