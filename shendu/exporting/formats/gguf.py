@@ -43,7 +43,7 @@ class Gguf(Format):
         writer.add_name(f"{made.system} on {made.data}")
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         for key, value in sizes.items():
-            add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+            add: Any = writer.add_float32 if isinstance(value, float) else writer.add_uint32
             add(f"{architecture}.{key}", value)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("gpt-2")
@@ -63,7 +63,7 @@ class Gguf(Format):
     def runs(self, made: Made, place: Path) -> Runs:
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        where = {"pretrained_model_name_or_path": place.parent, "gguf_file": place.name}
+        where: dict[str, Any] = {"pretrained_model_name_or_path": place.parent, "gguf_file": place.name}
         with quiet():
             config = AutoConfig.from_pretrained(**where)
             config.update(unread(config))
