@@ -127,7 +127,7 @@ def moved(place: Path, target: Path, folder: bool) -> list[Path]:
     if folder:
         place.rename(target)
         return [target]
-    files = sorted(place.parent.iterdir(), key=lambda file: file != place)
+    files = sorted(sorted(place.parent.iterdir()), key=lambda file: file != place)
     return [file.replace(target.parent / file.name) for file in files]
 
 

@@ -43,7 +43,9 @@ def exported(run: Saved, tmp_path_factory: pytest.TempPathFactory) -> SimpleName
 
 def asked(script: Path, *words: str) -> str:
     """What a snippet prints, run in its folder by a Python that cannot import this package."""
-    code = f"import sys; sys.modules['shendu'] = None; sys.argv = {[script.name, *words]}; exec(open({script.name!r}).read())"
+    shim = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); import torchvision_shim; "
+    shim = shim if "transformers" in script.read_text(encoding="utf-8") else ""
+    code = f"{shim}import sys; sys.modules['shendu'] = None; sys.argv = {[script.name, *words]}; exec(open({script.name!r}).read())"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=script.parent, env=environment, capture_output=True, text=True, timeout=120
@@ -264,6 +266,7 @@ def test_a_language_models_tokenizer_lies_beside_it(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_gguf_is_read_by_another_library_to_the_same_logits(system: str, more: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
     (tmp_path / "play.txt").write_text("to be or not to be, that is the question. " * 60, encoding="utf-8")
     small = {"layers": 2, "heads": 2, "width": 16, "context": 16, "steps": 10, "quiet": True, "compile": "off"}
     shendu.train(system, tmp_path / "play.txt", **small, **more, out=tmp_path / "run")
@@ -313,3 +316,39 @@ def exact(made: graph.Made) -> Any:
             }
 
     return run
+
+
+# ---- llama.cpp, where node-llama-cpp is installed: the folder with its node_modules is named by $SHENDU_LLAMA
+
+ASKING = """
+import { getLlama } from "node-llama-cpp";
+const model = await (await getLlama({ gpu: false, build: "never" })).loadModel({ modelPath: process.argv[2] });
+const sequence = (await model.createContext({ contextSize: 16 })).getSequence(), ids = model.tokenize(process.argv[3]);
+const last = [ids.at(-1), { generateNext: { probabilities: true } }];
+const said = (await sequence.controlledEvaluate([...ids.slice(0, -1), last])).at(-1);
+console.log(JSON.stringify([ids, [...said.next.probabilities]]));
+process.exit(0);
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SHENDU_LLAMA" not in os.environ, reason="node-llama-cpp is not installed")
+@pytest.mark.parametrize(("system", "more"), [("gpt2", {}), ("gpt", {"norm": "rms", "feedforward": "swiglu"})])
+def test_llama_cpp_gives_the_models_own_probabilities(system: str, more: dict[str, Any], tmp_path: Path) -> None:
+    text = "to be or not to be, that is the question. " * 60
+    (tmp_path / "play.txt").write_text(text, encoding="utf-8")
+    small = {"layers": 2, "heads": 2, "width": 16, "context": 16, "steps": 10, "quiet": True, "compile": "off"}
+    shendu.train(system, tmp_path / "play.txt", tokenizer="characters", **small, **more, out=tmp_path / "run")
+    run = Saved(tmp_path / "run")
+    place, place_of_node = tmp_path / "play.gguf", Path(os.environ["SHENDU_LLAMA"])
+    made = graph.made(run.task, run.model, system, "a play", run.path, run.code.ggml)
+    formats.of("gguf").write(made, place)
+    (place_of_node / "asking.mjs").write_text(ASKING, encoding="utf-8")
+    command = ["node", str(place_of_node / "asking.mjs"), str(place), "to be or n"]
+    done = subprocess.run(command, cwd=place_of_node, capture_output=True, text=True, timeout=120, check=True)
+    ids, shares = json.loads(done.stdout.splitlines()[-1])
+    assert ids == run.task.tokens("to be or n").tolist()  # type: ignore[attr-defined]
+    with torch.no_grad():
+        wanted = run.model(torch.tensor([ids]))[0, -1].softmax(0)
+    found = torch.tensor([share for _, share in sorted(shares)])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)

@@ -27,13 +27,13 @@ class Gguf(Format):
 
     name: ClassVar[str] = "gguf"
     suffix: ClassVar[str] = ".gguf"
-    needs: ClassVar[tuple[str, ...]] = ("gguf", "transformers")
+    needs: ClassVar[tuple[str, ...]] = ("gguf", "transformers", "accelerate")
     extra: ClassVar[str] = "gguf"
 
     def write(self, made: Made, place: Path) -> None:
         if made.layout is None:
             raise UserError(
-                f"{made.system} has no GGUF, which holds language models of architectures that are known to it; try --format onnx"
+                f"{made.system} has no GGUF, which holds language models that llama.cpp knows; try --format onnx"
             )
         import gguf
 
@@ -43,7 +43,7 @@ class Gguf(Format):
         writer.add_name(f"{made.system} on {made.data}")
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         for key, value in sizes.items():
-            add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+            add: Any = writer.add_float32 if isinstance(value, float) else writer.add_uint32
             add(f"{architecture}.{key}", value)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("gpt-2")
@@ -61,10 +61,13 @@ class Gguf(Format):
         writer.close()
 
     def runs(self, made: Made, place: Path) -> Runs:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
 
+        where: dict[str, Any] = {"pretrained_model_name_or_path": place.parent, "gguf_file": place.name}
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(place.parent, gguf_file=place.name, dtype=torch.float32).eval()
+            config = AutoConfig.from_pretrained(**where)
+            config.update(unread(config))
+            model = AutoModelForCausalLM.from_pretrained(**where, config=config, dtype=torch.float32).eval()
 
         def run(given: Arrays) -> Arrays:
             with torch.no_grad():
@@ -74,15 +77,25 @@ class Gguf(Format):
 
     def usage(self, name: str) -> Usage:
         return Usage(
-            ("import torch", "from transformers import AutoModelForCausalLM"),
+            ("import torch", "from transformers import AutoConfig, AutoModelForCausalLM"),
             (
-                f'model = AutoModelForCausalLM.from_pretrained(".", gguf_file="{name}", dtype=torch.float32)',
+                f'config = AutoConfig.from_pretrained(".", gguf_file="{name}")',
+                f"config.update({UNREAD})",
+                f'model = AutoModelForCausalLM.from_pretrained(".", gguf_file="{name}", config=config, dtype=torch.float32)',
                 'said = model(torch.from_numpy(given["x"])).logits.detach().numpy()',
             ),
         )
 
 
 FORMAT = Gguf()
+UNREAD = '{"n_positions": config.to_dict().get("n_ctx"), "head_dim": config.hidden_size // config.num_attention_heads}'
+"""What transformers 5 does not read of a file's sizes, as Python says it."""
+
+
+def unread(config: Any) -> dict[str, Any]:
+    """The same."""
+    size = config.hidden_size // config.num_attention_heads
+    return {"n_positions": config.to_dict().get("n_ctx"), "head_dim": size}
 
 
 def vocabulary(tokenizer: dict[str, Any]) -> dict[str, Any]:
@@ -96,4 +109,8 @@ def vocabulary(tokenizer: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"a tokenizer of characters with {far[0]!r} has no GGUF, whose tokens are made of bytes; train with --set tokenizer=bpe:1000"
         )
-    return {"tokens": ["[UNK]", *(SIGN[ord(letter)] for letter in letters)], "merges": [], "unknown": True}
+    return {
+        "tokens": ["[UNK]", *(SIGN[ord(letter)] for letter in letters)],
+        "merges": [f"{NEVER} {NEVER}"],
+        "unknown": True,
+    }  # llama.cpp wants one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ class OpenVino(Format):
 
     name: ClassVar[str] = "openvino"
     suffix: ClassVar[str] = ".xml"
-    needs: ClassVar[tuple[str, ...]] = ("openvino", "onnx", "onnxscript")
+    needs: ClassVar[tuple[str, ...]] = ("openvino", "onnx", "onnxscript", "onnxruntime")
     extra: ClassVar[str] = "openvino"
 
     def write(self, made: Made, place: Path) -> None:
@@ -72,11 +73,24 @@ def converted(model: Any, made: Made) -> Any:
     import openvino
 
     try:
-        return openvino.convert_model(io.BytesIO(model.SerializeToString()))
+        return openvino.convert_model(io.BytesIO(folded(model)))
     except Exception as error:
         if out_of_memory(error):
             raise
         raise UserError(f"{made.system} does not export to OpenVINO ({reason(error)})") from error
+
+
+def folded(model: Any) -> bytes:
+    """The model with its constants computed, by onnxruntime: OpenVINO wants to know the rank of each shape."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as room:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(room) / "folded.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return (Path(room) / "folded.onnx").read_bytes()
 
 
 def running(model: Any, made: Made, names: list[str] | None = None) -> Runs:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -196,18 +196,21 @@ def ggml(model: GPT) -> tuple[str, dict[str, int | float], dict[str, Tensor]]:
         raise UserError(
             f"GGUF knows this network with other choices alone; train it with --set {' --set '.join(lacks)}"
         )
-    config, first = model.config, model.blocks[0]
-    sizes = {
+    config = model.config
+    first: Any = model.blocks[0]
+    sizes: dict[str, Any] = {
         "context_length": model.context, "embedding_length": config.width, "block_count": config.layers,
-        "feed_forward_length": first.feedforward.down.in_features, "attention.head_count": first.attention.heads,  # type: ignore[union-attr]
-        "attention.head_count_kv": first.attention.kv_heads, "attention.key_length": first.attention.size,  # type: ignore[union-attr]
-        "attention.value_length": first.attention.size, "attention.layer_norm_rms_epsilon": EPSILON, "rope.freq_base": BASE,  # type: ignore[union-attr]
+        "feed_forward_length": first.feedforward.down.in_features, "attention.head_count": first.attention.heads,
+        "attention.head_count_kv": first.attention.kv_heads, "attention.key_length": first.attention.size,
+        "attention.value_length": first.attention.size, "attention.layer_norm_rms_epsilon": EPSILON, "rope.freq_base": BASE,
     }  # fmt: skip
-    found: dict[str, Any] = {"token_embd.weight": model.tokens.weight, "output_norm.weight": model.norm.weight}
+    last: Any = model.norm
+    found: dict[str, Tensor] = {"token_embd.weight": model.tokens.weight, "output_norm.weight": last.weight}
     if model.head is not None:
         found["output.weight"] = model.head.weight
+    block: Any
     for i, block in enumerate(model.blocks):
-        attention, forward = cast(SelfAttention, block.attention), cast(FeedForward, block.feedforward)
+        attention, forward = block.attention, block.feedforward
         shares = [n * attention.size for n in (attention.heads, attention.kv_heads, attention.kv_heads)]
         q, k, v = attention.project.weight.split(shares)
         gate, up = forward.up.weight.chunk(2)

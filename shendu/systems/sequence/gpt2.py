@@ -231,12 +231,13 @@ def from_folder(folder: str | Path) -> tuple[GPT2, Language]:
 
 def ggml(model: GPT2) -> tuple[str, dict[str, int | float], dict[str, Tensor]]:
     """What ggml calls this architecture, its sizes and its weights."""
-    heads, width = model.blocks[0].attention.heads, model.tokens.embedding_dim  # type: ignore[union-attr]
-    sizes = {
+    first: Any = model.blocks[0]
+    heads, width = first.attention.heads, model.tokens.embedding_dim
+    sizes: dict[str, Any] = {
         "context_length": model.context, "embedding_length": width, "feed_forward_length": 4 * width,
         "block_count": len(model.blocks), "attention.head_count": heads, "attention.layer_norm_epsilon": model.norm.eps,
     }  # fmt: skip
-    named = {}
+    named: dict[str, Tensor] = {}
     for name, t in model.state_dict().items():
         for ours, theirs in GGML.items():
             name = re.sub(rf"(^|\.){re.escape(ours)}(?=\.)", rf"\g<1>{theirs}", name)
