@@ -381,7 +381,7 @@ class Work:
         elif wanted.soup:
             forms.renormed(model, self.recipe)
         net, model = self.rounded(net, model)
-        kept = packing.packable(dict(model.named_parameters()), self.bits_of(), bool(start.masks))
+        kept = packing.packable(dict(model.named_parameters()), self.bits_of())
         forms.round_in_place(model, kept)
         recipe = replace(self.recipe, model=net)
         save_model(folder, self.system, net, model, recipe.task, kept)
