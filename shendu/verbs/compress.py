@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -588,6 +589,10 @@ class Work:
     def mildest(self, form: Wanted, kind: str, limit: float) -> Wanted | None:
         """The least that has to be removed; None where nothing suffices."""
         found: narrowed.Prunable | None = None
+        with contextlib.suppress(UserError):
+            found = narrowed.prunable(self.base.model, self.ask())
+            if self.costs_of(form, narrowed.without(found, STRONGEST), kind) > limit:
+                return None
         for number in range(round(STRONGEST / STEP) + 1):
             share = round(number * STEP, 2)
             model = self.base.model

@@ -30,7 +30,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-QUICK = ("int8", "static", "channels", "weights", "student")
+QUICK = ("static", "channels", "weights")
 SLOWLY = [pytest.param(way, marks=() if way in QUICK else pytest.mark.slow) for way in WAYS]
 """The others in `make test-all`."""
 
