@@ -49,6 +49,10 @@ class Saved:
         if self.recipe is None:
             raise UserError(f"{self.path} is no run (it has no recipe.json); `shendu runs` lists those under runs/")
 
+    def opening(self) -> dict[str, Any]:
+        """What this run was opened with, and one of the same code opens with."""
+        return {"file": self._file, "trust": self._trust, "module": self._module}
+
     @staticmethod
     def of(run: Saved | str | Path) -> Saved:
         """The run that is meant, by its folder or itself."""

@@ -49,7 +49,7 @@ class Slower(NamedTuple):
 
 def parameters(model: nn.Module) -> int:
     """Numbers that were learned, whatever they are held as: parameters, and the whole numbers of rounded layers."""
-    held = {id(t): t for t in model.parameters()}
+    held: dict[int, Tensor] = {id(t): t for t in model.parameters()}
     for module in model.modules():
         own = module._buffers
         if (weight := own.get("weight")) is not None and weight.dtype == torch.int8:

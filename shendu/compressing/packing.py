@@ -36,13 +36,16 @@ Packing = dict[str, How]
 """Name of a tensor -> how it lies in the file."""
 
 
-def packable(tensors: Mapping[str, Tensor], bits: int, sparse: bool = False) -> Packing:
-    """All weights of two or more dimensions that are large enough."""
-    how: How = {"bits": bits, "sparse": sparse}
-    large = {name: t for name, t in tensors.items() if t.dim() > 1 and t.numel() >= LEAST and t.dtype == torch.float32}
-    if sparse:  # a bit per number has to pay
-        large = {name: t for name, t in large.items() if float((t == 0).float().mean()) > 1.5 / bits}
-    return dict.fromkeys(large, how)
+def packable(tensors: Mapping[str, Tensor], bits: int) -> Packing:
+    """All weights of two or more dimensions that are large enough; those whose zeros pay for a bit per number without them."""
+    found: Packing = {}
+    for name, t in tensors.items():
+        if t.dim() < 2 or t.numel() < LEAST or t.dtype != torch.float32:
+            continue
+        sparse = float((t == 0).float().mean()) > 1.5 / bits
+        if bits != 32 or sparse:
+            found[name] = {"bits": bits, "sparse": sparse}
+    return found
 
 
 def check_packing(packing: Packing) -> Packing:

@@ -388,8 +388,9 @@ def units_of(model: nn.Module, ask: Ask) -> Units:
             module.training = not isinstance(module, nn.modules.dropout._DropoutNd | Dropout)
         with contextlib.suppress(RuntimeError, ValueError):  # a batch of so few rows may be none that is trained on
             follow(tracer, model, ask.loss)
+    saved = model.state_dict().keys()  # a table that is computed when a network is built is of the whole one
     for place in tracer.units.places:
-        if place.tensor not in tracer.used:
+        if place.tensor not in tracer.used or place.tensor not in saved:
             tracer.fix(place.labels)
     return tracer.units.settled(tracer.heard)
 

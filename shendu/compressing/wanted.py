@@ -56,6 +56,8 @@ class Wanted:
             raise UserError("--int8 and --int4 are two roundings of the same weights; leave one out")
         if self.qat and not (self.int8 or self.int4):
             raise UserError("--qat trains for a rounding; add --int8 or --int4")
+        if self.qat and (self.unstructured or self.gradual or self.rewind >= 0):
+            raise UserError("--qat trains for a rounding, with all weights there; compress twice, first with --prune")
         if self.qat and self.average:
             raise UserError("--average and --qat train in two ways; compress twice, first with --average")
         if self.distill and self.soup:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import math
 import shlex
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from shendu import compressing, config, registry
+from shendu import compressing, config, own, registry
 from shendu.compressing import costs, forms, packing
 from shendu.compressing.changes import factored, folded, narrowed, quantized, rounding
 from shendu.compressing.units import Ask
@@ -26,13 +28,14 @@ from shendu.loop import Progress, Setup, fit
 from shendu.machine import machine
 from shendu.objectives.averaging import Averaged
 from shendu.objectives.distillation import Distilled
-from shendu.objectives.sparse import Narrowing, Sparse, smallest
+from shendu.objectives.sparse import Narrowing, Sparse, cubic, smallest
 from shendu.options import AS_JSON, DATA_DIR, DEVICE, OPENS, PRECISION, echo, emit, table
+from shendu.order import made_by
 from shendu.pages.compression import cells
 from shendu.pages.display import Display
 from shendu.parallel import choose_device, place
 from shendu.predictor import Predictor
-from shendu.run import Folder, sha256
+from shendu.run import Folder, sha256, write_text
 from shendu.saved import Saved, save_model
 from shendu.verbs.compare import multiply_adds
 from shendu.verbs.evaluate import data_of
@@ -52,6 +55,8 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 0.9)
 BITS_TRIED = (8, 6, 5, 4, 3, 2)
 STEP, STRONGEST = 0.05, 0.95
 """By which strengths a budget is searched, and where the search ends."""
+CUTS = 5
+"""Times that channels are removed gradually."""
 TRIED = 0.2
 """Of the fine-tuning's steps, those that candidates for a budget are tried with."""
 
@@ -102,6 +107,7 @@ def compress(
     with folder.alone():
         try:
             if folder.read("recipe.json") is None:
+                work.keep_code()
                 folder.write("recipe.json", work.recipe_json())
                 folder.write("env.json", machine())
             work.make()
@@ -114,7 +120,7 @@ def compress(
             if not began and not folder.checkpoints():
                 folder.remove()
             raise
-    return Run(folder.path)
+    return Run(folder.path, **work.base.opening())
 
 
 def beside(base: Saved, wanted: Wanted) -> Folder:
@@ -157,8 +163,10 @@ class Started(NamedTuple):
     model: nn.Module
     masks: dict[str, Tensor]
     """Weights that are pruned one by one -> what of them stays."""
-    cut: Callable[[nn.Module], narrowed.Narrowed] | None = None
-    """What removes channels, of a network that is trained first."""
+    cuts: tuple[Callable[[nn.Module], narrowed.Narrowed], ...] = ()
+    """What removes channels while it is trained, one after the other."""
+    change: narrowed.Narrowed | None = None
+    """What these do together."""
 
 
 class Work:
@@ -185,15 +193,22 @@ class Work:
             )
         self.own = base.code.recipe(self.dataset, **made["choices"])
         self.system, self.choices, self.recipe = made["system"], made["choices"], self.own
+        self.summary, self.about = made["summary"], made.get("own")
         if wanted.distill:
-            self.system, given = registry.spelled(wanted.distill)
+            word, given = registry.spelled(wanted.distill)
+            student = made_by(word)
+            self.system, self.summary, self.about = student.name, student.summary, student.own
             self.choices = {**given, **wanted.student}
-            self.recipe = registry.load(self.system).recipe(self.dataset, **self.choices)
+            self.recipe = student.code.recipe(self.dataset, **self.choices)
             check_student(self.own, self.recipe, base, self.system)
         elif wanted.student:
             raise UserError("--set is for the student of --distill; leave it out, or name the student")
         if wanted.trains and not any(stage.steps for stage in self.recipe.stages):
             raise UserError(f"{self.system} is constructed, not trained, so it cannot be fine-tuned; use --int8")
+        if wanted.rewind >= 0 and (made.get("weights") or compressing.parts(base.net)[1]):
+            raise UserError(
+                f"{base.path} did not begin with weights of its own, so there is nothing to go back to; leave --rewind out"
+            )
         self.sha256 = sha256(base.path / "model.safetensors")
         self.decided: dict[str, Any] = {}
         self._ask: Ask | None = None
@@ -204,18 +219,28 @@ class Work:
         """As that of the run, or of a trained student, and what it was made of."""
         made, stage = self.base.recipe, self.recipe.stages[-1]
         steps = self.steps() if self.wanted.trains else 0
-        summary = registry.entry(self.system).summary if self.wanted.distill else made["summary"]
         words = ["shendu", "compress", str(self.base.path), *self.wanted.words()]
         return {
-            **made, "system": self.system, "summary": summary, "choices": config.to_json(self.choices), "settings": self.recipe.settings,
+            **made, "system": self.system, "summary": self.summary, "choices": config.to_json(self.choices),
+            "settings": self.recipe.settings,
             "model": config.to_json(compressing.parts(self.recipe.model)[0]), "select_by": "", "ema": 0.0, "weights": None,
-            "own": None if self.wanted.distill else made.get("own"),
+            "own": self.about,
             "stages": [{"name": "fine-tuning", "steps": steps, "batch_size": stage.batch_size, "accumulate": stage.accumulate}],
             "compressed": {
                 "of": str(self.base.path), "sha256": self.sha256, "wanted": config.to_json(self.wanted), "command": shlex.join(words),
                 "decided": self.decided,
             },
         }  # fmt: skip
+
+    def keep_code(self) -> None:
+        """Of a person's own system its text, as the run that it made keeps it."""
+        if self.about and "file" in self.about:
+            text = (
+                own.read(Path(self.about["file"]))[0]
+                if self.wanted.distill
+                else (self.base.path / own.KEPT).read_text("utf-8")
+            )
+            write_text(self.folder.path / own.KEPT, text)
 
     def decide(self, name: str, value: Any) -> None:
         """What the clock, or accident, decided is written down, so that a continued run does not decide anew."""
@@ -245,11 +270,21 @@ class Work:
         if wanted.prune:
             found = narrowed.prunable(model, self.ask())
             if wanted.gradual or wanted.rewind >= 0:
-                gone = narrowed.chosen(found, wanted.prune)
-                return Started(net, model, {}, lambda other: narrowed.cut(other, found, gone))
+                return self.cutting(net, model, found)
             change, model = narrowed.narrowed(found, narrowed.chosen(found, wanted.prune))
             net = compressing.changed(net, (change,))
         return Started(net, model, {})
+
+    def cutting(self, net: Config, model: nn.Module, found: narrowed.Prunable) -> Started:
+        """Channels that go while the rest is trained: all at once, or a little after the other."""
+        times = CUTS if self.wanted.gradual else 1
+        gone: list[list[int]] = [[]]
+        for i in range(times):
+            gone.append(narrowed.chosen(found, cubic(self.wanted.prune, i, times)))
+        cuts = tuple(
+            partial(narrowed.cut, found=found, gone=after, before=before) for before, after in itertools.pairwise(gone)
+        )
+        return Started(net, model, {}, cuts, narrowed.narrowed(found, gone[-1])[0])
 
     # ---- training
 
@@ -266,32 +301,37 @@ class Work:
         """The run's own recipe: its source, its optimiser, its objective with what is added to it; fewer steps, a lower rate."""
         wanted, stage, teacher = self.wanted, self.recipe.stages[-1], self.base.model
         fine = 1.0 if wanted.distill or wanted.rewind >= 0 else FINE
-        constant = wanted.average
 
-        def objective(model: nn.Module) -> Objective:
+        def objective(model: nn.Module, cut: Callable[[nn.Module], Any] | None = None) -> Objective:
             built = stage.objective(model)
             if wanted.distill or wanted.teach:
                 built = Distilled(built, place(copy.deepcopy(teacher), self.device), self.own.task.distance)
             if start.masks:
                 share = wanted.prune if wanted.gradual else 0.0
                 built = Sparse(built, start.masks, share=share, steps=steps)
-            if wanted.rewind >= 0 and start.cut:
-                built = Narrowing(built, start.cut)
+            if cut:
+                built = Narrowing(built, cut)
             if wanted.average:
                 built = Averaged(built, model, every=max(1, steps // 20), steps=steps)
             return built
 
-        tuned = replace(
-            stage, name="fine-tuning", steps=steps, objective=objective,
-            schedule=lambda step, of: fine * (1.0 if constant else stage.schedule(step, of)),
-        )  # fmt: skip
-        stages: tuple[Stage, ...] = (tuned,)
+        parts = max(1, len(start.cuts))
+        edges = [steps * i // parts for i in range(parts + 1)]
+
+        def part(i: int) -> Stage:
+            return replace(
+                stage, name="fine-tuning", steps=edges[i + 1] - edges[i],
+                objective=partial(objective, cut=start.cuts[i] if start.cuts else None),
+                schedule=lambda step, of: fine * (1.0 if wanted.average else stage.schedule(edges[i] + step, steps)),
+            )  # fmt: skip
+
+        stages = tuple(part(i) for i in range(parts))
         if wanted.rewind > 0:
             first = min(wanted.rewind, stage.steps)
             early = replace(
                 stage, name="before", steps=first, schedule=lambda step, of: stage.schedule(step, stage.steps)
             )
-            stages = (early, tuned)
+            stages = (early, *stages)
         net = start.net
         if wanted.qat:
             net = compressing.changed(net, (rounding.rounding(start.model, wanted.bits),))
@@ -342,7 +382,7 @@ class Work:
         elif wanted.soup:
             forms.renormed(model, self.recipe)
         net, model = self.rounded(net, model)
-        kept = packing.packable(dict(model.named_parameters()), self.bits_of(), bool(start.masks))
+        kept = packing.packable(dict(model.named_parameters()), self.bits_of())
         forms.round_in_place(model, kept)
         recipe = replace(self.recipe, model=net)
         save_model(folder, self.system, net, model, recipe.task, kept)
@@ -367,13 +407,10 @@ class Work:
             say("  ".join(row)) if self.display.quiet else None
 
     def after(self, start: Started, net: Config, model: nn.Module) -> tuple[Config, nn.Module]:
-        """What was put off until the training was over."""
+        """What was done while it was trained, and what was put off until then."""
         wanted = self.wanted
-        if start.cut and wanted.rewind >= 0:  # done in the training
-            return compressing.changed(net, (start.cut(copy.deepcopy(start.model)),)), model
-        if start.cut:
-            change = start.cut(model)
-            return compressing.changed(net, (change,)), model
+        if start.change:
+            return compressing.changed(net, (start.change,)), model
         if wanted.average:
             forms.renormed(model, self.recipe)
         return net, model
@@ -536,6 +573,8 @@ class Work:
             self.wanted, replace(self.wanted, int8="weights" if kind == "bytes" else "auto"),
             *([replace(self.wanted, int4=True)] if kind == "bytes" else []),
         ]  # fmt: skip
+        if self.wanted.bits == 32 and self.costs_of(self.wanted, self.base.model, kind) <= limit:
+            raise UserError(f"{self.base.path} fits --budget {self.wanted.budget!r} as it is; name a smaller one")
         fitting = [found for form in ways if (found := self.mildest(form, kind, limit)) is not None]
         if not fitting:
             raise UserError(
@@ -550,6 +589,10 @@ class Work:
     def mildest(self, form: Wanted, kind: str, limit: float) -> Wanted | None:
         """The least that has to be removed; None where nothing suffices."""
         found: narrowed.Prunable | None = None
+        with contextlib.suppress(UserError):
+            found = narrowed.prunable(self.base.model, self.ask())
+            if self.costs_of(form, narrowed.without(found, STRONGEST), kind) > limit:
+                return None
         for number in range(round(STRONGEST / STEP) + 1):
             share = round(number * STEP, 2)
             model = self.base.model

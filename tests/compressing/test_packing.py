@@ -65,7 +65,10 @@ def test_small_vectors_and_norms_stay_as_they_are() -> None:
         "n": torch.zeros(99, 99, dtype=torch.int64),
     }
     assert packing.packable(tensors, 8).keys() == {"w"}
-    assert packing.packable(tensors, 32, sparse=True) == {}, "a bit for each number has to pay"
+    assert packing.packable(tensors, 32) == {}
+    few = {"w": tensors["w"] * (torch.rand(32, 32) < 0.5), "z": tensors["w"] * 0 + 1}
+    assert packing.packable(few, 8) == {"w": {"bits": 8, "sparse": True}, "z": {"bits": 8, "sparse": False}}
+    assert packing.packable(few, 32).keys() == {"w"}, "a bit for each number has to pay"
 
 
 def test_other_types_than_it_makes_are_refused() -> None:

@@ -103,6 +103,16 @@ def test_what_is_padded_stays() -> None:
     assert len(found) == 4
 
 
+def test_a_table_that_is_not_saved_stays() -> None:
+    """It is computed anew for the whole network wherever that is built."""
+    net = Net(lambda net, x: net.b(net.a(x) * net.table), a=nn.Linear(4, 6), b=nn.Linear(6, 2))
+    net.register_buffer("table", torch.rand(6), persistent=False)
+    with pytest.raises(UserError):
+        narrowed.prunable(net, ask(4))
+    net.register_buffer("table", torch.rand(6))
+    assert len(narrowed.prunable(net, ask(4)).layers[0]) == 6
+
+
 def test_gates_in_halves_of_a_layer() -> None:
     def gated(net: Net, x: Tensor) -> Tensor:
         gate, value = net.up(x).chunk(2, -1)

@@ -12,7 +12,7 @@ import torch
 from forms import FORMS, REPRESENTATIVES
 from torch import Tensor, nn
 
-from shendu import compressing, registry
+from shendu import compressing, parallel, registry
 from shendu.compressing import forms
 from shendu.compressing.changes import narrowed
 from shendu.compressing.units import Ask, close
@@ -71,7 +71,7 @@ def test_is_narrowed_or_says_why_not(name: str, form: dict[str, Any], bench: Any
     assert close(ask.answers(small), ask.answers(deaf), 1e-5)
 
     kept = compressing.from_file(json.loads(json.dumps([change.to_json()])))
-    again = compressing.changed(recipe.model, kept).build().eval()
+    again = parallel.place(compressing.changed(recipe.model, kept).build().eval(), torch.device("cpu"))
     again.load_state_dict(small.state_dict())
     bench.same(
         {str(i): t for i, t in enumerate(ask.answers(small))}, {str(i): t for i, t in enumerate(ask.answers(again))}

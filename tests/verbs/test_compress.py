@@ -30,7 +30,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-QUICK = ("int8", "static", "channels", "weights", "student")
+QUICK = ("static", "channels", "weights")
 SLOWLY = [pytest.param(way, marks=() if way in QUICK else pytest.mark.slow) for way in WAYS]
 """The others in `make test-all`."""
 
@@ -185,7 +185,8 @@ def test_memory_counts_what_is_alive_at_once() -> None:
         ({"int8": "auto", "int4": True}, "leave one out"), ({"qat": True, "prune": 0.5}, "add --int8 or --int4"), ({"int8": "fast"}, "auto"),
         ({"budget": "2 apples"}, "2 MB"), ({"budget": "3 ms", "prune": 0.5}, "searches"), ({"prune": 0.9999}, "or less"),
         ({"distill": "nonet"}, "nonet"), ({"distill": "gpt"}, "gpt"), ({"student": {"hidden": 3}, "int8": "auto"}, "--distill"),
-        ({"rewind": 3, "int8": "auto"}, "--prune"), ({"budget": "1 b"}, "nothing fits"), ({"prun": 0.5}, "did you mean"),
+        ({"rewind": 3, "int8": "auto"}, "--prune"), ({"budget": "9 MB"}, "as it is"),
+            ({"qat": True, "int4": True, "prune": 0.5, "gradual": True}, "twice"), ({"budget": "1 b"}, "nothing fits"), ({"prun": 0.5}, "did you mean"),
     ],
     ids=str,
 )  # fmt: skip

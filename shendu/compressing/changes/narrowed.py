@@ -196,21 +196,26 @@ def without(found: Prunable, share: float) -> nn.Module:
     return narrowed(found, chosen(found, share))[1]
 
 
-def cut(model: nn.Module, found: Prunable, gone: list[int]) -> Narrowed:
-    """Removes units in place, of this network or of one that has other weights."""
+def cut(model: nn.Module, found: Prunable, gone: list[int], before: list[int] | None = None) -> Narrowed:
+    """Removes units in place, of this network or of one that has other weights, and from which some have gone `before`."""
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    masks, sizes = kept(found, gone), shapes(found, gone)
-    new = {name: size for name, size in sizes.items() if size != list(tensors[name].shape)}
-    for name in new:
+    masks, there = kept(found, gone), kept(found, before or [])
+    new: dict[str, list[int]] = {}
+    for name, own in masks.items():
         t = tensors[name].detach()
-        for dim, mask in enumerate(masks[name]):
-            t = t if mask is None else t.index_select(dim, mask.nonzero()[:, 0].to(t.device))
-        set_tensor(model, name, t.clone())
-    groups = {
-        module: groups * sizes[weight][0] // tensors[weight].shape[0]
-        for weight, (module, groups) in found.units.grouped.items()
-    }
-    groups = {module: count for module, count in groups.items() if count != layer_of(found.model, module).groups}
+        for dim, mask in enumerate(own):
+            was = there[name][dim]
+            if mask is not None and was is not None:
+                t = t.index_select(dim, mask[was].nonzero()[:, 0].to(t.device))
+        if t.shape != tensors[name].shape:
+            set_tensor(model, name, t.clone())
+            new[name] = list(t.shape)
+    groups = {}
+    for weight, (module, count) in found.units.grouped.items():
+        rows = masks[weight][0]
+        left_over = count * int(rows.sum()) // len(rows) if rows is not None else count
+        if left_over != layer_of(model, module).groups:
+            groups[module] = left_over
     settle(model, groups)
     parallel.arrange(model, "channels_last")
     return Narrowed(shapes=new, groups=groups)
