@@ -347,7 +347,8 @@ def decoded(loaded: Loaded, reading: Reading, room: cache.Room) -> cache.Decoded
     form = _said_form(found, reading, time, where)
     kind, sign = parse_types(reading.types, found.column_names).get(value, ("number", ""))
     if kind != "number":
-        raise UserError(f"--type {value}={kind}: numbers are forecast; leave it out, or write --type {value}=number")
+        said, right = option("--type", f"{value}={kind}"), option("--type", f"{value}=number")
+        raise UserError(f"{said}: numbers are forecast; leave it out, or write {right}")
     line = line_of(found, time, value, where, comma, form=form, missing=reading.absent, sign=sign)
     why += points_told(found.select([value]), () if not sign else (f"{value}=number",), comma)
     if line.values.min() == line.values.max():

@@ -248,7 +248,7 @@ def points_told(table: pa.Table, types: tuple[str, ...], comma: bool) -> tuple[s
             like = given.written(int(pc.index(pc.match_substring(column, "."), True).as_py()))
             notes.append(
                 f"{name} holds numbers such as '{like}', whose points are read as decimal points (if they part thousands: "
-                f"--type {name}=number:,)"
+                f"{option('--type', f'{name}=number:,')})"
             )
     return tuple(notes)
 
