@@ -18,6 +18,7 @@ from shendu.data.ragged import joined
 from shendu.data.readers import readers
 from shendu.errors import UserError
 from shendu.field import Field, Values
+from shendu.shown import plain
 from shendu.tasks import Task
 
 ROWS_MOST = 4096
@@ -197,9 +198,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def finite(value: Any) -> Any:
-    """A value as JSON can say it: null for what is no finite number."""
+    """A value as JSON can say it: null for what is no finite number, a date and the like as their texts."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): finite(each) for key, each in value.items()}
-    return [finite(each) for each in value] if isinstance(value, list | tuple) else value
+    return [finite(each) for each in value] if isinstance(value, list | tuple) else plain(value)
