@@ -3,7 +3,8 @@
     python docs/gen/systems.py
 
 docs/systems/<name>.md from a system's docstring, Config, REFERENCES and SIZES; docs/systems/index.md, docs/names.md,
-docs/results.md, docs/exports.md, and the table between the markers in README.md. The ledger is results/<system>.json, as `shendu reproduce` writes it.
+docs/results.md, docs/exports.md, and the table between the markers in README.md.
+The ledger is results/<system>.json, as `shendu reproduce` writes it.
 """
 
 from __future__ import annotations
@@ -319,8 +320,8 @@ def names_page() -> str:
 def exports_page() -> str:
     """What exports to ONNX, as the contract test of exports found it."""
     found: dict[str, str] = json.loads((DOCS / "gen" / "exports.json").read_text(encoding="utf-8"))
-    text = "# What exports\n\nSmall networks of every system as ONNX, as `tests/contracts/test_exports.py` tries them: each that exports gave "
-    text += "the same answers as its model. `pt2`, `openvino`, `hub` and `web` are made of the same graph. [How to](how-to/export.md).\n\n"
+    text = "# What exports\n\nSmall networks of every system as ONNX, as `tests/contracts/test_exports.py` tries them: each that "
+    text += "exports gave the same answers as its model. `pt2`, `openvino`, `hub` and `web` are made of the same graph. [How to](how-to/export.md).\n\n"
     rows = []
     for label, why in found.items():
         name, _, form = label.partition(" ")
