@@ -321,7 +321,10 @@ def exports_page() -> str:
     """What exports to ONNX, as the contract test of exports found it."""
     found: dict[str, str] = json.loads((DOCS / "gen" / "exports.json").read_text(encoding="utf-8"))
     text = "# What exports\n\nSmall networks of every system as ONNX, as `tests/contracts/test_exports.py` tries them: each that "
-    text += "exports gave the same answers as its model. `pt2`, `openvino`, `hub` and `web` are made of the same graph. [How to](how-to/export.md).\n\n"
+    text += (
+        "exports gave the same answers as its model. `pt2`, `openvino`, `hub` and `web` are made of the same graph. "
+    )
+    text += "[How to](how-to/export.md).\n\n"
     rows = []
     for label, why in found.items():
         name, _, form = label.partition(" ")
