@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from forms import FORMS, REPRESENTATIVES
+from forms import FORMS
 from torch import Tensor, nn
 
 from shendu import compressing, parallel, registry
@@ -19,7 +19,8 @@ from shendu.compressing.units import Ask, close
 from shendu.errors import UserError
 
 NAMES = tuple(registry.systems())
-QUICK = (*REPRESENTATIVES, "resnet", "res8")
+QUICK = ("lenet", "resnet", "gpt", "perceptron")
+"""In `make test`; the others in CI."""
 CASES = [
     pytest.param(
         name, form, id=f"{name}{''.join(map(str, form.values()))}", marks=() if name in QUICK else pytest.mark.slow

@@ -30,7 +30,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-QUICK = ("static", "channels", "weights")
+QUICK = ("static", "channels")
 SLOWLY = [pytest.param(way, marks=() if way in QUICK else pytest.mark.slow) for way in WAYS]
 """The others in `make test-all`."""
 
@@ -206,6 +206,7 @@ def test_budgets_are_sizes_and_times() -> None:
     assert words == ["--int8=static", "--prune", "0.8", "--distill", "mlp", "--set", "hidden=8"]
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_not_opened(run: Run, tmp_path: Path, one_line: Any) -> None:
     done = compress(run, out=tmp_path / "out", quiet=True, int4=True)
     stored = json.loads((done.path / "config.json").read_text())
@@ -221,6 +222,7 @@ def test_a_damaged_file_is_not_opened(run: Run, tmp_path: Path, one_line: Any) -
         one_line(caught.value)
 
 
+@pytest.mark.slow
 def test_compressed_weights_are_no_beginning_of_another_run(run: Run, tmp_path: Path, one_line: Any) -> None:
     done = compress(run, out=tmp_path / "out", quiet=True, int8="weights")
     with pytest.raises(UserError, match="compressed run") as caught:
