@@ -200,8 +200,8 @@ def plain(error: SafetensorError) -> str:
     return str(error).splitlines()[0].rpartition("header: ")[2][:120]
 
 
-def kept_with(file: Path, name: str, wanted: Any = Any) -> Any:
-    """What a run keeps beside its weights as JSON, of a type; an empty object where there is none."""
+def kept_with(file: Path, name: str, wanted: Any = dict[str, Any]) -> Any:
+    """What a run keeps beside its weights as JSON, an object or another type; an empty object where there is none."""
     return untrusted.lenient(file.with_name(name), wanted, {})
 
 

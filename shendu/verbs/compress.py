@@ -41,7 +41,7 @@ from shendu.verbs.compare import multiply_adds
 from shendu.verbs.evaluate import data_of
 from shendu.verbs.train import FINISHED, PARTS, Run, finish
 
-ORDER = 125
+ORDER = 62
 PUBLIC = ("compress",)
 ROWS = (1, 32)
 """Rows of the batches that are timed."""

@@ -25,7 +25,7 @@ from shendu.saved import Saved, opened
 from shendu.tasks import Task
 from shendu.verbs.evaluate import measured_part, named_data
 
-ORDER = 150
+ORDER = 63
 PUBLIC = ("export",)
 USUAL = "onnx"
 

@@ -238,6 +238,7 @@ NAMED = {
     ("optim.py", "linear"): "a schedule",
     ("objectives/losses.py", "linear"): "the shape of a loss",
     ("verbs/judge.py", "linear"): "a layer",
+    ("exporting/formats/gguf.py", "gpt2"): "llama.cpp's word for byte-level pairs",
 }
 """(file of shared code, word that is also a system's name) -> what it names there."""
 CHOSEN = {"estimator.py": "it makes the data set of a table of its own", "verbs/sample.py": "a picture with holes"}

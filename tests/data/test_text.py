@@ -172,7 +172,7 @@ COLUMNS: dict[str, tuple[list[str], str]] = {
     "UUIDs": ([str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(120)], "id"),
     "addresses of mail": ([f"{rng.choice(NOUNS)}.{rng.choice(NOUNS)}{i}@mail.com" for i in range(120)], "id"),
     "links": ([f"https://www.example.com/{rng.choice(NOUNS)}/{i}" for i in range(120)], "id"),
-    "files": ([f"/data/img/{i}.png" for i in range(120)], "id"),
+    "files": ([f"/data/reports/{i}.pdf" for i in range(120)], "id"),
     "two values": (["left turn", "right turn"] * 60, "category"),
     "sentences that recur": ([f"{a} {b} was {c} and {d}" for a in NOUNS[:5] for b in NOUNS[5:9] for c, d in zip(NOUNS, NOUNS[::-1], strict=True)][:150] * 4, "text"),
 }  # fmt: skip

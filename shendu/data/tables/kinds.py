@@ -454,7 +454,11 @@ def explained(judged: Mapping[str, Judged]) -> list[str]:
         if names:
             what = f"1 column is {_ONE[kind]}" if len(names) == 1 else f"{len(names)} columns are {plural}"
             notes.append(f"{what}: {few(names)} (another: {option('--type', f'{names[0]}={_OTHERWISE[kind]}')})")
-    notes += [f"column {name}: {j.why}" for name, j in judged.items() if j.why]
+    notes += [
+        f"column {name}: {j.why.replace(numerals.SAY, option('--type', f'{name}=number:'))}"
+        for name, j in judged.items()
+        if j.why
+    ]
     if sum(j.field is not None for j in judged.values()) > 1:  # else it is no row, and its reader says where it is cut
         notes += [f"column {name}: {j.cut}" for name, j in judged.items() if j.cut]
     left = [f"{name} ({_LEFT.get(j.left, j.left)})" for name, j in judged.items() if not j.field]
