@@ -39,9 +39,10 @@ CASES = [
     for form in FORMS.get(name, ({},))
 ]
 LONG = [
-    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if case.id == "mobilenet" else ()) for case in CASES
+    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if case.id in ("mobilenet", "googlenet") else ())
+    for case in CASES
 ]
-"""The same, without the 200 steps of MobileNet in `make test`."""
+"""The same, without the 200 steps of MobileNet and GoogLeNet's in `make test`."""
 SOME = [
     pytest.param(*case.values, id=case.id, marks=() if case.values[0] in REPRESENTATIVES else pytest.mark.slow)
     for case in CASES

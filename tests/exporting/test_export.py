@@ -57,6 +57,7 @@ def asked(script: Path, *words: str) -> str:
 # ---- ONNX
 
 
+@pytest.mark.slow
 def test_an_export_is_proven_on_real_rows_of_several_sizes(exported: SimpleNamespace) -> None:
     said = exported.said["proof"]
     assert (said["rows"], said["batches"], said["sizes"]) == (100, (1, 7, 32), (1.0, 0.6, 1.7))

@@ -212,6 +212,7 @@ def test_fused_kernels_are_used(name: str) -> None:
     assert all(group["fused"] for group in build(name, parameters(torch.float32)).param_groups)
 
 
+@pytest.mark.slow
 def test_training_does_not_import_the_compiler(tmp_path: Path) -> None:
     code = f"""if True:
         import sys, torch, shendu

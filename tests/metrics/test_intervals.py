@@ -148,7 +148,16 @@ def test_shares_of_groups_are_drawn_too() -> None:
     assert high - low > 3 * (narrow[1] - narrow[0])
 
 
-@pytest.mark.parametrize("name", ["nats", "errors", "mean", "auc", "text", "bleu", "verification"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nats",
+        "errors",
+        "mean",
+        "auc",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("text", "bleu", "verification")),
+    ],
+)
 def test_copies_of_rows_in_their_group_change_no_interval(name: str) -> None:
     case = CASES[name]
     many = len(case.batch["y"])

@@ -25,6 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return shendu.train("gpt", "counting", out=out, quiet=True, **choices)
 
 
+@pytest.mark.slow
 def test_the_text_comes_token_by_token_and_is_the_same_again(run: Run) -> None:
     came = list(pieces(run, prompt="twenty one\n", length=40))
     assert len(came) == 41

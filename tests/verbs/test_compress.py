@@ -136,6 +136,7 @@ def test_killed_and_continued_it_ends_with_the_same_bytes(
     assert compress(resume=done.path, quiet=True).result == done.result, "a finished one stays as it is"
 
 
+@pytest.mark.slow
 def test_nothing_slower_is_given_back(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line: Any) -> None:
     monkeypatch.setattr(costs, "timed", lambda pair, count, spent=None: [[0.001] * 30, [0.002] * 30])
     monkeypatch.setattr(costs, "NOISE", 1.03)

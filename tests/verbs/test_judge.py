@@ -162,6 +162,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     return drawing, shendu.train("lenet", "digits", out=folder / "referee", steps=20, **how)
 
 
+@pytest.mark.slow
 def test_judge_writes_its_figures_and_a_picture(runs: tuple[Run, Run]) -> None:
     drawing, referee = runs
     result = judge(drawing, referee, n=60, steps=3)
