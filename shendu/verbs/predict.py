@@ -162,7 +162,8 @@ def pieces(
         bad.add(answered)
         yield answered.readable() if skip_bad else answered
     if nothing:
-        raise UserError(f"nothing to predict: {', '.join(map(str, inputs))[:200]} holds no rows")
+        given = (str(one) if isinstance(one, str | Path) else f"this {type(one).__name__}" for one in inputs)
+        raise UserError(f"nothing to predict: {', '.join(given)[:200]} holds no rows")
     if told := bad.told(skip_bad):
         say(told)
 

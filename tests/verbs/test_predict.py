@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pytest
 from PIL import Image
@@ -777,3 +778,11 @@ def test_a_terminal_that_cannot_be_written_to(
         2,
         "shendu: cannot write the output (No space left on device); make room, or send it elsewhere\n",
     )
+
+
+@pytest.mark.parametrize("given", [{"age": [], "job": []}, {}, [{}], []], ids=str)
+def test_an_input_without_rows_is_one_line(given: Any, run: Run, one_line: Any) -> None:
+    for what in (given, pd.DataFrame(given)):
+        with pytest.raises(UserError) as caught:
+            run.predict(what)
+        assert one_line(caught.value) == f"nothing to predict: this {type(what).__name__} holds no rows"
