@@ -782,7 +782,7 @@ def test_a_terminal_that_cannot_be_written_to(
 
 @pytest.mark.parametrize("given", [{"age": [], "job": []}, {}, [{}], []], ids=str)
 def test_an_input_without_rows_is_one_line(given: Any, run: Run, one_line: Any) -> None:
-    for what in (given, pd.DataFrame(given)):
+    for what in (given, pd.DataFrame(given or {})) if given != [{}] else (given,):
         with pytest.raises(UserError) as caught:
             run.predict(what)
         assert one_line(caught.value) == f"nothing to predict: this {type(what).__name__} holds no rows"

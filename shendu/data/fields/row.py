@@ -106,11 +106,10 @@ class Row(Field):
         from shendu.data import cells, frames
 
         table = frames.from_object(values)
+        named = [name for name in table.column_names if not name.startswith("__index_level_")]  # pandas' own
         for column in self.columns:
             if column.name not in table.column_names:
-                raise UserError(
-                    f"there is no column '{column.name}', which the model reads{near(column.name, table.column_names)}"
-                )
+                raise UserError(f"there is no column '{column.name}', which the model reads{near(column.name, named)}")
         given = [cells.Cells(c.name, table.column(c.name), c.missing, composed=True) for c in self.columns]
         columns, notes = cells.reread_all(given, self.columns, frames.comma(table))
         found = np.empty((table.num_rows, *self.stored), np.float32)
