@@ -228,7 +228,11 @@ def compared(sides: tuple[str, str], folder: Path, options: argparse.Namespace, 
     for side, some in found.items():
         p99 = statistics.median(each["p99_ms"] or float("nan") for each in some)
         print(f"{side}: {middle[side] * unit:,.0f} per second, p99 {p99:.1f} ms")
-    print(f"{middle[sides[0]] / max(middle[sides[1]], 1e-9):.2f} times as many")
+    fewest = min(each["requests"] for some in found.values() for each in some)
+    if fewest < 5 * options.clients:  # what is still under way at the end would weigh too much
+        print(f"{fewest} requests in a round are too few to compare {options.clients} clients: give more --seconds")
+    else:
+        print(f"{middle[sides[0]] / middle[sides[1]]:.2f} times as many")
 
 
 def main() -> None:
