@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shendu.core import Batch, Loss, Objective, Source
+from shendu.core import Batch, Loss, Objective
 from shendu.errors import UserError
+from shendu.objectives.around import Around
 
 Distance = Callable[[Tensor, Tensor, float], Tensor]
 """(outputs, a teacher's, temperature) -> how far apart they are, per row or place: `shendu.tasks.Task.distance`."""
 
 
-class Distilled(Objective):
+class Distilled(Around):
     """Another objective, and how far the network's outputs are from a teacher's: (1 - share) of the one and `share` of the other.
 
     The teacher is called with what the network is called with, in eval mode and without gradients. It is saved with the objective,
@@ -28,10 +29,9 @@ class Distilled(Objective):
     def __init__(
         self, inner: Objective, teacher: nn.Module, distance: Distance, *, share: float = 0.9, temperature: float = 4.0
     ) -> None:
-        super().__init__()
-        self.inner, self.teacher = inner, teacher.requires_grad_(False).eval()
+        super().__init__(inner)
+        self.teacher = teacher.requires_grad_(False).eval()
         self.distance, self.share, self.temperature = distance, share, temperature
-        self.coupled, self.surrogate, self.noisy = inner.coupled, inner.surrogate, inner.noisy
 
     def units(self, batch: Batch) -> dict[str, Tensor | int]:
         found = self.inner.units(batch)
@@ -61,15 +61,6 @@ class Distilled(Objective):
         super().train(mode)
         self.teacher.eval()
         return self
-
-    def enter(self, model: nn.Module, source: Source) -> None:
-        self.inner.enter(model, source)
-
-    def update(self, model: nn.Module, step: int) -> None:
-        self.inner.update(model, step)
-
-    def warning(self, model: nn.Module) -> str:
-        return self.inner.warning(model)
 
 
 def first(out: Any) -> Tensor:

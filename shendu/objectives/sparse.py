@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shendu.core import Batch, Loss, Objective, Source
+from shendu.core import Objective, Source
+from shendu.objectives.around import Around
 
 LAST, TIMES = 0.7, 20
 """Share of the steps after which no more zeros are added, and in how many moves they are."""
 
 
-class Sparse(Objective):
+class Sparse(Around):
     """Another objective, with masks on weights: what is masked is set to zero after each step.
 
     `masks` are those of the beginning, bool by the weights' names; `share`, above what they mask, is reached gradually, the smallest
@@ -26,22 +27,14 @@ class Sparse(Objective):
     """
 
     def __init__(self, inner: Objective, masks: Mapping[str, Tensor], *, share: float = 0.0, steps: int = 0) -> None:
-        super().__init__()
-        self.inner, self.share, self.steps = inner, share, steps
+        super().__init__(inner)
+        self.share, self.steps = share, steps
         self.names = tuple(masks)
         for i, mask in enumerate(masks.values()):  # numbered: a weight's name has dots
             self.register_buffer(f"mask{i}", mask.clone())
-        self.coupled, self.surrogate, self.noisy = inner.coupled, inner.surrogate, inner.noisy
 
     def masks(self) -> list[Tensor]:
         return [self.get_buffer(f"mask{i}") for i in range(len(self.names))]
-
-    def units(self, batch: Batch) -> dict[str, Tensor | int]:
-        return self.inner.units(batch)
-
-    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        loss: Loss = self.inner(model, batch, step)
-        return loss
 
     def enter(self, model: nn.Module, source: Source) -> None:
         self.inner.enter(model, source)
@@ -69,34 +62,17 @@ class Sparse(Objective):
         for name, mask in zip(self.names, self.masks(), strict=True):
             named[name].mul_(mask)
 
-    def warning(self, model: nn.Module) -> str:
-        return self.inner.warning(model)
 
-
-class Narrowing(Objective):
+class Narrowing(Around):
     """Another objective; where its stage begins, channels are removed from whatever the weights are then."""
 
     def __init__(self, inner: Objective, cut: Callable[[nn.Module], Any]) -> None:
-        super().__init__()
-        self.inner, self.cut = inner, cut
-        self.coupled, self.surrogate, self.noisy = inner.coupled, inner.surrogate, inner.noisy
-
-    def units(self, batch: Batch) -> dict[str, Tensor | int]:
-        return self.inner.units(batch)
-
-    def forward(self, model: nn.Module, batch: Batch, step: Tensor) -> Loss:
-        loss: Loss = self.inner(model, batch, step)
-        return loss
+        super().__init__(inner)
+        self.cut = cut
 
     def enter(self, model: nn.Module, source: Source) -> None:
         self.inner.enter(model, source)
         self.cut(model)
-
-    def update(self, model: nn.Module, step: int) -> None:
-        self.inner.update(model, step)
-
-    def warning(self, model: nn.Module) -> str:
-        return self.inner.warning(model)
 
 
 def cubic(share: float, step: int, steps: int) -> float:
